@@ -1,0 +1,133 @@
+// A view of a tensor from Python, checked once against what a kernel expects of it.
+//
+// Anything with __dlpack__ will do: torch tensors, NumPy arrays. The structures below are the ABI of DLPack 0.x
+// capsules ("dltensor"), https://dmlc.github.io/dlpack/latest/c_api.html.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+namespace tk::bindings {
+
+namespace py = pybind11;
+
+namespace dlpack {
+struct Device {
+    std::int32_t type;  // 1: CPU, 2: CUDA
+    std::int32_t index;
+};
+struct DataType {
+    std::uint8_t code;  // 0: signed, 1: unsigned, 2: float
+    std::uint8_t bits;
+    std::uint16_t lanes;
+};
+struct Tensor {
+    void* data;
+    Device device;
+    std::int32_t rank;
+    DataType dtype;
+    std::int64_t* sizes;
+    std::int64_t* strides;  // in elements; null: contiguous
+    std::uint64_t byte_offset;
+};
+struct ManagedTensor {
+    Tensor tensor;
+    void* context;
+    void (*deleter)(ManagedTensor*);
+};
+}  // namespace dlpack
+
+// A size that any value satisfies.
+constexpr std::int64_t any_size = -1;
+
+// Contiguous memory on the CPU, of dtype T and the sizes given. Held until the view goes.
+template <class T>
+class TensorView {
+ public:
+    TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes);
+    ~TensorView() {
+        if (managed_ != nullptr && managed_->deleter != nullptr) managed_->deleter(managed_);
+    }
+    TensorView(const TensorView&) = delete;
+    TensorView& operator=(const TensorView&) = delete;
+
+    T* data() const { return data_; }
+    std::int64_t size(int axis) const { return managed_->tensor.sizes[axis]; }
+
+ private:
+    dlpack::ManagedTensor* managed_ = nullptr;
+    T* data_ = nullptr;
+};
+
+template <class T>
+constexpr dlpack::DataType dtype_of();
+template <>
+constexpr dlpack::DataType dtype_of<float>() {
+    return {2, 32, 1};
+}
+template <>
+constexpr dlpack::DataType dtype_of<double>() {
+    return {2, 64, 1};
+}
+
+inline std::string describe(const dlpack::DataType& dtype) {
+    const char* kind = dtype.code == 0 ? "int" : dtype.code == 1 ? "uint" : dtype.code == 2 ? "float" : "other";
+    return kind + std::to_string(dtype.bits);
+}
+
+inline std::string describe(const std::int64_t* sizes, int rank) {
+    std::string text = "(";
+    for (int axis = 0; axis < rank; ++axis) {
+        if (axis > 0) text += ", ";
+        text += sizes[axis] == any_size ? "*" : std::to_string(sizes[axis]);
+    }
+    return text + (rank == 1 ? ",)" : ")");
+}
+
+inline std::string describe(const dlpack::Device& device) {
+    if (device.type == 1) return "cpu";
+    return (device.type == 2 ? "cuda:" : "device " + std::to_string(device.type) + ":") + std::to_string(device.index);
+}
+
+template <class T>
+TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes) {
+    if (!py::hasattr(object, "__dlpack__"))
+        throw py::type_error(std::string(name) + ": expected a tensor, got " +
+                             py::str(py::type::of(object).attr("__name__")).cast<std::string>());
+    const py::object capsule = object.attr("__dlpack__")();
+    managed_ = static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+    if (managed_ == nullptr) throw py::error_already_set();
+    PyCapsule_SetName(capsule.ptr(), "used_dltensor");
+
+    const dlpack::Tensor& tensor = managed_->tensor;
+    const dlpack::DataType expected = dtype_of<T>();
+    const int rank = static_cast<int>(sizes.size());
+    bool good = tensor.device.type == 1 && tensor.dtype.code == expected.code && tensor.dtype.bits == expected.bits &&
+                tensor.dtype.lanes == 1 && tensor.rank == rank;
+    for (int axis = 0; good && axis < rank; ++axis)
+        good = sizes.begin()[axis] == any_size || sizes.begin()[axis] == tensor.sizes[axis];
+    bool contiguous = true;
+    if (good && tensor.strides != nullptr) {
+        std::int64_t stride = 1, count = 1;
+        for (int axis = 0; axis < rank; ++axis) count *= tensor.sizes[axis];
+        for (int axis = rank - 1; axis >= 0 && count > 0; --axis) {
+            contiguous = contiguous && (tensor.sizes[axis] == 1 || tensor.strides[axis] == stride);
+            stride *= tensor.sizes[axis];
+        }
+    }
+    if (!good || !contiguous) {
+        const std::string message = std::string(name) + ": expected " + describe(sizes.begin(), rank) + " " +
+                                    describe(expected) + " on cpu, got " + describe(tensor.sizes, tensor.rank) + " " +
+                                    describe(tensor.dtype) + " on " + describe(tensor.device) +
+                                    (contiguous ? "" : ", not contiguous");
+        if (managed_->deleter != nullptr) managed_->deleter(managed_);
+        managed_ = nullptr;
+        throw py::value_error(message);
+    }
+    data_ = reinterpret_cast<T*>(static_cast<char*>(tensor.data) + tensor.byte_offset);
+}
+
+}  // namespace tk::bindings

@@ -1,0 +1,178 @@
+// The lane: the one template parameter of every core function.
+//
+// A lane type V is `float` in a scalar or CUDA thread, and a SIMD register of floats on the CPU (GCC and Clang vector
+// extensions). Operators, comparisons and `mask ? a : b` read the same for both; this file adds what they lack.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define TK_HD __host__ __device__ __forceinline__
+#define TK_UNROLL _Pragma("unroll")
+#else
+#define TK_HD inline __attribute__((always_inline))
+#define TK_UNROLL _Pragma("GCC unroll 16")
+#if defined(__SSE2__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC bug 105593, in avx512fintrin.h
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+#endif
+
+// Arithmetic is written with operators; -ffp-contract=fast (and nvcc by default) fuses a·b + c.
+
+// Code that is compiled once per instruction set lives in an inline namespace of that set's name: without it the
+// linker would merge equal templates, and a machine without AVX-512 could run into AVX-512 code.
+#if defined(TK_ISA)
+#define TK_BEGIN_NAMESPACE \
+    namespace tk {         \
+    inline namespace TK_ISA {
+#define TK_END_NAMESPACE \
+    }                    \
+    }
+#else
+#define TK_BEGIN_NAMESPACE namespace tk {
+#define TK_END_NAMESPACE }
+#endif
+
+TK_BEGIN_NAMESPACE
+
+template <class V>
+struct Lane;
+
+template <>
+struct Lane<float> {
+    using Scalar = float;
+    using Int = std::int32_t;
+    using Word = std::uint32_t;
+    static constexpr int count = 1;
+};
+
+#if !defined(__CUDACC__)
+template <int N>
+struct Vectors {
+    typedef float Float __attribute__((vector_size(4 * N)));
+    typedef std::int32_t Int __attribute__((vector_size(4 * N)));
+    typedef std::uint32_t Word __attribute__((vector_size(4 * N)));
+    typedef std::uint64_t Pair __attribute__((vector_size(4 * N)));
+};
+
+using Float4 = Vectors<4>::Float;
+using Float8 = Vectors<8>::Float;
+using Float16 = Vectors<16>::Float;
+
+template <int N>
+struct FloatLane {
+    using Scalar = float;
+    using Int = typename Vectors<N>::Int;
+    using Word = typename Vectors<N>::Word;
+    static constexpr int count = N;
+};
+template <>
+struct Lane<Float4> : FloatLane<4> {};
+template <>
+struct Lane<Float8> : FloatLane<8> {};
+template <>
+struct Lane<Float16> : FloatLane<16> {};
+#endif
+
+template <class V>
+using ScalarOf = typename Lane<V>::Scalar;
+template <class V>
+using IntOf = typename Lane<V>::Int;
+template <class V>
+using WordOf = typename Lane<V>::Word;
+
+template <class To, class From>
+TK_HD To bit_cast(From from) {
+    static_assert(sizeof(To) == sizeof(From), "bit_cast: sizes differ");
+    To to;
+    __builtin_memcpy(&to, &from, sizeof to);
+    return to;
+}
+
+template <class V>
+TK_HD V splat(ScalarOf<V> value) {
+    return V{} + value;
+}
+
+template <class V>
+TK_HD WordOf<V> splat_word(std::uint32_t value) {
+    return WordOf<V>{} + value;
+}
+
+template <class V>
+TK_HD V maximum(V a, V b) {
+    return a > b ? a : b;
+}
+
+template <class V>
+TK_HD V square_root(V a) {
+    if constexpr (Lane<V>::count == 1) {
+        return std::sqrt(a);
+    } else {
+        V root;
+        for (int i = 0; i < Lane<V>::count; ++i) root[i] = __builtin_sqrtf(a[i]);
+        return root;
+    }
+}
+
+// Integers to the nearest floats.
+template <class V, class Integers>
+TK_HD V to_float(Integers a) {
+    if constexpr (Lane<V>::count == 1)
+        return static_cast<V>(a);
+    else
+        return __builtin_convertvector(a, V);
+}
+
+// Memory need not be aligned.
+template <class V>
+TK_HD V load(const ScalarOf<V>* from) {
+    V value;
+    __builtin_memcpy(&value, from, sizeof value);
+    return value;
+}
+template <class V>
+TK_HD void store(ScalarOf<V>* to, V value) {
+    __builtin_memcpy(to, &value, sizeof value);
+}
+
+// The high and low halves of the 64-bit products of 32-bit words.
+TK_HD void multiply_wide(std::uint32_t a, std::uint32_t factor, std::uint32_t& high, std::uint32_t& low) {
+    const std::uint64_t product = static_cast<std::uint64_t>(a) * factor;
+    high = static_cast<std::uint32_t>(product >> 32);
+    low = static_cast<std::uint32_t>(product);
+}
+
+#if !defined(__CUDACC__)
+// Products of the even words of each vector; compilers do not find this instruction from 64-bit multiplication.
+template <class Pair>
+TK_HD Pair multiply_even(Pair a, std::uint32_t factor) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(Pair) == 64) return (Pair)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(factor));
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(Pair) == 32) return (Pair)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(factor));
+#endif
+#if defined(__SSE2__)
+    if constexpr (sizeof(Pair) == 16) return (Pair)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(factor));
+#endif
+    return (a & 0xffffffffu) * factor;
+}
+
+template <class Word>
+TK_HD void multiply_wide(const Word& a, std::uint32_t factor, Word& high, Word& low) {
+    using Pair = typename Vectors<sizeof(Word) / 4>::Pair;
+    const Pair words = bit_cast<Pair>(a);
+    const Pair even = multiply_even(words, factor);
+    const Pair odd = multiply_even(words >> 32, factor);
+    low = bit_cast<Word>((even & 0xffffffffu) | (odd << 32));
+    high = bit_cast<Word>((even >> 32) | (odd & 0xffffffff00000000u));
+}
+#endif
+
+TK_END_NAMESPACE

@@ -1,0 +1,169 @@
+// Gaussian mixtures: score, divergence of the score, and log density.
+//
+// With differences d_ci = μ_ci − x_i, precisions λ_ci and responsibilities r_c:
+//   s_i = Σ_c r_c λ_ci d_ci,   ∇·s = Σ_c r_c Σ_i (λ_ci² d_ci² − λ_ci) − |s|².
+// Differences, never expanded squares: near the data the expansion would lose three digits.
+#pragma once
+
+#include "math.hpp"
+
+TK_BEGIN_NAMESPACE
+
+// A mixture at data time, in float64.
+struct MixtureParameters {
+    const double* means;      // (components, dim)
+    const double* variances;  // (components, dim)
+    const double* weights;    // (components,)
+    int components;
+    int dim;
+};
+
+// What a kernel reads of it at one time: a row of numbers for each component,
+//   isotropic: [log2 amplitude, λ log2(e)/2, λ, d λ, μ_1 … μ_d]
+//   diagonal:  [log2 amplitude, Σ_i λ_i, (μ_1, λ_1) … (μ_d, λ_d)]
+// where the amplitude is the peak of the component's density times its weight. The rows of two mixtures that differ
+// in their weights alone are shared: amplitudes without weight, and both weights at the end of the row.
+TK_HD constexpr int mixture_row_size(int dim, bool isotropic, bool shared) {
+    return (isotropic ? 4 + dim : 2 + 2 * dim) + (shared ? 2 : 0);
+}
+
+// Fills one row at a time at which x_t | x_0 ~ N(m x_0, v I).
+TK_HD void fill_mixture_row(const MixtureParameters& mixture, int component, double m, double v, bool isotropic,
+                            const double* other_weights, float* row) {
+    constexpr double log2_two_pi = 2.651496129472319;
+    const int dim = mixture.dim;
+    const bool shared = other_weights != nullptr;
+    double log2_amplitude = shared ? 0.0 : std::log2(mixture.weights[component]);
+    double precision_sum = 0.0, precision = 0.0;
+    for (int i = 0; i < dim; ++i) {
+        const double mean = m * mixture.means[component * dim + i];
+        const double variance = m * m * mixture.variances[component * dim + i] + v;
+        precision = 1.0 / variance;
+        precision_sum += precision;
+        log2_amplitude -= 0.5 * (log2_two_pi + std::log2(variance));
+        if (isotropic) {
+            row[4 + i] = static_cast<float>(mean);
+        } else {
+            row[2 + 2 * i] = static_cast<float>(mean);
+            row[3 + 2 * i] = static_cast<float>(precision);
+        }
+    }
+    row[0] = static_cast<float>(log2_amplitude < -1e30 ? -1e30 : log2_amplitude);  // a weight may be zero
+    if (isotropic) {
+        row[1] = static_cast<float>(0.5 * log2_e * precision);
+        row[2] = static_cast<float>(precision);
+        row[3] = static_cast<float>(precision_sum);
+    } else {
+        row[1] = static_cast<float>(precision_sum);
+    }
+    if (shared) {
+        const int size = mixture_row_size(dim, isotropic, true);
+        row[size - 2] = static_cast<float>(mixture.weights[component]);
+        row[size - 1] = static_cast<float>(other_weights[component]);
+    }
+}
+
+// Σ over components of e = 2^(log2 density − top), of e λd, and of e (Σ λ²d² − Σ λ).
+template <class V, int MaxDim>
+struct MixtureSums {
+    V density{}, curvature{};
+    V pull[MaxDim]{};
+
+    TK_HD void scale(int dim, V factor) {
+        density = density * factor;
+        curvature = curvature * factor;
+        for (int i = 0; i < dim; ++i) pull[i] = pull[i] * factor;
+    }
+
+    TK_HD void add(int dim, V e, const V* component_pull, V component_curvature) {
+        density = density + e;
+        curvature = curvature + e * component_curvature;
+        for (int i = 0; i < dim; ++i) pull[i] = pull[i] + e * component_pull[i];
+    }
+
+    TK_HD void finish(int dim, V inverse_density, V* score, V& divergence) const {
+        divergence = curvature * inverse_density;
+        for (int i = 0; i < dim; ++i) {
+            score[i] = pull[i] * inverse_density;
+            divergence = divergence - score[i] * score[i];
+        }
+    }
+};
+
+// log2 of one component's density at x, weight included.
+template <bool Isotropic, class V>
+TK_HD V component_log2_density(const float* row, int dim, const V* x) {
+    V q{};
+    for (int i = 0; i < dim; ++i) {
+        const V d = row[Isotropic ? 4 + i : 2 + 2 * i] - x[i];
+        q = q + (Isotropic ? V(d * d) : V(row[3 + 2 * i] * d * d));
+    }
+    return row[0] - (Isotropic ? row[1] : 0.5f * log2_e) * q;
+}
+
+// λ d of one component, and Σ λ²d² − Σ λ as the return value.
+template <bool Isotropic, class V>
+TK_HD V component_pull(const float* row, int dim, const V* x, V* pull) {
+    V curvature = splat<V>(-row[Isotropic ? 3 : 1]);
+    for (int i = 0; i < dim; ++i) {
+        const V d = row[Isotropic ? 4 + i : 2 + 2 * i] - x[i];
+        pull[i] = row[Isotropic ? 2 : 3 + 2 * i] * d;
+        curvature = curvature + pull[i] * pull[i];
+    }
+    return curvature;
+}
+
+// Adds N components to one mixture's sums, or to two that share their rows. `top` is the largest log2 density so far;
+// sums are relative to it, so that far tails neither overflow nor vanish.
+template <bool Isotropic, bool Shared, int N, class V, int MaxDim>
+TK_HD void add_components(const float* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
+    const int size = mixture_row_size(dim, Isotropic, Shared);
+    V log2_density[N];
+    V new_top = top;
+    TK_UNROLL
+    for (int c = 0; c < N; ++c) {
+        log2_density[c] = component_log2_density<Isotropic>(rows + c * size, dim, x);
+        new_top = maximum(new_top, log2_density[c]);
+    }
+    const V shrink = exp2<V>(top - new_top);
+    sums[0].scale(dim, shrink);
+    if constexpr (Shared) sums[1].scale(dim, shrink);
+    top = new_top;
+    TK_UNROLL
+    for (int c = 0; c < N; ++c) {
+        const float* row = rows + c * size;
+        V pull[MaxDim];
+        const V e = exp2<V>(log2_density[c] - top);
+        const V curvature = component_pull<Isotropic>(row, dim, x, pull);
+        if constexpr (Shared) {
+            sums[0].add(dim, e * row[size - 2], pull, curvature);
+            sums[1].add(dim, e * row[size - 1], pull, curvature);
+        } else {
+            sums[0].add(dim, e, pull, curvature);
+        }
+    }
+}
+
+// All components; returns the largest log2 density.
+template <bool Isotropic, bool Shared, class V, int MaxDim>
+TK_HD V mixture_sums(const float* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
+    constexpr int group = 8;
+    const int size = mixture_row_size(dim, Isotropic, Shared);
+    V top = splat<V>(-1e30f);
+    int c = 0;
+    for (; c + group <= components; c += group)
+        add_components<Isotropic, Shared, group>(rows + c * size, dim, x, top, sums);
+    for (; c < components; ++c) add_components<Isotropic, Shared, 1>(rows + c * size, dim, x, top, sums);
+    return top;
+}
+
+// Score, divergence and natural log density of one mixture.
+template <bool Isotropic, int MaxDim, class V>
+TK_HD V mixture_score(const float* rows, int components, int dim, const V* x, V* score, V& divergence) {
+    MixtureSums<V, MaxDim> sums;
+    const V top = mixture_sums<Isotropic, false>(rows, components, dim, x, &sums);
+    sums.finish(dim, 1.f / sums.density, score, divergence);
+    return top * log_2 + log(sums.density);
+}
+
+TK_END_NAMESPACE

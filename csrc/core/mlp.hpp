@@ -1,0 +1,183 @@
+// Multilayer perceptron with forward-mode tangents: output and exact divergence in one pass.
+//
+// Every value travels with its derivatives along the d axes: C = 1 + d columns, or 1 where no divergence is wanted.
+//   column 0: a = W h + b,   column k: ∂a/∂x_k = W ∂h/∂x_k;   h = σ(a),  ∂h/∂x_k = σ'(a) ∂a/∂x_k.
+#pragma once
+
+#include "math.hpp"
+
+TK_BEGIN_NAMESPACE
+
+enum class Activation : int { silu = 0, tanh = 1, relu = 2, gelu_tanh = 3 };
+
+constexpr int max_width = 256;
+constexpr int max_layers = 16;
+constexpr int panel_rows = 8;  // rows of a weight matrix that a tile multiplies together
+
+// score = output_scale · network(x) + skip · x, with biases that hold the whole dependence on time.
+struct MlpView {
+    int dim;
+    int hidden_layers;  // at least 1
+    int widths[max_layers];
+    Activation activation;
+    const float* weights[max_layers + 1];  // first and last (rows, columns); those between packed by pack_matrix
+    const float* biases;                   // (nodes, Σ widths + dim)
+    const float* output_scale;             // (nodes,)
+    const float* skip;                     // (nodes,)
+    int bias_stride;
+};
+
+TK_HD constexpr int padded_rows(int rows) { return (rows + panel_rows - 1) / panel_rows * panel_rows; }
+
+// Packs (rows, columns) row-major into panels of panel_rows rows: [panel][column][row of the panel], zero-padded.
+TK_HD void pack_matrix(const float* matrix, int rows, int columns, float* packed) {
+    for (int first = 0; first < rows; first += panel_rows)
+        for (int column = 0; column < columns; ++column)
+            for (int r = 0; r < panel_rows; ++r)
+                *packed++ = first + r < rows ? matrix[static_cast<std::int64_t>(first + r) * columns + column] : 0.f;
+}
+
+// σ(a) in place of a; returns σ'(a).
+template <Activation Kind, class V>
+TK_HD V activate(V& a) {
+    if constexpr (Kind == Activation::silu) {
+        const V gate = sigmoid(a);
+        const V value = a * gate;
+        a = value;
+        return gate + value * (1.f - gate);
+    } else if constexpr (Kind == Activation::tanh) {
+        a = tanh(a);
+        return 1.f - a * a;
+    } else if constexpr (Kind == Activation::relu) {
+        const auto on = a > 0.f;
+        a = on ? a : splat<V>(0.f);
+        return on ? splat<V>(1.f) : splat<V>(0.f);
+    } else {
+        constexpr float linear = 0.797884560802865f;  // √(2/π)
+        constexpr float cubic = 0.044715f * linear;
+        const V square = a * a;
+        const V t = tanh(V(a * (cubic * square + linear)));
+        const V half_gate = 0.5f * t + 0.5f;
+        const V slope = half_gate + (0.5f * a) * (1.f - t * t) * (3.f * cubic * square + linear);
+        a = a * half_gate;
+        return slope;
+    }
+}
+
+// σ over a layer of (width, columns) values in place.
+template <Activation Kind, class V>
+TK_HD void activate_layer(V* layer, int width, int columns) {
+    for (int row = 0; row < width; ++row) {
+        V* value = layer + row * columns;
+        const V slope = activate<Kind>(value[0]);
+        for (int c = 1; c < columns; ++c) value[c] = value[c] * slope;
+    }
+}
+
+template <class V>
+TK_HD void activate_layer(Activation kind, V* layer, int width, int columns) {
+    switch (kind) {
+        case Activation::silu: activate_layer<Activation::silu>(layer, width, columns); break;
+        case Activation::tanh: activate_layer<Activation::tanh>(layer, width, columns); break;
+        case Activation::relu: activate_layer<Activation::relu>(layer, width, columns); break;
+        case Activation::gelu_tanh: activate_layer<Activation::gelu_tanh>(layer, width, columns); break;
+    }
+}
+
+// C columns of one panel of out = W in, the accumulators in registers.
+template <int C, class V>
+TK_HD void multiply_panel(const float* panel, int fan_in, const V* in, int columns, V sums[panel_rows][C]) {
+    TK_UNROLL
+    for (int r = 0; r < panel_rows; ++r) {
+        TK_UNROLL
+        for (int c = 0; c < C; ++c) sums[r][c] = V{};
+    }
+    for (int i = 0; i < fan_in; ++i) {
+        V value[C];
+        TK_UNROLL
+        for (int c = 0; c < C; ++c) value[c] = in[i * columns + c];
+        TK_UNROLL
+        for (int r = 0; r < panel_rows; ++r) {
+            TK_UNROLL
+            for (int c = 0; c < C; ++c) sums[r][c] = sums[r][c] + panel[i * panel_rows + r] * value[c];
+        }
+    }
+}
+
+template <int C, class V>
+TK_HD void multiply_columns(const float* packed, int rows, int fan_in, const V* in, int columns, int first, V* out) {
+    for (int row = 0; row < rows; row += panel_rows) {
+        V sums[panel_rows][C];
+        multiply_panel<C>(packed + row * fan_in, fan_in, in + first, columns, sums);
+        for (int r = 0; r < panel_rows && row + r < rows; ++r) {
+            TK_UNROLL
+            for (int c = 0; c < C; ++c) out[(row + r) * columns + first + c] = sums[r][c];
+        }
+    }
+}
+
+// out = W in over all columns, three at a time: 24 accumulators.
+template <class V>
+TK_HD void multiply(const float* packed, int rows, int fan_in, const V* in, int columns, V* out) {
+    int first = 0;
+    for (; first + 3 <= columns; first += 3) multiply_columns<3>(packed, rows, fan_in, in, columns, first, out);
+    if (columns - first == 2) multiply_columns<2>(packed, rows, fan_in, in, columns, first, out);
+    if (columns - first == 1) multiply_columns<1>(packed, rows, fan_in, in, columns, first, out);
+}
+
+// Scratch values that mlp_score needs.
+TK_HD constexpr int mlp_scratch(int widest, int columns) { return 2 * widest * columns; }
+
+// Score at the biases of one node, and its divergence when asked for; `scratch` holds mlp_scratch(…) values.
+template <class V>
+TK_HD void mlp_score(const MlpView& mlp, std::int64_t node, const V* x, bool with_divergence, V* scratch, V* score,
+                     V& divergence) {
+    const int dim = mlp.dim;
+    const int columns = with_divergence ? 1 + dim : 1;
+    const float* bias = mlp.biases + node * mlp.bias_stride;
+    int widest = 0;
+    for (int l = 0; l < mlp.hidden_layers; ++l) widest = mlp.widths[l] > widest ? mlp.widths[l] : widest;
+    V* in = scratch;
+    V* out = scratch + widest * columns;
+
+    // First layer: the tangents are the columns of its weights.
+    for (int row = 0; row < mlp.widths[0]; ++row) {
+        const float* weight = mlp.weights[0] + row * dim;
+        V a = splat<V>(bias[row]);
+        for (int i = 0; i < dim; ++i) {
+            a = a + weight[i] * x[i];
+            if (with_divergence) in[row * columns + 1 + i] = splat<V>(weight[i]);
+        }
+        in[row * columns] = a;
+    }
+    activate_layer(mlp.activation, in, mlp.widths[0], columns);
+    bias += mlp.widths[0];
+
+    for (int l = 1; l < mlp.hidden_layers; ++l) {
+        multiply(mlp.weights[l], mlp.widths[l], mlp.widths[l - 1], in, columns, out);
+        for (int row = 0; row < mlp.widths[l]; ++row) out[row * columns] = out[row * columns] + bias[row];
+        activate_layer(mlp.activation, out, mlp.widths[l], columns);
+        bias += mlp.widths[l];
+        V* swap = in;
+        in = out;
+        out = swap;
+    }
+
+    // Last layer: of its tangents only the diagonal is wanted.
+    const int fan_in = mlp.widths[mlp.hidden_layers - 1];
+    V trace{};
+    for (int i = 0; i < dim; ++i) {
+        const float* weight = mlp.weights[mlp.hidden_layers] + i * fan_in;
+        V a = splat<V>(bias[i]);
+        V tangent{};
+        for (int j = 0; j < fan_in; ++j) {
+            a = a + weight[j] * in[j * columns];
+            if (with_divergence) tangent = tangent + weight[j] * in[j * columns + 1 + i];
+        }
+        score[i] = mlp.output_scale[node] * a + mlp.skip[node] * x[i];
+        trace = trace + tangent;
+    }
+    divergence = mlp.output_scale[node] * trace + mlp.skip[node] * static_cast<float>(dim);
+}
+
+TK_END_NAMESPACE

@@ -1,0 +1,68 @@
+// Mergeable statistics by a fixed tree, so that they do not depend on threads or chunks.
+#pragma once
+
+#include "lanes.hpp"
+
+namespace tk {
+
+// Central moments up to the fourth. Merging: Pébay, "Formulas for robust, one-pass parallel computation of covariances
+// and arbitrary-order statistical moments", Sandia SAND2008-6212, Eq. 3.1.
+struct Moments {
+    double n = 0, mean = 0, m2 = 0, m3 = 0, m4 = 0;  // m_p = Σ (x − mean)^p
+};
+
+inline Moments merge(const Moments& a, const Moments& b) {
+    if (a.n == 0) return b;
+    if (b.n == 0) return a;
+    const double n = a.n + b.n, delta = b.mean - a.mean, shift = delta / n;
+    const double product = a.n * b.n;
+    Moments sum;
+    sum.n = n;
+    sum.mean = a.mean + b.n * shift;
+    sum.m2 = a.m2 + b.m2 + product * delta * shift;
+    sum.m3 = a.m3 + b.m3 + product * (a.n - b.n) * delta * shift * shift + 3 * shift * (a.n * b.m2 - b.n * a.m2);
+    sum.m4 = a.m4 + b.m4 + product * (a.n * a.n - product + b.n * b.n) * delta * shift * shift * shift +
+             6 * shift * shift * (a.n * a.n * b.m2 + b.n * b.n * a.m2) + 4 * shift * (a.n * b.m3 - b.n * a.m3);
+    return sum;
+}
+
+// Σ e^x and Σ e^{2x}, relative to the largest x.
+struct ExponentialSums {
+    double top = -INFINITY, first = 0, second = 0;  // Σ e^{x − top}, Σ e^{2(x − top)}
+};
+
+inline ExponentialSums merge(const ExponentialSums& a, const ExponentialSums& b) {
+    if (a.first == 0) return b;
+    if (b.first == 0) return a;
+    ExponentialSums sum;
+    sum.top = a.top > b.top ? a.top : b.top;
+    const double scale_a = std::exp(a.top - sum.top), scale_b = std::exp(b.top - sum.top);
+    sum.first = a.first * scale_a + b.first * scale_b;
+    sum.second = a.second * scale_a * scale_a + b.second * scale_b * scale_b;
+    return sum;
+}
+
+// One value.
+inline void single(double x, Moments& moments) {
+    moments.n = 1;
+    moments.mean = x;
+}
+inline void single(double x, ExponentialSums& sums) {
+    sums.top = x;
+    sums.first = sums.second = 1;
+}
+
+// scale · value over values[0 … n), halved again and again: rounding grows with log n.
+template <class Statistic, class T>
+Statistic reduce(const T* values, std::int64_t n, double scale) {
+    if (n == 0) return {};
+    if (n == 1) {
+        Statistic statistic;
+        single(scale * static_cast<double>(values[0]), statistic);
+        return statistic;
+    }
+    const std::int64_t half = n / 2;
+    return merge(reduce<Statistic>(values, half, scale), reduce<Statistic>(values + half, n - half, scale));
+}
+
+}  // namespace tk

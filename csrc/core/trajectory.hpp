@@ -1,0 +1,167 @@
+// One forward path x_{k+1} = F_k x_k + G_k z_k through all its nodes, and the sums it collects along the way.
+//
+// Every scheme of the time-asymmetry entropy production of Ding, Quan and Tu (Eq. 28) is a sum over nodes
+//   a_k [|s|² + c ∇·s](x_k) + s(x_k)·(b⁻_k z_{k−1} + b⁺_k z_k),   model minus reference,
+// with c = 2 (Itô), 1 (Stratonovich) or 0 (backward Itô); a, b⁻, b⁺ come as numbers. The sampler scheme compares
+// transition densities instead: with w = u x_{k−1} + r z_{k−1} + y s(x_k), (z + w) is the standardised residual of the
+// reverse chain and each step adds (|z + w|² − |z|²)/2 = w·(z + w/2).
+#pragma once
+
+#include "mixture.hpp"
+#include "mlp.hpp"
+#include "philox.hpp"
+
+TK_BEGIN_NAMESPACE
+
+// The columns of the step table, one row per node; thermokern/ops/step_table.py names them in this order.
+struct Node {
+    float drift;           // F_k, to the next node
+    float noise;           // G_k, to the next node
+    float energy;          // a_k
+    float noise_in;        // b⁻_k, on the noise that led here
+    float noise_out;       // b⁺_k, on the noise that leads on
+    float mismatch;        // weight of |s_θ − s_*|², for the score-matching integral
+    float chain_position;  // u
+    float chain_noise;     // r
+    float chain_score;     // y
+};
+constexpr int node_columns = 9;
+static_assert(sizeof(Node) == node_columns * sizeof(float), "the step table is read as Nodes");
+
+// A source of scores gives, at a node, the model's and the reference's score and divergence. Three kinds follow.
+
+// Two mixtures with the same components and different weights: exponentials are computed once.
+template <bool Isotropic, int MaxDim>
+struct SharedMixtures {
+    static constexpr int max_dim = MaxDim;
+    const float* rows;  // (nodes, components, row size)
+    int components;
+
+    template <class V>
+    TK_HD void scores(std::int64_t node, int dim, const V* x, V*, V* model, V& model_divergence, V* reference,
+                      V& reference_divergence) const {
+        MixtureSums<V, MaxDim> sums[2];
+        const std::int64_t size = static_cast<std::int64_t>(components) * mixture_row_size(dim, Isotropic, true);
+        mixture_sums<Isotropic, true>(rows + node * size, components, dim, x, sums);
+        const V inverse = 1.f / (sums[0].density * sums[1].density);  // weights are at least 1e-12 here
+        sums[0].finish(dim, inverse * sums[1].density, model, model_divergence);
+        sums[1].finish(dim, inverse * sums[0].density, reference, reference_divergence);
+    }
+};
+
+template <bool Isotropic, int MaxDim>
+struct Mixture {
+    const float* rows;
+    int components;
+
+    template <class V>
+    TK_HD void score(std::int64_t node, int dim, const V* x, V*, V* score, V& divergence) const {
+        const std::int64_t size = static_cast<std::int64_t>(components) * mixture_row_size(dim, Isotropic, false);
+        mixture_score<Isotropic, MaxDim>(rows + node * size, components, dim, x, score, divergence);
+    }
+};
+
+struct Mlp {
+    MlpView view;
+    bool with_divergence;
+
+    template <class V>
+    TK_HD void score(std::int64_t node, int, const V* x, V* scratch, V* score, V& divergence) const {
+        mlp_score(view, node, x, with_divergence, scratch, score, divergence);
+    }
+};
+
+template <class Model, class Reference, int MaxDim>
+struct Independent {
+    static constexpr int max_dim = MaxDim;
+    Model model_source;
+    Reference reference_source;
+
+    template <class V>
+    TK_HD void scores(std::int64_t node, int dim, const V* x, V* scratch, V* model, V& model_divergence, V* reference,
+                      V& reference_divergence) const {
+        model_source.score(node, dim, x, scratch, model, model_divergence);
+        reference_source.score(node, dim, x, scratch, reference, reference_divergence);
+    }
+};
+
+// Noise of consecutive steps. Number j = step · dim + component of a path's stream is lane j % 4 of block j / 4; a
+// period is the shortest run of steps that fills whole blocks.
+template <class V, int MaxDim>
+struct NoiseStream {
+    std::uint64_t seed;
+    PathIndex<V> path;
+    V numbers[4 * MaxDim];
+
+    TK_HD const V* step(int dim, std::int64_t k) {
+        const int period = dim % 4 == 0 ? 1 : dim % 2 == 0 ? 2 : 4;
+        const int phase = static_cast<int>(k % period);
+        if (phase == 0) {
+            const int blocks = period * dim / 4;
+            const std::uint32_t first = static_cast<std::uint32_t>(k * dim / 4);
+            for (int b = 0; b < blocks; ++b)
+                normal_block<V>(seed, Purpose::noise, path, first + static_cast<std::uint32_t>(b), numbers + 4 * b);
+        }
+        return numbers + phase * dim;
+    }
+};
+
+template <class V>
+struct PathSums {
+    V value{};     // Δs, without end terms
+    V mismatch{};  // Σ weight |s_θ − s_*|²
+};
+
+struct TrajectorySettings {
+    const Node* nodes;
+    std::int64_t n_nodes;
+    float divergence_weight;  // c
+    bool sampler;
+    std::uint64_t seed;
+};
+
+// Takes `x` (dim values) from the first node to the last.
+template <class V, class Scores>
+TK_HD PathSums<V> run_path(const TrajectorySettings& settings, const Scores& scores, int dim, PathIndex<V> path,
+                           V* scratch, V* x) {
+    constexpr int max_dim = Scores::max_dim;
+    PathSums<V> sums;
+    NoiseStream<V, max_dim> stream{settings.seed, path, {}};
+    V noise_in[max_dim], previous[max_dim];
+    for (int i = 0; i < dim; ++i) noise_in[i] = previous[i] = V{};
+
+    for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
+        const Node& node = settings.nodes[k];
+        V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
+        scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
+        const V* noise_out = stream.step(dim, k);  // the last node draws once more, with weight zero
+
+        V energy = settings.divergence_weight * (model_divergence - reference_divergence);
+        V work{}, mismatch{};
+        for (int i = 0; i < dim; ++i) {
+            const V delta = model[i] - reference[i];
+            energy = energy + delta * (model[i] + reference[i]);
+            work = work + delta * (node.noise_in * noise_in[i] + node.noise_out * noise_out[i]);
+            mismatch = mismatch + delta * delta;
+        }
+        sums.value = sums.value + (node.energy * energy + work);
+        sums.mismatch = sums.mismatch + node.mismatch * mismatch;
+        if (settings.sampler && k > 0) {
+            V step{};
+            for (int i = 0; i < dim; ++i) {
+                const V w =
+                    node.chain_position * previous[i] + node.chain_noise * noise_in[i] + node.chain_score * model[i];
+                step = step + w * (noise_in[i] + 0.5f * w);
+            }
+            sums.value = sums.value + step;
+        }
+        for (int i = 0; i < dim; ++i) {
+            previous[i] = x[i];
+            noise_in[i] = noise_out[i];
+            x[i] = node.drift * x[i] + node.noise * noise_out[i];  // the last node's drift is 1, its noise 0
+        }
+    }
+    return sums;
+}
+
+TK_END_NAMESPACE

@@ -1,0 +1,91 @@
+// The CPU kernels' interface: plain arguments in, nothing allocated for the caller, nothing thrown.
+//
+// Each kernel is compiled once per instruction set; kernels() gives the table for the best one that this machine has
+// and that the environment variable THERMOKERN_ISA allows.
+#pragma once
+
+#include <cstdint>
+
+namespace tk {
+
+// A mixture at data time and, per node, the m and v of x_t | x_0 ~ N(m x_0, v I). All float64.
+struct MixtureArguments {
+    const double* means;       // (components, dim)
+    const double* variances;   // (components, dim)
+    const double* weights;     // (components,)
+    const double* mean_scale;  // (nodes,)
+    const double* variance;    // (nodes,)
+    std::int64_t components;
+};
+
+// A perceptron whose biases, output scale and skip are given at every node. All float32, matrices (out, in).
+struct MlpArguments {
+    static constexpr int max_layers = 17;
+    const float* weights[max_layers];  // hidden layers, then the output layer
+    std::int64_t widths[max_layers];   // of the hidden layers
+    std::int64_t hidden_layers;
+    int activation;
+    const float* biases;        // (nodes, Σ widths + dim)
+    const float* output_scale;  // (nodes,)
+    const float* skip;          // (nodes,)
+};
+
+struct ScoreArguments {
+    bool is_mlp;
+    MixtureArguments mixture;
+    MlpArguments mlp;
+};
+
+struct TrajectoryArguments {
+    std::int64_t n, dim, n_nodes;
+    const float* steps;  // (nodes, 9): core/trajectory.hpp, Node
+    ScoreArguments model, reference;
+    float divergence_weight;
+    bool sampler;
+    std::uint64_t seed, path_offset;
+    const float* x;   // (n, dim)
+    float* value;     // (n,)
+    float* mismatch;  // (n,)
+    float* x_end;     // (n, dim)
+};
+
+struct NormalsArguments {
+    std::int64_t n, count;  // paths, numbers of each
+    std::uint64_t seed, path_offset, first;
+    std::uint32_t purpose;
+    float* out;  // (n, count)
+};
+
+struct ScoreOutputs {
+    std::int64_t n, dim;
+    const float* x;      // (n, dim)
+    float* score;        // (n, dim)
+    float* divergence;   // (n,)
+    float* log_density;  // (n,), mixtures only
+};
+
+enum class Function : int { exp2, log, sine, cosine, sigmoid, tanh, silu, silu_slope, gelu, gelu_slope };
+
+// A long kernel calls this between blocks of work; true stops it, its outputs half filled.
+struct Interrupt {
+    bool (*requested)(void*);
+    void* context;
+};
+
+// Every kernel returns true when it ran to its end.
+struct Kernels {
+    const char* name;
+    int lanes;
+    bool (*normals)(const NormalsArguments&, int threads, Interrupt);
+    bool (*score)(const ScoreArguments&, const ScoreOutputs&, int threads, Interrupt);
+    bool (*trajectory)(const TrajectoryArguments&, int threads, Interrupt);
+    void (*evaluate)(Function, const float* in, float* out, std::int64_t n);  // for the tests of core/math.hpp
+    void (*philox)(const std::uint32_t counter[4], std::uint64_t seed, std::uint32_t out[4]);
+};
+
+const Kernels& kernels();                   // the set in use
+const char* best_instruction_set();         // what this machine could use
+bool is_instruction_set(const char* name);  // whether THERMOKERN_ISA may have this value
+int threads_allowed(int requested);         // 1 in a forked child, where OpenMP cannot start threads
+
+}  // namespace tk

@@ -1,0 +1,85 @@
+// What the schedules of one instruction set share: its lane, tiles over paths, scratch memory.
+#pragma once
+
+#include <omp.h>
+
+#include <new>
+
+#include "../core/trajectory.hpp"
+#include "kernels.hpp"
+
+#if !defined(TK_ISA)
+#error "csrc/cpu/*.cpp is compiled once per instruction set, with TK_ISA its name"
+#endif
+
+TK_BEGIN_NAMESPACE
+
+#if defined(__AVX512F__)
+using Native = Float16;
+#elif defined(__AVX2__)
+using Native = Float8;
+#else
+using Native = Float4;
+#endif
+constexpr int lanes = Lane<Native>::count;
+
+// Aligned memory that is freed with its scope. Not a std::vector: its functions would be weak symbols.
+template <class T>
+class Buffer {
+ public:
+    explicit Buffer(std::int64_t count)
+        : data_(static_cast<T*>(
+              ::operator new(static_cast<std::size_t>(count > 0 ? count : 1) * sizeof(T), std::align_val_t{64}))) {}
+    ~Buffer() { ::operator delete(data_, std::align_val_t{64}); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    T* get() const { return data_; }
+
+ private:
+    T* data_;
+};
+
+// Paths first … first + lanes of a stream, one per lane.
+inline PathIndex<Native> path_index(std::uint64_t first) {
+    PathIndex<Native> path;
+    for (int lane = 0; lane < lanes; ++lane) {
+        const std::uint64_t index = first + static_cast<std::uint64_t>(lane);
+        path.low[lane] = static_cast<std::uint32_t>(index);
+        path.high[lane] = static_cast<std::uint32_t>(index >> 32);
+    }
+    return path;
+}
+
+// (n, dim) rows first … first + lanes to one vector per axis. Lanes past the end repeat the last row.
+inline void gather(const float* rows, std::int64_t n, int dim, std::int64_t first, Native* x) {
+    for (int lane = 0; lane < lanes; ++lane) {
+        const std::int64_t row = first + lane < n ? first + lane : n - 1;
+        for (int i = 0; i < dim; ++i) x[i][lane] = rows[row * dim + i];
+    }
+}
+
+inline void scatter(const Native* x, std::int64_t n, int dim, std::int64_t first, float* rows) {
+    for (int lane = 0; lane < lanes && first + lane < n; ++lane)
+        for (int i = 0; i < dim; ++i) rows[(first + lane) * dim + i] = x[i][lane];
+}
+
+// body(first, thread) for every tile of paths, `block` paths at a time between questions to `interrupt`.
+template <class Body>
+inline bool for_each_tile(std::int64_t n, std::int64_t block, int threads, Interrupt interrupt, const Body& body) {
+    for (std::int64_t begin = 0; begin < n; begin += block) {
+        const std::int64_t end = begin + block < n ? begin + block : n;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+        for (std::int64_t first = begin; first < end; first += lanes) body(first, omp_get_thread_num());
+        if (end < n && interrupt.requested(interrupt.context)) return false;
+    }
+    return true;
+}
+
+// Paths between two questions to the interrupt, for kernels that spend `work` operations on a path: about 0.1 s.
+inline std::int64_t block_of(double work, int threads) {
+    const double paths = 2e9 * threads / (work + 1.0);
+    const std::int64_t tiles = static_cast<std::int64_t>(paths / lanes) + threads;
+    return tiles * lanes;
+}
+
+TK_END_NAMESPACE

@@ -1,0 +1,121 @@
+// Score sources made ready for the kernels: mixtures tabulated at every node, perceptrons packed into panels.
+#pragma once
+
+#include "schedule.hpp"
+
+TK_BEGIN_NAMESPACE
+
+constexpr int max_dim = 16;
+
+// A dimension known to the compiler, or 0 for one that is not. The small ones have kernels of their own.
+template <int D>
+struct Dim {
+    static constexpr int bound = D > 0 ? D : max_dim;
+    static TK_HD int value(std::int64_t dim) { return D > 0 ? D : static_cast<int>(dim); }
+};
+
+template <class Body>
+inline bool with_dim(std::int64_t dim, const Body& body) {
+    switch (dim) {
+        case 1: return body(Dim<1>{});
+        case 2: return body(Dim<2>{});
+        case 3: return body(Dim<3>{});
+        default: return body(Dim<0>{});
+    }
+}
+
+inline bool is_isotropic(const MixtureArguments& mixture, std::int64_t dim) {
+    for (std::int64_t c = 0; c < mixture.components; ++c)
+        for (std::int64_t i = 1; i < dim; ++i)
+            if (mixture.variances[c * dim + i] != mixture.variances[c * dim]) return false;
+    return true;
+}
+
+// Whether two mixtures differ in their weights alone, all of them large enough to divide by.
+inline bool share_components(const MixtureArguments& a, const MixtureArguments& b, std::int64_t dim,
+                             std::int64_t n_nodes) {
+    if (a.components != b.components) return false;
+    const auto same = [](const double* left, const double* right, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i)
+            if (left[i] != right[i]) return false;
+        return true;
+    };
+    for (std::int64_t c = 0; c < a.components; ++c)
+        if (a.weights[c] < 1e-12 || b.weights[c] < 1e-12) return false;
+    return same(a.means, b.means, a.components * dim) && same(a.variances, b.variances, a.components * dim) &&
+           same(a.mean_scale, b.mean_scale, n_nodes) && same(a.variance, b.variance, n_nodes);
+}
+
+// Component rows at every node, (nodes, components, row size).
+class MixtureTable {
+ public:
+    MixtureTable(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, bool isotropic,
+                 const double* other_weights = nullptr)
+        : rows_(n_nodes * mixture.components *
+                mixture_row_size(static_cast<int>(dim), isotropic, other_weights != nullptr)) {
+        const MixtureParameters parameters{mixture.means, mixture.variances, mixture.weights,
+                                           static_cast<int>(mixture.components), static_cast<int>(dim)};
+        const int size = mixture_row_size(static_cast<int>(dim), isotropic, other_weights != nullptr);
+        float* row = rows_.get();
+        for (std::int64_t node = 0; node < n_nodes; ++node)
+            for (int c = 0; c < parameters.components; ++c, row += size)
+                fill_mixture_row(parameters, c, mixture.mean_scale[node], mixture.variance[node], isotropic,
+                                 other_weights, row);
+    }
+    const float* rows() const { return rows_.get(); }
+
+ private:
+    Buffer<float> rows_;
+};
+
+class PackedMlp {
+ public:
+    PackedMlp(const MlpArguments& mlp, std::int64_t dim) : packed_(packed_size(mlp)) {
+        view_.dim = static_cast<int>(dim);
+        view_.hidden_layers = static_cast<int>(mlp.hidden_layers);
+        view_.activation = static_cast<Activation>(mlp.activation);
+        view_.biases = mlp.biases;
+        view_.output_scale = mlp.output_scale;
+        view_.skip = mlp.skip;
+        view_.bias_stride = static_cast<int>(dim);
+        float* packed = packed_.get();
+        for (int l = 0; l < view_.hidden_layers; ++l) {
+            const int rows = view_.widths[l] = static_cast<int>(mlp.widths[l]);
+            view_.bias_stride += rows;
+            widest_ = rows > widest_ ? rows : widest_;
+            view_.weights[l] = mlp.weights[l];
+            if (l > 0) {
+                pack_matrix(mlp.weights[l], rows, view_.widths[l - 1], packed);
+                view_.weights[l] = packed;
+                packed += padded_rows(rows) * view_.widths[l - 1];
+            }
+        }
+        view_.weights[view_.hidden_layers] = mlp.weights[mlp.hidden_layers];
+    }
+
+    const MlpView& view() const { return view_; }
+    std::int64_t scratch(bool with_divergence) const {
+        return mlp_scratch(widest_, with_divergence ? 1 + view_.dim : 1);
+    }
+    // Multiplications and additions for one score.
+    double work(bool with_divergence) const {
+        double products = 0;
+        for (int l = 1; l < view_.hidden_layers; ++l)
+            products += static_cast<double>(view_.widths[l]) * view_.widths[l - 1];
+        return 2 * products * (with_divergence ? 1 + view_.dim : 1);
+    }
+
+ private:
+    static std::int64_t packed_size(const MlpArguments& mlp) {
+        std::int64_t size = 0;
+        for (std::int64_t l = 1; l < mlp.hidden_layers; ++l)
+            size += padded_rows(static_cast<int>(mlp.widths[l])) * mlp.widths[l - 1];
+        return size;
+    }
+
+    Buffer<float> packed_;
+    MlpView view_{};
+    int widest_ = 0;
+};
+
+TK_END_NAMESPACE

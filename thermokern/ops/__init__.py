@@ -1,0 +1,49 @@
+"""Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
+
+from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
+from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
+from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.statistics import (
+    ExponentialSums,
+    Moments,
+    exponential_sums,
+    exponential_sums_reference,
+    moments,
+    moments_reference,
+)
+from thermokern.ops.step_table import DIVERGENCE_WEIGHT, SCHEMES, StepTable
+from thermokern.ops.trajectory import (
+    MixtureSource,
+    MlpSource,
+    NodeScore,
+    Source,
+    TrajectorySums,
+    trajectory,
+    trajectory_reference,
+)
+
+__all__ = [
+    "DIVERGENCE_WEIGHT",
+    "SCHEMES",
+    "ExponentialSums",
+    "MixtureScore",
+    "MixtureSource",
+    "MlpSource",
+    "Moments",
+    "NodeScore",
+    "Source",
+    "StepTable",
+    "TrajectorySums",
+    "exponential_sums",
+    "exponential_sums_reference",
+    "mixture_score",
+    "mixture_score_reference",
+    "mlp_score_divergence",
+    "mlp_score_divergence_reference",
+    "moments",
+    "moments_reference",
+    "normals",
+    "normals_reference",
+    "trajectory",
+    "trajectory_reference",
+]

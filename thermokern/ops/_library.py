@@ -1,0 +1,58 @@
+"""What the ops share: the torch library they register in, and the checks at their border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+LIBRARY = torch.library.Library("thermokern", "DEF")
+
+# What random numbers are for; csrc/core/philox.hpp, Purpose.
+PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3}
+
+
+def register(
+    schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str = "CPU"
+) -> None:
+    """Define ``thermokern::schema`` with its kernel and its fake."""
+    name = LIBRARY.define(schema)
+    LIBRARY.impl(name, kernel, dispatch)
+    torch.library.register_fake(f"thermokern::{name}", fake)
+
+
+def refuse_gradient(**tensors: Tensor) -> None:
+    """Raise if gradients are wanted through an op that has none."""
+    for name, tensor in tensors.items():
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f'{name} requires a gradient and the fused kernels have none: use backend="reference", '
+                f"or {name}.detach()"
+            )
+
+
+def check_finite(**tensors: Tensor) -> None:
+    """Raise if a tensor holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+        if bad:
+            raise ValueError(f"{name}: expected finite numbers, got {bad} of {tensor.numel()} NaN or infinite")
+
+
+def check_seed(seed: int, path_offset: int = 0) -> None:
+    """Raise unless both are integers in [0, 2^63)."""
+    for name, value in {"seed": seed, "path_offset": path_offset}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            raise ValueError(f"{name}: expected an integer in [0, 2**63), got {value!r}")
+
+
+def as_float32(name: str, x: Tensor) -> Tensor:
+    """`x` contiguous, once it is known to be a float32 matrix on the CPU."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+    if x.dtype != torch.float32 or x.dim() != 2 or x.device.type != "cpu":
+        raise ValueError(
+            f"{name}: expected (n, d) float32 on cpu, got {tuple(x.shape)} {str(x.dtype)[6:]} on {x.device}"
+        )
+    return x.contiguous()

@@ -1,0 +1,64 @@
+"""Moments and exponential averages by a fixed reduction tree: the same bits for any number of threads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from thermokern import _core
+
+
+class Moments(NamedTuple):
+    """Sample size, mean, and ``m_p = Σ (x − mean)^p``."""
+
+    n: float
+    mean: float
+    m2: float
+    m3: float
+    m4: float
+
+
+class ExponentialSums(NamedTuple):
+    """``top = max x``, ``first = Σ e^{x − top}``, ``second = Σ e^{2(x − top)}``."""
+
+    top: float
+    first: float
+    second: float
+
+
+def moments_reference(values: Tensor) -> Moments:
+    """:func:`moments` in PyTorch."""
+    values = values.to(torch.float64)
+    mean = values.mean() if len(values) else torch.zeros((), dtype=torch.float64)
+    powers = [(values - mean).pow(p).sum().item() for p in (2, 3, 4)]
+    return Moments(float(len(values)), mean.item(), *powers)
+
+
+def moments(values: Tensor) -> Moments:
+    """Mean and central sums of `values` (n,), accumulated in float64."""
+    kernel = _core.moments_float64 if values.dtype == torch.float64 else _core.moments_float32
+    return Moments(*kernel(_plain(values)))
+
+
+def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> ExponentialSums:
+    """:func:`exponential_sums` in PyTorch."""
+    exponents = scale * values.to(torch.float64)
+    if not len(values):
+        return ExponentialSums(float("-inf"), 0.0, 0.0)
+    top = exponents.max()
+    return ExponentialSums(
+        top.item(), (exponents - top).exp().sum().item(), (2.0 * (exponents - top)).exp().sum().item()
+    )
+
+
+def exponential_sums(values: Tensor, scale: float = 1.0) -> ExponentialSums:
+    """Sums of ``e^{scale · x}`` and its square over `values` (n,), relative to the largest, in float64."""
+    kernel = _core.exponential_sums_float64 if values.dtype == torch.float64 else _core.exponential_sums_float32
+    return ExponentialSums(*kernel(_plain(values), scale))
+
+
+def _plain(values: Tensor) -> Tensor:
+    values = values.detach().cpu().contiguous()
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()

@@ -1,0 +1,59 @@
+"""The table of numbers that a trajectory kernel reads: one row of coefficients per node of the time grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# The columns of a step table, one row per node; csrc/core/trajectory.hpp, Node, reads them in this order.
+COLUMNS = (
+    "drift",
+    "noise",
+    "energy",
+    "noise_in",
+    "noise_out",
+    "mismatch",
+    "chain_position",
+    "chain_noise",
+    "chain_score",
+)
+# Factor c of the divergence beside |s|² in each scheme; the sampler scheme uses no divergence either.
+DIVERGENCE_WEIGHT = {"ito": 2.0, "stratonovich": 1.0, "backward-ito": 0.0, "sampler": 0.0}
+SCHEMES = tuple(DIVERGENCE_WEIGHT)
+
+
+@dataclass(frozen=True)
+class StepTable:
+    """Coefficients of ``x_{k+1} = F_k x_k + G_k z_k`` and of one scheme's increments, at the nodes ``t_0 … t_n``.
+
+    Attributes
+    ----------
+    times : Tensor
+        (n_nodes,) float64.
+    columns : Tensor
+        (n_nodes, 9) float64, named by :data:`COLUMNS`.
+    scheme : str
+    mean_scale, variance : Tensor
+        (n_nodes,) float64, ``m`` and ``v`` of ``x_t | x_0 ~ N(m x_0, v I)``.
+    chain_log_scale : float
+        Sampler scheme: ``½ Σ log(C_k/G_k²)`` per dimension, with ``C_k`` the reverse chain's variances.
+    chain_variance_ratio : float
+        Sampler scheme: the largest ``C_k/G_k²``. The variance of ``e^{−Δ}`` is infinite from 2 on.
+    """
+
+    times: Tensor
+    columns: Tensor
+    scheme: str
+    mean_scale: Tensor
+    variance: Tensor
+    chain_log_scale: float = 0.0
+    chain_variance_ratio: float = 1.0
+
+    @property
+    def divergence_weight(self) -> float:
+        return DIVERGENCE_WEIGHT[self.scheme]
+
+    def column(self, name: str) -> Tensor:
+        """One column, (n_nodes,)."""
+        return self.columns[:, COLUMNS.index(name)]

@@ -1,0 +1,261 @@
+"""Whole forward trajectories with both scores and every sum along the way, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from thermokern import _core
+from thermokern.ops._library import as_float32, check_finite, check_seed, refuse_gradient, register
+from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
+from thermokern.ops.mlp_score_divergence import MAX_DIM, check_mlp, mlp_score_divergence_reference
+from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.step_table import COLUMNS, StepTable
+
+# (x (n, d), node) -> score (n, d), divergence (n,) or None where the scheme needs none.
+NodeScore = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
+
+_NOISE_CHUNK = 32  # steps whose noise the reference draws at once
+
+
+class TrajectorySums(NamedTuple):
+    value: Tensor  # (n,) Δs, without the end terms of the sampler scheme
+    mismatch: Tensor  # (n,) ∫ D |s_θ − s_*|² dt along the path
+    x_end: Tensor  # (n, d)
+
+
+@dataclass(frozen=True)
+class MixtureSource:
+    """The score of a diagonal Gaussian mixture diffused to every node: N(m μ_c, m² σ²_c + v).
+
+    Attributes
+    ----------
+    means, variances : Tensor
+        (K, d), at data time.
+    weights : Tensor
+        (K,).
+    mean_scale, variance : Tensor
+        (n_nodes,), ``m`` and ``v``.
+    """
+
+    means: Tensor
+    variances: Tensor
+    weights: Tensor
+    mean_scale: Tensor
+    variance: Tensor
+
+    kind = "mixture"
+
+    def check(self, dim: int) -> None:
+        check_mixture(self.means, self.variances, self.weights, dim)
+        check_finite(mean_scale=self.mean_scale, variance=self.variance)
+
+    def tensors(self) -> list[Tensor]:
+        everything = (self.means, self.variances, self.weights, self.mean_scale, self.variance)
+        return [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in everything]
+
+    def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
+        m, v = self.mean_scale[node], self.variance[node]
+        out = mixture_score_reference(x, m * self.means, m * m * self.variances + v, self.weights)
+        return out.score, out.divergence
+
+
+@dataclass(frozen=True)
+class MlpSource:
+    """The score ``output_scale · network(x) + skip · x`` of a perceptron whose biases are given at every node.
+
+    Attributes
+    ----------
+    weights : sequence of Tensor
+        Matrices (out, in), hidden layers first.
+    biases : Tensor
+        (n_nodes, Σ widths + d).
+    activation : {"silu", "tanh", "relu", "gelu-tanh"}
+    output_scale, skip : Tensor
+        (n_nodes,).
+    """
+
+    weights: Sequence[Tensor]
+    biases: Tensor
+    activation: str
+    output_scale: Tensor
+    skip: Tensor
+
+    @property
+    def kind(self) -> str:
+        return f"mlp:{self.activation}"
+
+    def check(self, dim: int) -> None:
+        check_mlp(self.weights, self.biases, self.activation, dim)
+        check_finite(output_scale=self.output_scale, skip=self.skip)
+
+    def tensors(self) -> list[Tensor]:
+        everything = (*self.weights, self.biases, self.output_scale, self.skip)
+        return [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in everything]
+
+    def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
+        scale, skip = self.output_scale[node].to(x), self.skip[node].to(x)
+        return mlp_score_divergence_reference(x, self.weights, self.biases[node], self.activation, scale, skip)
+
+
+Source = MixtureSource | MlpSource
+
+
+def trajectory_reference(
+    x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, *, seed: int = 0, path_offset: int = 0
+) -> TrajectorySums:
+    """:func:`trajectory` in PyTorch, in the dtype of `x`, for any scores: the specification.
+
+    `model` and `reference` are called as ``(x, node)`` and return the score (n, d) and its divergence (n,), which may
+    be None for schemes without one. Differentiable as far as they are.
+    """
+    check_seed(seed, path_offset)
+    n, dim = x.shape
+    sampler, weight = table.scheme == "sampler", table.divergence_weight
+    value, mismatch = x.new_zeros(n), x.new_zeros(n)
+    noise_in, previous = torch.zeros_like(x), torch.zeros_like(x)
+    noise = x.new_zeros(n, 0)
+    n_nodes = len(table.times)
+    draw = normals_reference if x.dtype == torch.float64 else _normals_like
+    for k in range(n_nodes):
+        c = dict(zip(COLUMNS, table.columns[k].tolist(), strict=True))
+        model_score, model_divergence = model(x, k)
+        reference_score, reference_divergence = reference(x, k)
+        if k + 1 == n_nodes:
+            noise_out = torch.zeros_like(x)
+        else:
+            phase = k % _NOISE_CHUNK
+            if phase == 0:
+                count = min(_NOISE_CHUNK, n_nodes - 1 - k) * dim
+                noise = draw(n, count, seed=seed, path_offset=path_offset, first=k * dim).to(x)
+            noise_out = noise[:, phase * dim : (phase + 1) * dim]
+
+        delta = model_score - reference_score  # (n, d)
+        energy = (delta * (model_score + reference_score)).sum(1)
+        if weight:
+            assert model_divergence is not None and reference_divergence is not None
+            energy = energy + weight * (model_divergence - reference_divergence)
+        work = (delta * (c["noise_in"] * noise_in + c["noise_out"] * noise_out)).sum(1)
+        value = value + c["energy"] * energy + work
+        mismatch = mismatch + c["mismatch"] * delta.square().sum(1)
+        if sampler and k > 0:
+            w = c["chain_position"] * previous + c["chain_noise"] * noise_in + c["chain_score"] * model_score
+            value = value + (w * (noise_in + 0.5 * w)).sum(1)
+        previous, noise_in = x, noise_out
+        x = c["drift"] * x + c["noise"] * noise_out
+    return TrajectorySums(value, mismatch, x)
+
+
+def _normals_like(n: int, count: int, *, seed: int, path_offset: int, first: int) -> Tensor:
+    return normals(n, count, seed=seed, path_offset=path_offset, first=first)
+
+
+def trajectory(
+    x: Tensor, table: StepTable, model: Source, reference: Source, *, seed: int = 0, path_offset: int = 0
+) -> TrajectorySums:
+    """Forward paths ``x_{k+1} = F_k x_k + G_k z_k`` with the time-asymmetry sums of one scheme, fused.
+
+    Parameters
+    ----------
+    x : Tensor
+        (n, d) float32, points at the first node; 1 ≤ d ≤ 16.
+    table : StepTable
+        From :func:`thermokern.processes.step_table`: coefficients, scheme, nodes.
+    model, reference : MixtureSource or MlpSource
+        ``s_θ`` and ``s_*`` at every node.
+    seed, path_offset : int
+        Path ``i`` has the noise of global path ``path_offset + i`` of the seed.
+
+    Returns
+    -------
+    value : Tensor
+        (n,) nats: Δs along each path, model minus reference. In the sampler scheme without its end terms.
+    mismatch : Tensor
+        (n,) nats: ``∫ D |s_θ − s_*|² dt`` along each path, whose mean is that of Δs (Ding, Quan and Tu, Eq. 33).
+    x_end : Tensor
+        (n, d), the last node.
+
+    Notes
+    -----
+    Every path is bit-identical for any number of threads, any chunking and any `path_offset`. Memory: the outputs and a
+    table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it. No gradient: see
+    :func:`trajectory_reference`.
+    """
+    refuse_gradient(x=x)
+    x = as_float32("x", x)
+    check_finite(x=x)
+    check_seed(seed, path_offset)
+    if x.shape[1] > MAX_DIM:
+        raise ValueError(f"x: expected at most {MAX_DIM} dimensions, got {x.shape[1]}")
+    for name, source in {"model": model, "reference": reference}.items():
+        refuse_gradient(**{f"{name}[{i}]": tensor for i, tensor in enumerate(_raw_tensors(source))})
+        try:
+            source.check(x.shape[1])
+        except ValueError as error:
+            raise ValueError(f"{name}.{error}") from None
+    columns = table.columns.to(torch.float32).contiguous()
+    out = torch.ops.thermokern.trajectory(
+        x,
+        columns,
+        model.kind,
+        model.tensors(),
+        reference.kind,
+        reference.tensors(),
+        table.divergence_weight,
+        table.scheme == "sampler",
+        seed,
+        path_offset,
+    )
+    return TrajectorySums(*out)
+
+
+def _raw_tensors(source: Source) -> list[Tensor]:
+    if isinstance(source, MixtureSource):
+        return [source.means, source.variances, source.weights]
+    return [*source.weights, source.biases]
+
+
+def _trajectory_cpu(
+    x: Tensor,
+    steps: Tensor,
+    model_kind: str,
+    model: list[Tensor],
+    reference_kind: str,
+    reference: list[Tensor],
+    divergence_weight: float,
+    sampler: bool,
+    seed: int,
+    path_offset: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    out = x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
+    _core.trajectory(
+        x,
+        steps,
+        model_kind,
+        model,
+        reference_kind,
+        reference,
+        divergence_weight,
+        sampler,
+        seed,
+        path_offset,
+        *out,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def _trajectory_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
+
+
+register(
+    "trajectory(Tensor x, Tensor steps, str model_kind, Tensor[] model, str reference_kind, Tensor[] reference,"
+    " float divergence_weight, bool sampler, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
+    _trajectory_cpu,
+    _trajectory_fake,
+)

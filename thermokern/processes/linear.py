@@ -1,0 +1,209 @@
+"""Linear diffusion processes with scalar noise: ``dx = f(t) x dt + g(t) dw``.
+
+Every process here has a Gaussian transition kernel ``x_t | x_0 ~ N(m(t) x_0, v(t) I)`` with ``dm/dt = f m`` and
+``dv/dt = 2 f v + g²``. Data live at ``t = 0``; time runs to ``t_end``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Time = TypeVar("Time", float, Tensor)
+
+SPACINGS = ("uniform", "log-snr")
+
+
+class LinearProcess(ABC):
+    """A linear stochastic differential equation with scalar noise, ``dx = f(t) x dt + g(t) dw``.
+
+    Subclasses give the four functions of time as tensor expressions; this class makes them accept floats and builds
+    time grids. ``D = g²/2`` is the diffusion coefficient.
+
+    Attributes
+    ----------
+    t_end : float
+        The time at which the process ends.
+    """
+
+    t_end: float = 1.0
+    default_spacing: str = "uniform"
+
+    @abstractmethod
+    def _f(self, t: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _g2(self, t: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _mean_scale(self, t: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _variance(self, t: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def settings(self) -> dict[str, float]:
+        """The constructor's arguments, for reports and saved results."""
+
+    def f(self, t: Time) -> Time:
+        """Drift factor ``f(t)`` of ``dx = f x dt + g dw``, per unit time; same shape as `t`."""
+        return _at(self._f, t)
+
+    def g2(self, t: Time) -> Time:
+        """Squared noise amplitude ``g²(t)``, squared data units per unit time; same shape as `t`."""
+        return _at(self._g2, t)
+
+    def mean_scale(self, t: Time) -> Time:
+        """``m(t)`` of ``x_t | x_0 ~ N(m x_0, v I)``, dimensionless; same shape as `t`."""
+        return _at(self._mean_scale, t)
+
+    def variance(self, t: Time) -> Time:
+        """``v(t)`` of ``x_t | x_0 ~ N(m x_0, v I)``, squared data units; same shape as `t`."""
+        return _at(self._variance, t)
+
+    def log_snr(self, t: Time) -> Time:
+        """Logarithm of the signal-to-noise ratio, ``log(m²/v)``; same shape as `t`."""
+        return _at(lambda s: 2.0 * self._mean_scale(s).log() - self._variance(s).log(), t)
+
+    def prior(self, dim: int) -> torch.distributions.Distribution:
+        """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""
+        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64)
+        return torch.distributions.Independent(torch.distributions.Normal(torch.zeros_like(scale), scale), 1)
+
+    def _prior_variance(self) -> float:
+        return self.variance(self.t_end)
+
+    def grid(self, n_steps: int, t_eps: float = 1e-3, spacing: str | None = None) -> Tensor:
+        """Times ``t_0 = t_eps < … < t_n = t_end``.
+
+        Parameters
+        ----------
+        n_steps : int
+            Number of steps, at least 1.
+        t_eps : float
+            First time, in ``(0, t_end)``.
+        spacing : {"uniform", "log-snr"}, optional
+            Uniform in time, or uniform in :meth:`log_snr`. The process's own choice when left out.
+
+        Returns
+        -------
+        Tensor
+            ``(n_steps + 1,)`` float64, increasing.
+        """
+        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
+            raise ValueError(f"n_steps: expected an integer of at least 1, got {n_steps!r}")
+        if not (math.isfinite(t_eps) and 0.0 < t_eps < self.t_end):
+            raise ValueError(f"t_eps: expected a time in (0, {self.t_end}), got {t_eps!r}")
+        spacing = self.default_spacing if spacing is None else spacing
+        if spacing not in SPACINGS:
+            raise ValueError(f"spacing: expected one of {SPACINGS}, got {spacing!r}")
+        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64)
+        if spacing == "uniform":
+            return uniform
+        log_snr = torch.linspace(self.log_snr(t_eps), self.log_snr(self.t_end), n_steps + 1, dtype=torch.float64)
+        times = _bisect(self.log_snr, log_snr, t_eps, self.t_end)
+        times[0], times[-1] = t_eps, self.t_end
+        return times
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value:g}" for name, value in self.settings().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.settings() == other.settings()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self.settings().items())))
+
+
+class VP(LinearProcess):
+    """Variance-preserving process: ``f = −β/2``, ``g² = β``, ``β = β_min + t (β_max − β_min)``, ``t`` in [0, 1].
+
+    ``m = e^{−B/2}`` and ``v = 1 − e^{−B}`` with ``B(t) = ∫_0^t β``. Its stationary law is N(0, I).
+
+    References
+    ----------
+    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, Eq. 11.
+    """
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+        if not (math.isfinite(beta_min) and beta_min >= 0.0):
+            raise ValueError(f"beta_min: expected a finite number of at least 0, got {beta_min!r}")
+        if not (math.isfinite(beta_max) and beta_max >= beta_min and beta_max > 0.0):
+            raise ValueError(f"beta_max: expected a finite positive number of at least beta_min, got {beta_max!r}")
+        self.beta_min = float(beta_min)
+        self.beta_max = float(beta_max)
+
+    def settings(self) -> dict[str, float]:
+        return {"beta_min": self.beta_min, "beta_max": self.beta_max}
+
+    def _integrated_beta(self, t: Tensor) -> Tensor:
+        return t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min))
+
+    def _f(self, t: Tensor) -> Tensor:
+        return -0.5 * self._g2(t)
+
+    def _g2(self, t: Tensor) -> Tensor:
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def _mean_scale(self, t: Tensor) -> Tensor:
+        return torch.exp(-0.5 * self._integrated_beta(t))
+
+    def _variance(self, t: Tensor) -> Tensor:
+        return -torch.expm1(-self._integrated_beta(t))
+
+    def _prior_variance(self) -> float:
+        return 1.0
+
+
+class VE(LinearProcess):
+    """Variance-exploding process: ``f = 0``, ``g² = σ^{2t}``, ``m = 1``, ``v = (σ^{2t} − 1)/(2 ln σ)``, ``t`` in [0, 1].
+
+    The prior is N(0, v(1) I).
+
+    References
+    ----------
+    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, App. C.
+    """
+
+    def __init__(self, sigma: float = 25.0) -> None:
+        if not (math.isfinite(sigma) and sigma > 1.0):
+            raise ValueError(f"sigma: expected a finite number above 1, got {sigma!r}")
+        self.sigma = float(sigma)
+
+    def settings(self) -> dict[str, float]:
+        return {"sigma": self.sigma}
+
+    def _f(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+    def _g2(self, t: Tensor) -> Tensor:
+        return torch.exp(2.0 * math.log(self.sigma) * t)
+
+    def _mean_scale(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def _variance(self, t: Tensor) -> Tensor:
+        rate = 2.0 * math.log(self.sigma)
+        return torch.expm1(rate * t) / rate
+
+
+def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:
+    if isinstance(t, Tensor):
+        return function(t)
+    return function(torch.tensor(float(t), dtype=torch.float64)).item()  # type: ignore[return-value]
+
+
+def _bisect(decreasing: Callable[[Tensor], Tensor], targets: Tensor, low: float, high: float) -> Tensor:
+    """Times in ``[low, high]`` at which a decreasing function of time takes the values `targets`."""
+    lower, upper = torch.full_like(targets, low), torch.full_like(targets, high)
+    for _ in range(100):
+        middle = 0.5 * (lower + upper)
+        above = decreasing(middle) > targets
+        lower, upper = torch.where(above, middle, lower), torch.where(above, upper, middle)
+    return 0.5 * (lower + upper)

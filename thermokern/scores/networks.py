@@ -1,0 +1,88 @@
+"""The score network of the papers' Gaussian-mixture experiments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu-tanh": lambda: nn.GELU(approximate="tanh"),
+}
+
+
+class SinusoidalEmbedding(nn.Module):
+    """``[sin(ω_i τ), cos(ω_i τ)]`` with ``τ = 1000 t`` and ``ω_i = 10000^{−i/h}``, ``i < h = features/2``.
+
+    References
+    ----------
+    Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, App. B.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        if features < 2 or features % 2:
+            raise ValueError(f"features: expected an even number of at least 2, got {features}")
+        half = features // 2
+        frequencies = 1000.0 * torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float64) / half)
+        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """``t`` (n,) to (n, features)."""
+        angles = t[:, None] * self.frequencies.to(t.dtype)
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class ScoreMLP(nn.Module):
+    """Perceptron ``(x, t) -> out`` on ``x`` beside a sinusoidal embedding of ``t``.
+
+    The network of Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, Methods 1.2:
+    three hidden layers of width 128 with SiLU. What the output means (score or noise) is for
+    :class:`thermokern.ScoreModel` to say.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of ``x``.
+    width, depth : int
+        Units per hidden layer and number of hidden layers.
+    activation : {"silu", "tanh", "relu", "gelu-tanh"}
+    time_features : int
+        Length of the embedding, even.
+    """
+
+    def __init__(
+        self, dim: int, width: int = 128, depth: int = 3, activation: str = "silu", time_features: int = 64
+    ) -> None:
+        super().__init__()
+        for name, value in {"dim": dim, "width": width, "depth": depth}.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {tuple(ACTIVATIONS)}, got {activation!r}")
+        self.architecture: dict[str, int | str] = {
+            "dim": dim,
+            "width": width,
+            "depth": depth,
+            "activation": activation,
+            "time_features": time_features,
+        }
+        self.embedding = SinusoidalEmbedding(time_features)
+        layers: list[nn.Module] = []
+        fan_in = dim + time_features
+        for _ in range(depth):
+            layers += [nn.Linear(fan_in, width), ACTIVATIONS[activation]()]
+            fan_in = width
+        self.layers = nn.Sequential(*layers, nn.Linear(fan_in, dim))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """``x`` (n, dim) and ``t`` (n,) in process time to (n, dim)."""
+        out: Tensor = self.layers(torch.cat([x, self.embedding(t)], dim=1))
+        return out
