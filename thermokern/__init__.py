@@ -4,6 +4,30 @@ import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runt
 
 from thermokern import ops
 from thermokern.processes import VE, VP
+from thermokern.quantities import TAEP, Estimate, FewPathsWarning, taep
+from thermokern.scores import (
+    Gaussian,
+    GaussianMixture,
+    ScoreMLP,
+    ScoreModel,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 __version__ = "0.1.0"
-__all__ = ["VE", "VP", "__version__", "ops"]
+__all__ = [
+    "TAEP",
+    "VE",
+    "VP",
+    "Estimate",
+    "FewPathsWarning",
+    "Gaussian",
+    "GaussianMixture",
+    "ScoreMLP",
+    "ScoreModel",
+    "__version__",
+    "load_checkpoint",
+    "ops",
+    "save_checkpoint",
+    "taep",
+]

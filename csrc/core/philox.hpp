@@ -9,7 +9,7 @@
 TK_BEGIN_NAMESPACE
 
 // What numbers are for. A tag in the counter, so that streams of one seed never meet.
-enum class Purpose : std::uint32_t { noise = 0, start = 1, component = 2, probe = 3 };
+enum class Purpose : std::uint32_t { noise = 0, start = 1, component = 2, probe = 3, reverse = 4 };
 
 template <class Word>
 struct Block {

@@ -1,0 +1,6 @@
+"""The papers' figures and tables, on top of the quantities."""
+
+from thermokern.experiments.mode_collapse import COLLAPSES, PANELS, Collapse, ModeCollapse, mode_collapse
+from thermokern.experiments.training import TrainingRecipe
+
+__all__ = ["COLLAPSES", "PANELS", "Collapse", "ModeCollapse", "TrainingRecipe", "mode_collapse"]

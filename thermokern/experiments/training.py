@@ -57,7 +57,8 @@ def train_epsilon_network(
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     average = copy.deepcopy(network).requires_grad_(False)
-    parameters, averages = list(network.parameters()), list(average.parameters())
+    parameters: list[Tensor] = list(network.parameters())
+    averages: list[Tensor] = list(average.parameters())
     optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
     n, dim = recipe.batch_size, means.shape[1]
     recent = 0.0  # loss, averaged over about a thousand steps
@@ -70,7 +71,7 @@ def train_epsilon_network(
             x_t = process.mean_scale(t)[:, None] * x_0 + process.variance(t).sqrt()[:, None] * epsilon
             loss = (network(x_t, t) - epsilon).square().mean()
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
             optimiser.step()
             decay = min(recipe.ema_decay, (1 + step) / (10 + step))

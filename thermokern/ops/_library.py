@@ -7,18 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LIBRARY = torch.library.Library("thermokern", "DEF")
+LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-call]
 
 # What random numbers are for; csrc/core/philox.hpp, Purpose.
-PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3}
+PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
 
 
 def register(
     schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str = "CPU"
 ) -> None:
     """Define ``thermokern::schema`` with its kernel and its fake."""
-    name = LIBRARY.define(schema)
-    LIBRARY.impl(name, kernel, dispatch)
+    name = LIBRARY.define(schema)  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, kernel, dispatch)  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"thermokern::{name}", fake)
 
 

@@ -31,25 +31,19 @@ def mlp_score_divergence_reference(
 ) -> tuple[Tensor, Tensor]:
     """:func:`mlp_score_divergence` in PyTorch: differentiable, in the dtype of `x`."""
     function = ACTIVATIONS[activation]
-    splits = biases.to(x).split([weight.shape[0] for weight in weights])
+    splits = torch.split(biases.to(x), [weight.shape[0] for weight in weights])
 
-    def network(point: Tensor) -> Tensor:  # (d,) to (d,)
+    def network(point: Tensor) -> tuple[Tensor, Tensor]:  # (d,) to (d,), twice
         value = point
         for weight, bias in zip(weights[:-1], splits[:-1], strict=True):
             value = function(weight.to(x) @ value + bias)
-        out: Tensor = output_scale * (weights[-1].to(x) @ value + splits[-1]) + skip * point
-        return out
+        out = output_scale * (weights[-1].to(x) @ value + splits[-1]) + skip * point
+        return out, out
 
     if x.shape[0] == 0:
         return torch.empty_like(x), x.new_empty(0)
-    axes = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-
-    def with_divergence(point: Tensor) -> tuple[Tensor, Tensor]:
-        value, derivative = torch.func.linearize(network, point)
-        return value, torch.func.vmap(derivative)(axes).diagonal().sum()
-
-    score, divergence = torch.func.vmap(with_divergence)(x)
-    return score, divergence
+    jacobian, score = torch.func.vmap(torch.func.jacfwd(network, has_aux=True))(x)  # (n, d, d), (n, d)
+    return score, jacobian.diagonal(dim1=1, dim2=2).sum(1)
 
 
 def mlp_score_divergence(

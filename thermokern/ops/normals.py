@@ -47,7 +47,7 @@ def normals(
         Paths, and numbers of each.
     seed, path_offset, first : int
         Non-negative.
-    purpose : {"noise", "start", "component", "probe"}
+    purpose : {"noise", "start", "component", "probe", "reverse"}
         Streams of one seed that never meet.
 
     Returns

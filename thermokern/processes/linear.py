@@ -115,7 +115,7 @@ class LinearProcess(ABC):
         return f"{type(self).__name__}({arguments})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.settings() == other.settings()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.settings() == other.settings()
 
     def __hash__(self) -> int:
         return hash((type(self), tuple(self.settings().items())))
@@ -196,7 +196,7 @@ class VE(LinearProcess):
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:
     if isinstance(t, Tensor):
         return function(t)
-    return function(torch.tensor(float(t), dtype=torch.float64)).item()  # type: ignore[return-value]
+    return function(torch.tensor(float(t), dtype=torch.float64)).item()
 
 
 def _bisect(decreasing: Callable[[Tensor], Tensor], targets: Tensor, low: float, high: float) -> Tensor:

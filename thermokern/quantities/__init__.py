@@ -1,0 +1,6 @@
+"""Quantities of stochastic thermodynamics, with standard errors."""
+
+from thermokern.quantities.estimate import Estimate, ExponentialAverage
+from thermokern.quantities.taep import TAEP, FewPathsWarning, taep
+
+__all__ = ["TAEP", "Estimate", "ExponentialAverage", "FewPathsWarning", "taep"]

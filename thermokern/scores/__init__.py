@@ -1,0 +1,23 @@
+"""Scores: targets in closed form, networks, and adapters from one to the other."""
+
+from thermokern.scores.checkpoint import load_checkpoint, read_record, save_checkpoint
+from thermokern.scores.distributions import ArrayLike, Distribution, Gaussian, GaussianMixture
+from thermokern.scores.divergence import exact_divergence
+from thermokern.scores.fusion import NotFusable, fuse
+from thermokern.scores.model import ScoreModel
+from thermokern.scores.networks import ScoreMLP
+
+__all__ = [
+    "ArrayLike",
+    "Distribution",
+    "Gaussian",
+    "GaussianMixture",
+    "NotFusable",
+    "ScoreMLP",
+    "ScoreModel",
+    "exact_divergence",
+    "fuse",
+    "load_checkpoint",
+    "read_record",
+    "save_checkpoint",
+]

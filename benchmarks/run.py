@@ -1,0 +1,128 @@
+"""Time thermokern against its PyTorch reference and against its peers: `python benchmarks/run.py --help`.
+
+Work A is whole trajectories between two Gaussian mixtures, work B the same with a perceptron for the model; see
+problems.py for what exactly is integrated and how its operations are counted. All contestants of a variant run in one
+process on one core, one after another in every round. Timed: from the starting points to Δs of every path, normals
+included, each contestant drawing them as its user would; compilation and tuning are not. Errors are on noise that is
+the same for all, against the float64 reference, over the whole grid.
+
+Ratios are the result: each is the median over rounds of the rate over the best peer's (or, in a run with several
+threads, over thermokern's on one thread). Times on a shared machine are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    arguments = _parse()
+    _confine(arguments.threads)  # before torch and JAX are imported: both read it once
+    sys.path.insert(0, str(HERE))
+    import torch
+    from thermokern import _core
+
+    import harness
+    import limits
+    import problems
+
+    torch.set_num_threads(1)
+    torch._inductor.config.autotune_num_choices_displayed = 0
+    wanted = [name.strip().upper() for name in arguments.only.split(",")]
+    work = {"A": problems.work_a, "B": problems.work_b}
+    if unknown := set(wanted) - set(work):
+        raise SystemExit(f"--only: expected some of {', '.join(work)}, got {', '.join(sorted(unknown))}")
+    rounds = arguments.rounds or (3 if arguments.quick else 9)
+    common = harness.environment(arguments.threads, rounds, _core.instruction_set)
+    machine = common["machine"]
+    print(f"{machine['cpu']}, {machine['cores']} cores, {_core.instruction_set}, load {common['load']}")
+    print(f"commit {common['commit']}; versions {common['versions']}; {rounds} rounds; threads {arguments.threads}")
+    meters = {"sgemm_gflops": limits.sgemm(), "copy_gb_per_s": limits.copy()}
+    rows, missing = [], []
+    for problem in (problem for name in wanted for problem in work[name](arguments.quick)):
+        print(f"\n{problem.name}: {problem.n} paths, {problem.steps} steps", flush=True)
+        entries, absent = [], {}
+        if arguments.threads > 1:
+            one, many = (harness.enter(problem, problems.fused(problem, n)) for n in (1, arguments.threads))
+            entries, best = [one, many], one
+        else:
+            contestants, absent = _contestants(problem, arguments.quick)
+            for contestant in contestants:
+                entry = harness.enter(problem, contestant)
+                if isinstance(entry, str):
+                    absent[contestant.name] = entry
+                else:
+                    entries.append(entry)
+        measured = harness.race(entries, meters, rounds)
+        if arguments.threads == 1:
+            peers = [entry for entry in entries if entry.contestant.kind == "peer"]
+            best = max(peers, key=lambda entry: entry.median, default=None)
+        new = harness.results(problem, entries, best, measured, common)
+        harness.show(f"{problem.name}: {problem.n} paths, {problem.steps} steps, d = 2", new, absent)
+        rows += new
+        missing += [f"{problem.name}: {name}" for name in absent]
+    failures = harness.fallen(rows, arguments.out) if arguments.check else {}
+    # What fell is not stored, or the next check would compare with it and pass.
+    harness.store([row for row in rows if row["row"] not in failures], arguments.out)
+    if missing:
+        print(f"\nMISSING in this run: {'; '.join(missing)}")
+    for line in failures.values():
+        print(f"FELL {line}")
+    return 1 if failures else 0
+
+
+def _contestants(problem, quick):  # type: ignore[no-untyped-def]  # types of modules imported late
+    """All that run on a problem, and why the others do not."""
+    import peers_torch
+    import problems
+
+    out, absent = [problems.fused(problem), problems.reference(problem)], {}
+    network = problem.name.startswith("B")
+    if network:
+        out += peers_torch.peers_b(problem, quick)
+    else:
+        out += [peers_torch.eager_a(problem), peers_torch.compiled_a(problem, quick)]
+    try:
+        import peers_jax
+    except ImportError as error:
+        absent["JAX"] = f"not installed ({error}); pip install 'thermokern[bench]'"
+    else:
+        out.append(peers_jax.scan_b(problem, quick) if network else peers_jax.scan_a(problem, quick))
+    return out, absent
+
+
+def _confine(threads: int) -> None:
+    """One core for every contestant, or as many as threads are asked for."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) < threads:
+            raise SystemExit(f"--threads: {threads} asked for, {len(cores)} cores allowed to this process")
+        os.sched_setaffinity(0, cores[-threads:])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time thermokern against its reference and its peers.")
+    parser.add_argument("--only", default="A,B", help="works to time, of A and B, separated by commas")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few tunings, for trying the harness out")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="above 1: thermokern alone, against itself on one thread"
+    )
+    parser.add_argument("--rounds", type=int, help="times that every contestant is timed (9, or 3 with --quick)")
+    parser.add_argument("--check", action="store_true", help="fail if a ratio fell by more than 15 %% against --out")
+    parser.add_argument("--out", type=Path, default=HERE / "results.jsonl", help="file that results are appended to")
+    arguments = parser.parse_args()
+    if arguments.threads < 1 or (arguments.rounds is not None and arguments.rounds < 2):
+        parser.error("--threads must be at least 1 and --rounds at least 2")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
