@@ -61,7 +61,7 @@ def enter(problem: Problem, contestant: Contestant) -> Entry | str:
 
 
 def race(entries: list[Entry], limits: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Time every contestant once in each round, in turn; medians of the machine's limits, measured in the same rounds."""
+    """Time every contestant once in each round, in turn; medians of the limits, measured in the same rounds."""
     measured: dict[str, list[float]] = {name: [] for name in limits}
     for _ in range(rounds):
         for entry in entries:
@@ -99,7 +99,7 @@ def results(
                 "seconds_quartiles": [low, high],
                 "path_steps_per_second": entry.median,
                 "gflops_nominal": gflops,
-                "fraction_of_sgemm": gflops / limits["sgemm_gflops"],
+                "fraction_of_fma": gflops / limits["fma_gflops"] if "fma_gflops" in limits else None,
                 "error_rms_nats": entry.error,
                 "ratio": ratio(entry, best),
                 "ratio_to": None if best is None else best.contestant.name,
@@ -128,22 +128,21 @@ def environment(threads: int, rounds: int, instruction_set: str) -> dict[str, An
 def show(title: str, rows: list[dict[str, Any]], absent: dict[str, str]) -> None:
     """The table of one variant."""
     print(f"\n{title}")
-    print(
-        f"  {'contestant':34} {'M path·steps/s':>15} {'quartiles':>17} {'GFLOP/s':>8} {'of sgemm':>8} {'RMS error':>10} {'ratio':>6}"
-    )
+    heads = f"{'M path·steps/s':>15} {'quartiles':>17} {'GFLOP/s':>8} {'of FMA':>7} {'RMS error':>10} {'ratio':>6}"
+    print(f"  {'contestant':34} {heads}")
     for row in rows:
         scale = 1e-6 * row["sizes"]["paths"] * row["sizes"]["timed_steps"]
         low, high = (scale / seconds for seconds in reversed(row["seconds_quartiles"]))
+        peak = "?" if row["fraction_of_fma"] is None else f"{row['fraction_of_fma']:.0%}"
         against = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         print(
             f"  {row['row'].split('/', 2)[2]:34} {1e-6 * row['path_steps_per_second']:15.4g} {low:8.4g}–{high:<8.4g}"
-            f" {row['gflops_nominal']:8.3g} {row['fraction_of_sgemm']:8.0%} {row['error_rms_nats']:10.2g} {against:>6}"
+            f" {row['gflops_nominal']:8.3g} {peak:>7} {row['error_rms_nats']:10.2g} {against:>6}"
         )
     if rows:
-        print(
-            f"  ratios to {rows[0]['ratio_to']}; limits: sgemm {rows[0]['sgemm_gflops']:.0f} GFLOP/s,"
-            f" copy {rows[0]['copy_gb_per_s']:.1f} GB/s"
-        )
+        fma = f"{rows[0]['fma_gflops']:.0f} GFLOP/s" if "fma_gflops" in rows[0] else "not measured"
+        limits = f"FMA {fma}, sgemm {rows[0]['sgemm_gflops']:.0f} GFLOP/s, copy {rows[0]['copy_gb_per_s']:.1f} GB/s"
+        print(f"  ratios to {rows[0]['ratio_to']}; limits of one core: {limits}")
     for name, reason in absent.items():
         print(f"  MISSING {name}: {reason}")
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -32,5 +37,29 @@ def copy() -> Callable[[], float]:
         start = time.perf_counter()
         target.copy_(source)
         return 2e-9 * source.nbytes / (time.perf_counter() - start)
+
+    return measure
+
+
+def fma() -> Callable[[], float] | str:
+    """GFLOP/s of multiply-adds in registers (fma_peak.c, built here by the C compiler); or why there is none."""
+    compiler = os.environ.get("CC", "cc")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "fma_peak.so"
+        flags = ["-O2", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-o", str(library)]
+        source = Path(__file__).with_name("fma_peak.c")
+        try:
+            subprocess.run([compiler, *flags, str(source)], check=True, capture_output=True, text=True)
+            chains = ctypes.CDLL(str(library)).fma_chains  # stays loaded when the folder goes
+        except (OSError, subprocess.CalledProcessError) as error:
+            return f"{compiler} did not build fma_peak.c: {error}"
+    chains.restype = ctypes.c_double
+    chains.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.POINTER(ctypes.c_float)]
+    kept = ctypes.c_float()
+
+    def measure() -> float:
+        start = time.perf_counter()
+        operations: float = chains(1 << 22, 0.5, ctypes.byref(kept))
+        return 1e-9 * operations / (time.perf_counter() - start)
 
     return measure

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from thermokern import ops
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from peers_mixture import advance, coefficient_rows, mixture_rows, mixture_score, mixtures_step, rows, split_row
@@ -74,8 +74,6 @@ def compiled_a(problem: Problem, quick: bool) -> Contestant:
 
     def build(block: int, shared: bool, mode: str) -> Callable[[], Run]:
         def make() -> Run:
-            torch._dynamo.reset()
-
             def steps_of(state: tuple[Tensor, ...], table: Tensor, z: Tensor) -> tuple[Tensor, ...]:
                 for k in range(block):
                     noise = [z[k, i] for i in range(DIM)]
@@ -106,31 +104,34 @@ def compiled_a(problem: Problem, quick: bool) -> Contestant:
     return Contestant("torch.compile", "peer", candidates, problem.steps, problem.n)
 
 
+# Names of inductor's options to switch on, or None: eager.
+Options = tuple[str, ...] | None
+Tunings = tuple[Options, ...]
 Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # x (n, d), biases -> out (n, d), its divergence (n,)
 
 
-def stacked_network(weights: list[Tensor]) -> Network:
+class StackedNetwork(nn.Module):
     """Forward mode by hand: the value and its d tangents stacked into one matrix product a layer."""
-    first, *middle, last = weights
-    sizes = [weight.shape[0] for weight in weights]
 
-    def network(x: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
-        b = biases.split(sizes)
+    def __init__(self, weights: list[Tensor]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([nn.Parameter(weight, requires_grad=False) for weight in weights])
+
+    def forward(self, x: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+        first, *middle, last = self.weights
+        b = biases.split([weight.shape[0] for weight in self.weights])
         n = x.shape[0]
-        a = functional.linear(x, first, b[0])  # (n, width)
+        a = functional.linear(x, first) + b[0]  # (n, width)
         tangents = first.T[:, None, :]  # (d, 1, width)
         for i in range(len(middle) + 1):
             gate = torch.sigmoid(a)
             h = a * gate
             tangents = (gate + h * (1.0 - gate)) * tangents  # (d, n, width)
-            if i == len(middle):
-                break
-            out = torch.cat([h[None], tangents]).view((1 + DIM) * n, -1) @ middle[i].T
-            out = out.view(1 + DIM, n, -1)
-            a, tangents = out[0] + b[i + 1], out[1:]
-        return functional.linear(h, last, b[-1]), (tangents * last[:, None, :]).sum((0, 2))
-
-    return network
+            if i < len(middle):
+                stacked = torch.cat([h[None], tangents]).view((1 + DIM) * n, -1)
+                out = functional.linear(stacked, middle[i]).view(1 + DIM, n, -1)
+                a, tangents = out[0] + b[i + 1], out[1:]
+        return functional.linear(h, last) + b[-1], (tangents * last[:, None, :]).sum((0, 2))
 
 
 def plain(weights: list[Tensor], b: tuple[Tensor, ...], x: Tensor) -> Tensor:
@@ -171,11 +172,8 @@ def jvp_network(weights: list[Tensor]) -> Network:
     return network
 
 
-def network_b(
-    problem: Problem, make_network: Callable[[list[Tensor]], Network], compile_mode: str | None, chunk: int
-) -> Run:
+def network_b(problem: Problem, make_network: Callable[[list[Tensor]], Network], options: Options, chunk: int) -> Run:
     """Work B, `chunk` paths at a time: the whole step compiled, or the network eager and the rest of it compiled."""
-    torch._dynamo.reset()
     model = problem.model
     assert isinstance(model, ops.MlpSource)
     network = make_network(list(model.weights))
@@ -190,8 +188,8 @@ def network_b(
     def whole(state: tuple[Tensor, ...], row: Tensor, z: Tensor, biases: Tensor, io: Tensor) -> Any:
         return rest(state, row, z, *network(torch.stack(state[:DIM], 1), biases), io)
 
-    if compile_mode is not None:
-        step = torch.compile(whole, mode=compile_mode, dynamic=False, fullgraph=True)
+    if options is not None:
+        step = torch.compile(whole, options=dict.fromkeys(options, True), dynamic=False, fullgraph=True)
     else:
         compiled_rest = torch.compile(rest, dynamic=False, fullgraph=True)
 
@@ -220,24 +218,27 @@ def network_b(
 def peers_b(problem: Problem, quick: bool) -> list[Contestant]:
     """The perceptron's peers; all but torch.compile keep their network eager and compile the rest of the step."""
 
-    def contestant(name: str, make: Callable[[list[Tensor]], Network], modes: tuple[str | None, ...]) -> Contestant:
+    def contestant(name: str, make: Callable[[list[Tensor]], Network], tunings: Tunings) -> Contestant:
         chunks = (problem.n,) if quick else (problem.n // 4, problem.n)
-        plans = [(mode, chunk) for mode in modes for chunk in chunks]
+        plans = [(tuning, chunk) for tuning in tunings for chunk in chunks]
         candidates = {
-            f"{chunk} paths at once" + (f", {mode}" if mode else ""): _later(problem, make, mode, chunk)
-            for mode, chunk in plans
+            f"{chunk} paths at once" + "".join(f", {option}" for option in tuning or ()): _later(
+                problem, make, tuning, chunk
+            )
+            for tuning, chunk in plans
         }
         return Contestant(name, "peer", candidates, problem.steps, problem.n)
 
-    modes = ("default",) if quick else ("default", "max-autotune-no-cudagraphs")
+    # freezing makes the weights constants, which lets inductor pack them and choose its own matrix kernels.
+    tunings = ((), ("freezing",), ("freezing", "max_autotune"))[: 2 if quick else 3]
     return [
-        contestant("torch.compile forward mode", stacked_network, modes),
+        contestant("torch.compile forward mode", StackedNetwork, tunings),
         contestant("torch autograd", autograd_network, (None,)),
         contestant("torch.func vmap(jvp)", jvp_network, (None,)),
     ]
 
 
 def _later(
-    problem: Problem, make: Callable[[list[Tensor]], Network], mode: str | None, chunk: int
+    problem: Problem, make: Callable[[list[Tensor]], Network], options: Options, chunk: int
 ) -> Callable[[], Run]:
-    return lambda: network_b(problem, make, mode, chunk)
+    return lambda: network_b(problem, make, options, chunk)

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from thermokern import VP, ops
@@ -29,14 +30,14 @@ SEED = 20
 EXACT_PATHS = 1024  # paths that the float64 reference integrates
 
 # Nominal work of one path at one step, in floating-point operations, one multiply-add being two.
-# A, per component: differences 2, |d|² 3, exponent 2, maximum 1, its subtraction 1, exp 15, pull 2, curvature 4, sums 7;
-# two mixtures. Normals and the step itself are not counted, nor is the work that sharing saves taken off.
+# A, per component: differences 2, |d|² 3, exponent 2, maximum 1, its subtraction 1, exp 15, pull 2, curvature 4,
+# sums 7; two mixtures. Normals and the step itself are not counted, nor is the work that sharing saves taken off.
 FLOPS_A = 2 * COMPONENTS * 37
 # B: the matrices alone, applied to the value and to d tangents. The mixture and the activations are not counted.
 WIDTHS = (DIM, 128, 128, 128, DIM)
-FLOPS_B = 2 * (1 + DIM) * sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+FLOPS_B = 2 * (1 + DIM) * sum(a * b for a, b in pairwise(WIDTHS))
 
-# (steps, noise) -> Δs of every path (n,). Noise is (steps + 1, d, n) with zeros at the last node, or None: draw your own.
+# (steps, noise) -> Δs of every path (n,). Noise is (steps + 1, d, n), zeros at the last node, or None: draw your own.
 Run = Callable[[int, Tensor | None], Tensor]
 
 
@@ -129,8 +130,7 @@ def work_b(quick: bool) -> list[Problem]:
     weights = torch.full((COMPONENTS,), 1.0 / COMPONENTS, dtype=torch.float64)
     times, m, v = _grid(steps)
     generator = torch.Generator().manual_seed(SEED)
-    sizes = list(zip(WIDTHS[1:], WIDTHS, strict=False))
-    matrices = [torch.randn(a, b, generator=generator) / math.sqrt(b) for a, b in sizes]
+    matrices = [torch.randn(b, a, generator=generator) / math.sqrt(a) for a, b in pairwise(WIDTHS)]
     base, slope = torch.randn(2, sum(WIDTHS[1:]), generator=generator)
     biases = 0.3 * base + 0.3 * times[:, None].float() * slope  # (nodes, units)
     # Near the score of the Gaussian with the ring's covariance, so that Δs stays of the order of the network's output.

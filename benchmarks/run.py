@@ -33,6 +33,7 @@ def main() -> int:
 
     torch.set_num_threads(1)
     torch._inductor.config.autotune_num_choices_displayed = 0
+    torch._dynamo.config.recompile_limit = 64  # a peer's tunings share their source, but not what is compiled of it
     wanted = [name.strip().upper() for name in arguments.only.split(",")]
     work = {"A": problems.work_a, "B": problems.work_b}
     if unknown := set(wanted) - set(work):
@@ -44,8 +45,13 @@ def main() -> int:
     print(f"commit {common['commit']}; versions {common['versions']}; {rounds} rounds; threads {arguments.threads}")
     meters = {"sgemm_gflops": limits.sgemm(), "copy_gb_per_s": limits.copy()}
     rows, missing = [], []
+    if callable(fma := limits.fma()):
+        meters["fma_gflops"] = fma
+    else:
+        missing.append(f"FMA peak: {fma}")
     for problem in (problem for name in wanted for problem in work[name](arguments.quick)):
         print(f"\n{problem.name}: {problem.n} paths, {problem.steps} steps", flush=True)
+        torch.compiler.reset()
         entries, absent = [], {}
         if arguments.threads > 1:
             one, many = (harness.enter(problem, problems.fused(problem, n)) for n in (1, arguments.threads))

@@ -12,6 +12,11 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # torch.func's forward mode compiles its own decompositions with it, once a process.
+    config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=20261122, help="seed of the sampling tests")
 
@@ -24,8 +29,8 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
-    """Every test starts with two threads, whatever the one before it did."""
+    """One thread, unless a test is about more: the references are small, and quick on a busy machine only then."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)

@@ -3,6 +3,8 @@
 import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runtime
 
 from thermokern import ops
+from thermokern._info import VERSION as __version__
+from thermokern._info import info
 from thermokern.processes import VE, VP
 from thermokern.quantities import TAEP, Estimate, FewPathsWarning, taep
 from thermokern.scores import (
@@ -14,7 +16,6 @@ from thermokern.scores import (
     save_checkpoint,
 )
 
-__version__ = "0.1.0"
 __all__ = [
     "TAEP",
     "VE",
@@ -26,6 +27,7 @@ __all__ = [
     "ScoreMLP",
     "ScoreModel",
     "__version__",
+    "info",
     "load_checkpoint",
     "ops",
     "save_checkpoint",

@@ -109,6 +109,22 @@ TK_HD V maximum(V a, V b) {
     return a > b ? a : b;
 }
 
+// A product, rounded before it is used: a difference of two equal products is then zero, which fusing would spoil.
+template <class V>
+TK_HD V product(V a, V b) {
+#if defined(__CUDA_ARCH__)
+    return __fmul_rn(a, b);
+#else
+    V c = a * b;
+#if defined(__x86_64__)
+    asm("" : "+x"(c));
+#else
+    asm("" : "+w"(c));
+#endif
+    return c;
+#endif
+}
+
 template <class V>
 TK_HD V square_root(V a) {
     if constexpr (Lane<V>::count == 1) {

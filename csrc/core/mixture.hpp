@@ -82,10 +82,10 @@ struct MixtureSums {
     }
 
     TK_HD void finish(int dim, V inverse_density, V* score, V& divergence) const {
-        divergence = curvature * inverse_density;
+        divergence = product(curvature, inverse_density);
         for (int i = 0; i < dim; ++i) {
-            score[i] = pull[i] * inverse_density;
-            divergence = divergence - score[i] * score[i];
+            score[i] = product(pull[i], inverse_density);
+            divergence = divergence - product(score[i], score[i]);
         }
     }
 };

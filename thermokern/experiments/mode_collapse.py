@@ -121,7 +121,7 @@ def shipped_checkpoints() -> Path:
     return Path(str(files("thermokern.experiments") / "checkpoints"))
 
 
-def train(collapse: Collapse, path: Path, recipe: TrainingRecipe) -> None:
+def train(collapse: Collapse, path: Path, recipe: TrainingRecipe, progress: bool = True) -> None:
     """Train the paper's network on a collapsed ring and save it with its record."""
     torch.manual_seed(recipe.seed)
     mixture = collapse.mixture
@@ -133,6 +133,7 @@ def train(collapse: Collapse, path: Path, recipe: TrainingRecipe) -> None:
         mixture.weights.float(),
         recipe,
         description=f"training {collapse.name}",
+        progress=progress,
     )
     record = {
         **recipe.settings(),
@@ -171,9 +172,7 @@ def mode_collapse(
         for collapse in bar:
             path = folder / f"{collapse.name}.safetensors"
             model = load_checkpoint(path)
-            exact = taep(
-                collapse.mixture, target, PROCESS, n_paths=exact_paths, n_steps=exact_steps, seed=seed
-            )
+            exact = taep(collapse.mixture, target, PROCESS, n_paths=exact_paths, n_steps=exact_steps, seed=seed)
             network = taep(model, target, n_paths=network_paths, n_steps=network_steps, seed=seed)
             samples = reverse_euler_maruyama(model, PROCESS, 1000, 2, PROCESS.grid(200), seed=seed)
             evaluations[collapse] = Evaluation(collapse, exact, network, samples, read_record(path))

@@ -40,6 +40,7 @@ def train_epsilon_network(
     weights: Tensor,
     recipe: TrainingRecipe,
     description: str = "training",
+    progress: bool = True,
 ) -> tuple[nn.Module, float]:
     """Train `network` to predict the noise of ``x_t = m x_0 + √v ε`` with ``x_0`` from an isotropic mixture.
 
@@ -62,7 +63,7 @@ def train_epsilon_network(
     optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
     n, dim = recipe.batch_size, means.shape[1]
     recent = 0.0  # loss, averaged over about a thousand steps
-    with tqdm(range(recipe.n_steps), desc=description, unit="step", mininterval=1.0, smoothing=0.05) as steps:
+    with tqdm(range(recipe.n_steps), desc=description, unit="step", disable=not progress, mininterval=1.0) as steps:
         for step in steps:
             component = torch.multinomial(weights, n, replacement=True, generator=generator)  # (n,)
             x_0 = means[component] + stds[component, None] * torch.randn(n, dim, generator=generator)  # (n, d)

@@ -13,9 +13,7 @@ LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-
 PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
 
 
-def register(
-    schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str = "CPU"
-) -> None:
+def register(schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str = "CPU") -> None:
     """Define ``thermokern::schema`` with its kernel and its fake."""
     name = LIBRARY.define(schema)  # type: ignore[no-untyped-call]
     LIBRARY.impl(name, kernel, dispatch)  # type: ignore[no-untyped-call]

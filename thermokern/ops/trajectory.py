@@ -137,7 +137,8 @@ def trajectory_reference(
         delta = model_score - reference_score  # (n, d)
         energy = (delta * (model_score + reference_score)).sum(1)
         if weight:
-            assert model_divergence is not None and reference_divergence is not None
+            assert model_divergence is not None
+            assert reference_divergence is not None
             energy = energy + weight * (model_divergence - reference_divergence)
         work = (delta * (c["noise_in"] * noise_in + c["noise_out"] * noise_out)).sum(1)
         value = value + c["energy"] * energy + work

@@ -162,7 +162,7 @@ class VP(LinearProcess):
 
 
 class VE(LinearProcess):
-    """Variance-exploding process: ``f = 0``, ``g² = σ^{2t}``, ``m = 1``, ``v = (σ^{2t} − 1)/(2 ln σ)``, ``t`` in [0, 1].
+    """Variance-exploding process: ``f = 0``, ``g² = σ^{2t}``, ``m = 1``, ``v = (σ^{2t} − 1)/(2 ln σ)``, t in [0, 1].
 
     The prior is N(0, v(1) I).
 

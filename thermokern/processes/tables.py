@@ -8,6 +8,7 @@ from torch import Tensor
 from thermokern.ops.step_table import COLUMNS, SCHEMES, StepTable
 from thermokern.processes.linear import LinearProcess
 
+
 def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
     """Tabulate a process and a scheme on a time grid.
 

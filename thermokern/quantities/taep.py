@@ -82,6 +82,8 @@ class TAEP:
     def summary(self) -> str:
         """A table of the estimates, for people."""
         s, average = self.settings, self.fluctuation_theorem
+        exact = "exact" if self.reference_is_exact else "not exact: <exp(-TAEP)> need not be 1"
+        reason = f" ({self.backend_reason})" if self.backend_reason else ""
         share = average.effective_sample_size / average.n if average.n else math.nan
         lines = [
             f"TAEP of {len(self.values)} paths, {s['n_steps']} steps of {s['process']}, scheme {s['scheme']}",
@@ -89,8 +91,8 @@ class TAEP:
             f"  variance                {self.variance} nats²",
             f"  <exp(-TAEP)>            {average}   (carried by {share:.1%} of the paths)",
             f"  score matching          {self.score_matching} nats",
-            f"  reference               {'exact' if self.reference_is_exact else 'not exact: <exp(-TAEP)> need not be 1'}",
-            f"  backend                 {self.backend}{' (' + self.backend_reason + ')' if self.backend_reason else ''}",
+            f"  reference               {exact}",
+            f"  backend                 {self.backend}{reason}",
         ]
         return "\n".join(lines)
 
@@ -406,8 +408,8 @@ def _warn_few_paths(average: ExponentialAverage, table: ops.StepTable) -> None:
         reasons.append(f"it is carried by {average.effective_sample_size:.1f} of {average.n} paths")
     if table.chain_variance_ratio >= 2.0:
         reasons.append(
-            f"its variance is infinite (the reverse chain's step variance is up to {table.chain_variance_ratio:.3g} times "
-            "the forward chain's; from 2 on e^{−Δ} has none): use more steps"
+            f"its variance is infinite (the reverse chain's step variance is up to {table.chain_variance_ratio:.3g} "
+            "times the forward chain's, and from 2 on e^{−Δ} has none): use more steps"
         )
     if reasons:
         message = "the standard error of ⟨exp(−Δs)⟩ is not to be trusted: " + "; ".join(reasons)

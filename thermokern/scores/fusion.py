@@ -162,9 +162,9 @@ class _Interpreter:
         args, kwargs = self._value(node.args), self._value(node.kwargs)
         if not any(isinstance(value, _Affine) for value in _leaves((args, kwargs))):
             return self._plain_call(node, args, kwargs)
-        what = self.modules[str(node.target)] if node.op == "call_module" else node.target
-        handler = self._module if node.op == "call_module" else self._function
-        return handler(what, args, kwargs)
+        if node.op == "call_module":
+            return self._module(self.modules[str(node.target)], args)
+        return self._function(node.target, args, kwargs)
 
     def _plain_call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.op == "call_module":
@@ -174,12 +174,12 @@ class _Interpreter:
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
         return function(*args, **kwargs)
 
-    def _module(self, module: nn.Module, args: Any, kwargs: Any) -> _Affine:
-        value = args[0]
+    def _module(self, module: nn.Module, args: Any) -> _Affine:
+        value: _Affine = args[0]
         if isinstance(module, nn.Linear):
             return _linear(value, module.weight, module.bias)
         if isinstance(module, nn.Identity) or (isinstance(module, nn.Dropout) and not module.training):
-            return value  # type: ignore[no-any-return]
+            return value
         for kind, name in ((nn.SiLU, "silu"), (nn.Tanh, "tanh"), (nn.ReLU, "relu")):
             if isinstance(module, kind):
                 return self._activate(value, name)
@@ -249,16 +249,18 @@ class _Interpreter:
     def _add(self, left: Any, right: Any, sign: float) -> _Affine:
         if not isinstance(left, _Affine):
             left, right, sign = self._multiply(right, sign), left, 1.0
+        out: _Affine = left
         if not isinstance(right, _Affine):
-            left.plain("a sum")
-            return replace(left, bias=left.bias + sign * self._rows(right, left.bias.shape[1]))
-        right = self._multiply(right, sign)
-        if left.layer < right.layer:
-            left, right = right, left
-        if left.layer > right.layer:
-            return self._skip(left, right)
-        left.plain("a sum"), right.plain("a sum")
-        return replace(left, weight=left.weight + right.weight, bias=left.bias + right.bias)
+            out.plain("a sum")
+            return replace(out, bias=out.bias + sign * self._rows(right, out.bias.shape[1]))
+        other = self._multiply(right, sign)
+        if out.layer < other.layer:
+            out, other = other, out
+        if out.layer > other.layer:
+            return self._skip(out, other)
+        out.plain("a sum")
+        other.plain("a sum")
+        return replace(out, weight=out.weight + other.weight, bias=out.bias + other.bias)
 
     def _skip(self, out: _Affine, x: _Affine) -> _Affine:
         identity = torch.eye(self.dim, dtype=torch.float64)
@@ -269,6 +271,7 @@ class _Interpreter:
         return replace(out, x_scale=multiple * scale)
 
     def _multiply(self, left: Any, right: Any) -> _Affine:
+        value: _Affine
         value, factor = (left, right) if isinstance(left, _Affine) else (right, left)
         if isinstance(factor, _Affine):
             raise NotFusable("it multiplies functions of x")

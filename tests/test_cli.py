@@ -1,0 +1,104 @@
+"""The command line end to end, in this process and by its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import thermokern as tk
+from thermokern.cli import main
+
+CONFIG = """
+model:
+  checkpoint: own.safetensors
+  predicts: epsilon
+  architecture: {dim: 2, width: 16, depth: 2}
+reference:
+  ring: {std: 0.25}
+process: {kind: VP, beta_max: 18}
+data: points.npy
+n_steps: 50
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(2)
+    save_file(tk.ScoreMLP(2, width=16, depth=2).state_dict(), tmp_path / "own.safetensors")
+    np.save(tmp_path / "points.npy", tk.GaussianMixture.ring().sample(300).numpy())
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def test_own_checkpoint_and_own_points(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out"
+    assert main(["taep", str(folder / "run.yaml"), "--out", str(out), "--quiet", "--seed", "4", "--threads", "1"]) == 0
+    printed, complaint = capsys.readouterr()
+    assert complaint.startswith("warning: the standard error of")  # the network is untrained
+    assert "TAEP of 300 paths, 50 steps of VP(beta_min=0.1, beta_max=18)" in printed
+    result = json.loads((out / "result.json").read_text())
+    assert (result["backend"], result["settings"]["seed"], result["n_paths"]) == ("fused", 4, 300)
+    network = tk.load_checkpoint(
+        folder / "own.safetensors",
+        process=tk.VP(0.1, 18.0),
+        predicts="epsilon",
+        architecture={"dim": 2, "width": 16, "depth": 2},
+    )
+    points = np.load(folder / "points.npy")
+    with pytest.warns(tk.FewPathsWarning):
+        direct = tk.taep(network, tk.GaussianMixture.ring(), x0=points, n_steps=50, seed=4)
+    assert result["mean"]["value"] == direct.mean.value
+    page = (out / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert (out / "taep.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("n_steps: 50", "n_step: 50", "unknown n_step"),
+        ("n_steps: 50", "n_steps: 0", "n_steps"),
+        ("n_steps: 50", "n_steps: ten", "n_steps"),
+        ("points.npy", "nothing.npy", "nothing.npy"),
+        ("kind: VP", "kind: OU", "process.kind"),
+        ("ring: {std: 0.25}", "ring: {sigma: 0.25}", "reference.ring"),
+        ("ring: {std: 0.25}", "circle: {}", "reference"),
+        ("width: 16", "width: 17", "another architecture"),
+        ("model:", "model: [", "not YAML"),
+        ("predicts: epsilon", "predicts: noise", "predicts"),
+    ],
+)
+def test_mistakes_in_a_config_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
+) -> None:
+    (folder / "run.yaml").write_text(CONFIG.replace(old, new))
+    assert main(["taep", str(folder / "run.yaml"), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_points_that_are_pickles_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(folder / "points.npy", np.array([{"a": 1}], dtype=object))
+    assert main(["taep", str(folder / "run.yaml"), "--quiet"]) == 2
+    assert "points.npy" in capsys.readouterr().err
+
+
+def test_info_names_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert tk.info()["instruction set"] in printed
+    assert "cuda" in printed
+
+
+def test_threads_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--threads", "0"]) == 2
+    assert "--threads" in capsys.readouterr().err

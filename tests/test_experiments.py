@@ -1,0 +1,99 @@
+"""The mode-collapse experiment: theory, exact score fields and trained networks side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import thermokern as tk
+from thermokern.experiments import COLLAPSES, PANELS, Collapse, ModeCollapse, TrainingRecipe, mode_collapse
+from thermokern.experiments.mode_collapse import PROCESS, train
+from thermokern.quantities.sampling import reverse_euler_maruyama
+from thermokern.report import write_mode_collapse
+
+
+@pytest.fixture(scope="module")
+def result() -> ModeCollapse:
+    return mode_collapse(exact_paths=20_000, network_paths=4000, progress=False)
+
+
+def test_the_paper_s_numbers() -> None:
+    """Fig. 2 (c): KL 0.2077 and 0.2079, variance 0.768 and 0.445."""
+    one, four = PANELS["c"]
+    assert (round(one.kl, 4), round(four.kl, 4)) == (0.2077, 0.2079)
+    assert (round(one.variance, 3), round(four.variance, 3)) == (0.768, 0.445)
+    assert [c.epsilon for c in PANELS["a"]] == [0.09, 0.05, 0.02, 0.01, 0.005]
+    assert [c.m for c in PANELS["b"]] == [1, 2, 3, 4, 5]
+    assert len(COLLAPSES) == 10
+    for collapse in COLLAPSES:
+        assert math.isclose(sum(collapse.weights), 1.0, abs_tol=1e-15)
+
+
+def test_exact_score_fields_meet_theory(result: ModeCollapse) -> None:
+    """Mean against KL and variance against Eq. 55, exact for T → ∞ and small steps; here off by under 0.5 %."""
+    for collapse, evaluation in result.evaluations.items():
+        exact = evaluation.exact
+        assert abs(exact.mean.value - collapse.kl) < 3.5 * exact.mean.stderr + 0.005 * collapse.kl
+        assert abs(exact.variance.value - collapse.variance) < 3.5 * exact.variance.stderr + 0.005 * collapse.variance
+        assert abs(exact.fluctuation_theorem.z(1.0)) < 3.5
+
+
+def test_networks_meet_the_fluctuation_theorem_and_rank_as_theory_does(result: ModeCollapse) -> None:
+    for evaluation in result.evaluations.values():
+        network = evaluation.network
+        assert network.backend == "fused"
+        assert abs(network.fluctuation_theorem.z(1.0)) < 3.5
+        gap = network.mean.value - network.score_matching.value
+        assert abs(gap) < 3.5 * network.mean.stderr
+    for panel in "ab":
+        variances = [result.evaluations[collapse].network.variance.value for collapse in PANELS[panel]]
+        assert variances == sorted(variances)
+    one, four = (result.evaluations[collapse].network for collapse in PANELS["c"])
+    assert one.variance.value - four.variance.value > 5.0 * math.hypot(one.variance.stderr, four.variance.stderr)
+    assert abs(one.mean.value - four.mean.value) < 4.0 * math.hypot(one.mean.stderr, four.mean.stderr)
+
+
+def test_report_is_whole(result: ModeCollapse, tmp_path: Path) -> None:
+    picture, numbers, page = write_mode_collapse(result, tmp_path / "deep" / "out", "footer")
+    models = json.loads(numbers.read_text())["models"]
+    assert len(models) == 10
+    first = result.evaluations[COLLAPSES[0]]
+    assert models[0]["network"]["variance"]["value"] == first.network.variance.value
+    assert models[0]["training"]["n_steps"] == 50_000
+    text = page.read_text()
+    assert "data:image/png;base64," in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert str(first.exact.mean) in text
+    assert picture.stat().st_size > 50_000
+    assert str(first.exact.mean) in result.table()
+
+
+def test_training_learns_a_gaussian(tmp_path: Path) -> None:
+    """The recipe at 300 steps halves the loss of predicting no noise at all, and the record says what was done."""
+    path = tmp_path / "net.safetensors"
+    train(Collapse(1, 0.02), path, TrainingRecipe(n_steps=300, batch_size=256, seed=3), progress=False)
+    from thermokern.scores import read_record
+
+    record = read_record(path)
+    assert record["loss"] < 0.6
+    assert (record["n_steps"], record["seed"], record["torch"]) == (300, 3, torch.__version__)
+    again = tmp_path / "again.safetensors"
+    train(Collapse(1, 0.02), again, TrainingRecipe(n_steps=300, batch_size=256, seed=3), progress=False)
+    first, second = tk.load_checkpoint(path), tk.load_checkpoint(again)
+    assert torch.equal(first(torch.ones(1, 2), 0.5), second(torch.ones(1, 2), 0.5))
+
+
+def test_reverse_sampling_returns_to_the_data() -> None:
+    """An exact score takes the prior back to the target: component shares and spread."""
+    law = Collapse(1, 0.02).mixture
+    x = reverse_euler_maruyama(lambda y, t: law.score(y, t, PROCESS), PROCESS, 20_000, 2, PROCESS.grid(400))
+    mode = (x[:, None] - law.means.float()).square().sum(2).argmin(1)
+    shares = torch.bincount(mode, minlength=8).double() / len(x)
+    z = (shares - law.weights) / (law.weights * (1 - law.weights) / len(x)).sqrt()
+    assert z.abs().max().item() < 4.5
+    spread = (x - law.means.float()[mode]).square().mean().sqrt().item()
+    assert abs(spread - 0.25) < 0.02

@@ -1,0 +1,251 @@
+"""Processes against their differential equations, time grids, and step tables against independent densities."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import Normal
+
+from thermokern.ops import SCHEMES, StepTable, trajectory_reference
+from thermokern.ops.step_table import COLUMNS
+from thermokern.processes import VE, VP, LinearProcess, step_table
+
+vp = st.builds(lambda low, more: VP(low, low + more), st.floats(0.0, 5.0), st.floats(0.01, 30.0))
+ve = st.builds(VE, st.floats(1.01, 100.0))
+processes = st.one_of(vp, ve)
+PROCESSES = [VP(), VP(0.0, 3.0), VP(2.0, 2.0), VE(), VE(1.5), VE(90.0)]
+
+
+def close(actual: Tensor, expected: Tensor, relative: float, absolute: float = 0.0) -> None:
+    """Rounding in float64; the same shape and dtype."""
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype == torch.float64
+    error, bound = (actual - expected).abs(), relative * expected.abs() + absolute
+    assert bool((error <= bound).all()), f"off by {error.max().item():.3g}"
+
+
+def derivative(function, t: Tensor) -> Tensor:
+    leaf = t.clone().requires_grad_(True)
+    value = function(leaf)
+    if not value.requires_grad:  # a constant
+        return torch.zeros_like(t)
+    return torch.autograd.grad(value.sum(), leaf)[0]
+
+
+# ---- the equations of the mean scale and the variance
+
+
+@given(processes)
+def test_moments_obey_their_equations(process: LinearProcess) -> None:
+    t = torch.linspace(1e-6, process.t_end, 41, dtype=torch.float64)
+    f, g2, m, v = process.f(t), process.g2(t), process.mean_scale(t), process.variance(t)
+    close(derivative(process.mean_scale, t), f * m, 1e-13, 1e-300)
+    terms = (2.0 * f * v).abs() + g2  # which may cancel
+    assert bool(((derivative(process.variance, t) - (2.0 * f * v + g2)).abs() <= 1e-13 * terms).all())
+    zero = torch.zeros(1, dtype=torch.float64)
+    assert process.mean_scale(zero).item() == 1.0
+    assert process.variance(zero).item() == 0.0
+    assert bool((v > 0).all())
+    assert bool((g2 > 0).all())
+    close(process.log_snr(t), (m.square() / v).log(), 1e-13, 1e-13)
+
+
+@given(processes, st.floats(1e-9, 1e-5))
+def test_variance_is_accurate_at_small_times(process: LinearProcess, t: float) -> None:
+    # v = ∫ g² e^{2∫f}: three terms of its Taylor series at 0, from f and g² alone
+    at = [
+        process.g2(t * node) * math.exp(2.0 * t * (1.0 - node) * process.f(0.5 * t * (1.0 + node)))
+        for node in (0.5 - math.sqrt(0.15), 0.5, 0.5 + math.sqrt(0.15))
+    ]
+    gauss_legendre = t * (5.0 * at[0] + 8.0 * at[1] + 5.0 * at[2]) / 18.0
+    assert abs(process.variance(t) - gauss_legendre) <= 1e-13 * gauss_legendre
+
+
+@given(processes)
+def test_floats_and_tensors_agree(process: LinearProcess) -> None:
+    t = torch.tensor([0.1, 0.7], dtype=torch.float64)
+    for function in (process.f, process.g2, process.mean_scale, process.variance, process.log_snr):
+        assert [function(time) for time in t.tolist()] == function(t).tolist()
+
+
+def test_known_values() -> None:
+    b = 0.1 + 0.5 * 19.9
+    assert abs(VP().mean_scale(1.0) - math.exp(-b / 2)) < 1e-16
+    assert abs(VP().variance(1.0) - (1.0 - math.exp(-b))) < 1e-15
+    assert VP().f(0.5) == -0.5 * (0.1 + 0.5 * 19.9)
+    assert abs(VE(25.0).variance(1.0) - 624.0 / (2.0 * math.log(25.0))) < 1e-12
+    assert abs(VE(25.0).g2(0.5) - 25.0) < 1e-13
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+def test_prior(process: LinearProcess) -> None:
+    variance = 1.0 if isinstance(process, VP) else process.variance(process.t_end)
+    x = torch.tensor([[0.3, -1.2, 2.0]], dtype=torch.float64)
+    expected = -0.5 * (x.square().sum(1) / variance + 3 * math.log(2 * math.pi * variance))
+    close(process.prior(3).log_prob(x), expected, 1e-14)
+
+
+def test_processes_are_values() -> None:
+    assert VP() == VP(0.1, 20.0)
+    assert VP() != VP(0.1, 19.0)
+    assert VP() != VE()
+    assert len({VE(2.0), VE(2.0), VE(3.0)}) == 2
+    for process in PROCESSES:
+        assert type(process)(**process.settings()) == process
+
+
+# ---- grids
+
+
+@given(processes, st.integers(1, 300), st.floats(1e-6, 0.5), st.sampled_from(["uniform", "log-snr"]))
+def test_grid(process: LinearProcess, n_steps: int, t_eps: float, spacing: str) -> None:
+    times = process.grid(n_steps, t_eps, spacing)
+    assert times.shape == (n_steps + 1,)
+    assert times.dtype == torch.float64
+    assert times[0].item() == t_eps
+    assert times[-1].item() == process.t_end
+    assert bool((times.diff() > 0).all())
+    even = times if spacing == "uniform" else process.log_snr(times)
+    span = (even[-1] - even[0]).item()
+    close(even.diff(), torch.full((n_steps,), span / n_steps, dtype=torch.float64), 1e-9, 1e-12 * even.abs().max())
+
+
+def test_default_grid_is_a_known_spacing() -> None:
+    for process in PROCESSES:
+        assert torch.equal(process.grid(10), process.grid(10, 1e-3, process.default_spacing))
+
+
+# ---- step tables
+
+
+def table_of(process: LinearProcess, scheme: str, n_steps: int = 9, spacing: str = "log-snr") -> StepTable:
+    return step_table(process, process.grid(n_steps, 1e-2, spacing), scheme)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_table_steps_are_euler_maruyama(process: LinearProcess, scheme: str) -> None:
+    table = table_of(process, scheme)
+    h, t = table.times.diff(), table.times[:-1]
+    close(table.column("drift")[:-1], 1.0 + process.f(t) * h, 1e-15)
+    close(table.column("noise")[:-1], (process.g2(t) * h).sqrt(), 1e-15)
+    assert table.column("drift")[-1].item() == 1.0
+    assert table.column("noise")[-1].item() == 0.0
+    assert table.columns.shape == (10, len(COLUMNS))
+    assert table.columns.dtype == torch.float64
+    close(table.mean_scale, process.mean_scale(table.times), 0.0)
+    close(table.variance, process.variance(table.times), 0.0)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+def test_table_products(process: LinearProcess) -> None:
+    ito, middle, backward = (table_of(process, scheme) for scheme in ("ito", "stratonovich", "backward-ito"))
+    h, diffusion = ito.times.diff(), 0.5 * process.g2(ito.times)
+    root = (2.0 * diffusion).sqrt()
+    zero = torch.zeros(1, dtype=torch.float64)
+    close(ito.column("energy"), torch.cat([diffusion[:-1] * h, zero]), 1e-14)
+    close(ito.column("noise_out"), torch.cat([root[:-1] * h.sqrt(), zero]), 1e-14)
+    close(ito.column("noise_in"), torch.zeros_like(diffusion), 0.0)
+    close(backward.column("energy"), torch.cat([zero, diffusion[1:] * h]), 1e-14)
+    close(backward.column("noise_in"), torch.cat([zero, root[1:] * h.sqrt()]), 1e-14)
+    close(backward.column("noise_out"), torch.zeros_like(diffusion), 0.0)
+    for name in ("energy", "noise_in", "noise_out", "mismatch"):
+        close(middle.column(name), 0.5 * (ito.column(name) + backward.column(name)), 1e-14)
+    assert [table.divergence_weight for table in (ito, middle, backward)] == [2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_mismatch_weights_integrate_the_diffusion(scheme: str) -> None:
+    process = VE(5.0)
+    table = table_of(process, scheme, 2000, "uniform")
+    v = process.variance
+    expected = 0.5 * (v(1.0) - v(1e-2))  # f = 0: dv/dt = g² = 2 D
+    assert abs(table.column("mismatch").sum().item() / expected - 1.0) < {"stratonovich": 1e-6}.get(scheme, 1e-3)
+
+
+@given(processes, st.integers(0, 8), st.integers(0, 2**31))
+def test_sampler_chain_against_densities(process: LinearProcess, k: int, seed: int) -> None:
+    """One step's log density ratio of the forward chain over the reverse chain, from torch.distributions."""
+    table = table_of(process, "sampler")
+    generator = torch.Generator().manual_seed(seed)
+    x, z, s = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    c = {name: table.column(name)[k].item() for name in COLUMNS}
+    d = {name: table.column(name)[k + 1].item() for name in COLUMNS}
+    t, t_next = table.times[k].item(), table.times[k + 1].item()
+    h = t_next - t
+
+    after = (1.0 + process.f(t) * h) * x + math.sqrt(process.g2(t) * h) * z
+    forward = Normal((1.0 + process.f(t) * h) * x, math.sqrt(process.g2(t) * h)).log_prob(after).sum()
+    mean = after - process.f(t_next) * after * h + process.g2(t_next) * s * h
+    reverse = Normal(mean, math.sqrt(process.g2(t_next) * h)).log_prob(x).sum()
+
+    close(c["drift"] * x + c["noise"] * z, after, 1e-13, 1e-13)
+    w = d["chain_position"] * x + d["chain_noise"] * z + d["chain_score"] * s
+    step = (w * (z + 0.5 * w)).sum() + 5 * 0.5 * math.log(process.g2(t_next) / process.g2(t))
+    size = (
+        1.0 + w.square().sum() + z.square().sum() + forward.abs() + reverse.abs() + x.square().sum() / c["noise"] ** 2
+    )
+    assert abs(step - (forward - reverse)) <= 1e-11 * size
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
+    """The op's sum and the table's constant are the log density ratio of two whole chains, Δ without its end terms."""
+    table, dim = table_of(process, "sampler"), 2
+    start = torch.randn(6, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    path: list[Tensor] = []
+
+    def model(x: Tensor, node: int) -> tuple[Tensor, None]:
+        path.append(x)
+        return torch.sin(x) - 0.3 * node, None
+
+    out = trajectory_reference(start, table, model, lambda x, node: (torch.zeros_like(x), None), seed=5)
+    total = torch.zeros(6, dtype=torch.float64)
+    for k, h in enumerate(table.times.diff().tolist()):
+        t, t_next = table.times[k].item(), table.times[k + 1].item()
+        score = torch.sin(path[k + 1]) - 0.3 * (k + 1)
+        mean = path[k + 1] - process.f(t_next) * path[k + 1] * h + process.g2(t_next) * score * h
+        forward = Normal(path[k] * (1.0 + process.f(t) * h), math.sqrt(process.g2(t) * h))
+        reverse = Normal(mean, math.sqrt(process.g2(t_next) * h))
+        total += (forward.log_prob(path[k + 1]) - reverse.log_prob(path[k])).sum(1)
+    close(out.value + dim * table.chain_log_scale, total, 1e-10, 1e-10)
+    ratios = process.g2(table.times[1:]) / process.g2(table.times[:-1])
+    assert abs(table.chain_variance_ratio / ratios.max().item() - 1.0) < 1e-13
+
+
+# ---- errors name the argument
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: VP(beta_min=-1.0), "beta_min"),
+        (lambda: VP(beta_min=math.nan), "beta_min"),
+        (lambda: VP(1.0, 0.5), "beta_max"),
+        (lambda: VP(0.0, 0.0), "beta_max"),
+        (lambda: VP(0.0, math.inf), "beta_max"),
+        (lambda: VE(1.0), "sigma"),
+        (lambda: VE(math.nan), "sigma"),
+        (lambda: VP().grid(0), "n_steps"),
+        (lambda: VP().grid(2.5), "n_steps"),
+        (lambda: VP().grid(True), "n_steps"),
+        (lambda: VP().grid(10, 0.0), "t_eps"),
+        (lambda: VP().grid(10, 1.0), "t_eps"),
+        (lambda: VP().grid(10, math.nan), "t_eps"),
+        (lambda: VP().grid(10, 1e-3, "log"), "spacing"),
+        (lambda: step_table(VP(), VP().grid(3), "strato"), "scheme"),
+        (lambda: step_table(VP(), torch.tensor([0.5]), "ito"), "times"),
+        (lambda: step_table(VP(), torch.tensor([0.5, 0.4]), "ito"), "times"),
+        (lambda: step_table(VP(), torch.tensor([0.5, 0.5]), "ito"), "times"),
+        (lambda: step_table(VP(), torch.tensor([0.5, math.nan]), "ito"), "times"),
+        (lambda: step_table(VP(), torch.zeros(2, 2), "ito"), "times"),
+    ],
+)
+def test_errors_name_the_argument(call, name: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=rf"^{name}: expected"):
+        call()

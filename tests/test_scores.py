@@ -1,0 +1,259 @@
+"""Distributions against autograd and integrals, score models, and which networks the fused kernels recognise."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+import thermokern as tk
+from thermokern.scores import NotFusable, exact_divergence, fuse
+
+TIMES = tk.VP().grid(4)
+
+
+@given(
+    dim=st.integers(1, 6),
+    components=st.integers(1, 9),
+    t=st.floats(1e-3, 1.0),
+    seed=st.integers(0, 2**31),
+    explode=st.booleans(),
+)
+def test_mixture_score_and_divergence_are_derivatives_of_its_density(
+    dim: int, components: int, t: float, seed: int, explode: bool
+) -> None:
+    """Float64 autograd of log p; unequal weights and covariances."""
+    generator = torch.Generator().manual_seed(seed)
+    process = tk.VE(5.0) if explode else tk.VP()
+    weights = torch.rand(components, generator=generator, dtype=torch.float64) + 0.01
+    law = tk.GaussianMixture(
+        torch.randn(components, dim, generator=generator, dtype=torch.float64),
+        std=0.3 + torch.rand(components, dim, generator=generator, dtype=torch.float64),
+        weights=weights / weights.sum(),
+    )
+    x = (2.0 * torch.randn(5, dim, generator=generator, dtype=torch.float64)).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(law.log_prob(x, t, process).sum(), x, create_graph=True)
+    trace = sum(torch.autograd.grad(gradient[:, i].sum(), x, retain_graph=True)[0][:, i] for i in range(dim))
+    scale = 1.0 + gradient.abs().max().item() ** 2 + abs(trace).max().item()
+    assert (law.score(x, t, process) - gradient).abs().max().item() < 1e-12 * scale
+    assert (law.divergence(x, t, process) - trace).abs().max().item() < 1e-12 * scale
+
+
+def test_mixture_density_integrates_to_one_and_diffuses_by_the_heat_equation() -> None:
+    """Chapman–Kolmogorov by quadrature: p_t is p_0 through the transition kernel."""
+    law, process, t = tk.GaussianMixture([[-1.0], [2.0]], std=[0.3, 0.5], weights=[0.3, 0.7]), tk.VP(), 0.2
+    y = torch.linspace(-15, 15, 6001, dtype=torch.float64)[:, None]
+    width = (y[1] - y[0]).item()
+    p_0 = law.log_prob(y, 0.0, process).exp()
+    assert abs(p_0.sum().item() * width - 1.0) < 1e-12
+    m, v = process.mean_scale(t), process.variance(t)
+    x = torch.tensor([[0.5], [-0.8]], dtype=torch.float64)
+    kernel = (-((x - m * y.T) ** 2) / (2 * v)).exp() / math.sqrt(2 * math.pi * v)
+    assert ((kernel @ p_0 * width).log() - law.log_prob(x, t, process)).abs().max().item() < 1e-10
+
+
+def test_samples_have_the_law_s_moments() -> None:
+    law = tk.GaussianMixture([[-1.0, 0.0], [2.0, 1.0]], variances=[[0.1, 0.2], [0.5, 0.3]], weights=[0.25, 0.75])
+    n = 200_000
+    x, component = law.sample(n, seed=5), law.component(n, seed=5)
+    share = (component == 0).double().mean().item()
+    assert abs(share - 0.25) < 4.0 * math.sqrt(0.25 * 0.75 / n)
+    for c in (0, 1):
+        own = x[component == c]
+        z_mean = (own.mean(0) - law.means[c]) / (law.variances[c] / len(own)).sqrt()
+        z_variance = (own.var(0) / law.variances[c] - 1.0) / math.sqrt(2.0 / len(own))
+        assert z_mean.abs().max().item() < 4.0
+        assert z_variance.abs().max().item() < 4.0
+    assert torch.equal(law.sample(100, seed=5, path_offset=1000), x[1000:1100])
+    rare = tk.GaussianMixture([[0.0], [9.0]], std=1.0, weights=[1.0, 0.0])
+    assert int(rare.component(1000).sum()) == 0
+
+
+def test_gaussian_entropy() -> None:
+    assert abs(tk.Gaussian([0.0, 1.0], [2.0, 0.5]).entropy() - math.log(2 * math.pi * math.e)) < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: tk.GaussianMixture([0.0], std=1.0), "means"),
+        (lambda: tk.GaussianMixture([[math.nan]], std=1.0), "means"),
+        (lambda: tk.GaussianMixture([[0.0]]), "std, variances"),
+        (lambda: tk.GaussianMixture([[0.0]], std=-1.0), "std"),
+        (lambda: tk.GaussianMixture([[0.0]], std=[1.0, 2.0]), "std"),
+        (lambda: tk.GaussianMixture([[0.0], [1.0]], std=1.0, weights=[0.5, 0.6]), "weights"),
+        (lambda: tk.GaussianMixture([[0.0], [1.0]], std=1.0, weights=[1.5, -0.5]), "weights"),
+        (lambda: tk.GaussianMixture.ring(0), "n_modes"),
+        (lambda: tk.Gaussian([[0.0]]), "mean"),
+        (lambda: tk.Gaussian([0.0, 1.0], [1.0, 1.0, 1.0]), "covariance"),
+        (lambda: tk.ScoreMLP(2, activation="elu"), "activation"),
+        (lambda: tk.ScoreMLP(0), "dim"),
+        (lambda: tk.ScoreModel(nn.Identity(), tk.VP(), "x"), "predicts"),
+        (lambda: tk.ScoreModel(3, tk.VP()), "network"),
+    ],
+)
+def test_bad_arguments_are_named(make, name: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises((ValueError, TypeError), match=f"^{name}"):
+        make()
+
+
+def test_an_epsilon_network_s_score() -> None:
+    """The noise that takes x_0 to x_t gives the transition's own score, −(x_t − m x_0)/v."""
+    process, t = tk.VP(), 0.3
+    x_0, epsilon = torch.randn(4, 3), torch.randn(4, 3)
+    m, v = process.mean_scale(t), process.variance(t)
+    x_t = m * x_0 + v**0.5 * epsilon
+    model = tk.ScoreModel(lambda x, time: epsilon, process, "epsilon")
+    assert (model(x_t, t) + (x_t - m * x_0) / v).abs().max().item() < 1e-5
+
+
+def test_network_with_a_wrong_output_is_an_error() -> None:
+    with pytest.raises(ValueError, match="^network: expected an output of the shape"):
+        tk.ScoreModel(lambda x, t: x[:, :1], tk.VP())(torch.zeros(3, 2), 0.5)
+    target = tk.Gaussian([0.0, 0.0])
+    bad = tk.ScoreModel(lambda x, t: x / 0.0, tk.VP())
+    with pytest.raises(FloatingPointError, match="8 of 8 paths"):
+        tk.taep(bad, target, n_paths=8, n_steps=3)
+    result = tk.taep(bad, target, n_paths=8, n_steps=3, allow_nonfinite=True)
+    assert not bool(result.values.isfinite().any())
+    assert math.isnan(result.mean.value)
+
+
+def test_exact_divergence_of_a_known_field() -> None:
+    x = torch.randn(6, 3, dtype=torch.float64)
+    value, divergence = exact_divergence(lambda y: torch.stack([y[:, 0] ** 2, y[:, 0] * y[:, 1], y[:, 2].sin()], 1), x)
+    assert torch.equal(value[:, 0], x[:, 0] ** 2)
+    assert (divergence - (3 * x[:, 0] + x[:, 2].cos())).abs().max().item() < 1e-14
+    assert torch.equal(exact_divergence(torch.ones_like, x)[1], torch.zeros(6, dtype=torch.float64))
+
+
+# ---- which networks are recognised
+
+
+class FourierNet(nn.Module):
+    """Random Fourier features of log t, a time branch added after every layer, functional activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.randn(5))
+        self.first, self.second, self.last = nn.Linear(2, 16), nn.Linear(16, 12), nn.Linear(12, 2)
+        self.time = nn.Sequential(nn.Linear(10, 16), nn.SiLU(), nn.Linear(16, 28))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        angle = t.log().unsqueeze(-1) * self.frequencies
+        shift = self.time(torch.cat([angle.sin(), angle.cos()], -1))
+        h = torch.tanh(self.first(x) + shift[:, :16])
+        return self.last(torch.tanh(self.second(h) - shift[:, 16:]))
+
+
+class Preconditioned(nn.Module):
+    """EDM-like: a time-dependent skip and output factor around a perceptron on [x, log t]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 8), nn.GELU(approximate="tanh"), nn.Linear(8, 2))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        out = self.body(torch.cat((x, t[:, None].log() / 4), dim=1))
+        return (1.0 - t)[:, None] * x / 2 + t[:, None] ** 2 * out
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(2, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        h = functional.relu(self.a(x))
+        return self.c(functional.relu(self.b(h)) + h)
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Hooked(tk.ScoreMLP):
+    """A graph that does not show what the network does."""
+
+    def __init__(self) -> None:
+        super().__init__(2, width=8, depth=1)
+        self.layers[0].register_forward_hook(lambda module, inputs, output: 2.0 * output)
+
+
+def small(*layers: nn.Module) -> nn.Module:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(*layers)
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return self.layers(x)
+
+    return Small()
+
+
+RECOGNISED = {
+    "ScoreMLP": lambda: tk.ScoreMLP(2, width=20, depth=2),
+    "tanh": lambda: tk.ScoreMLP(2, width=9, depth=4, activation="tanh"),
+    "Fourier": FourierNet,
+    "preconditioned": Preconditioned,
+    "no time": lambda: small(nn.Linear(2, 7), nn.ReLU(), nn.Dropout(0.5).eval(), nn.Linear(7, 2, bias=False)),
+}
+REFUSED = {
+    "ELU": (lambda: small(nn.Linear(2, 4), nn.ELU(), nn.Linear(4, 2)), "do not know the layer ELU"),
+    "exact GELU": (lambda: small(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 2)), "GELU"),
+    "wide": (lambda: tk.ScoreMLP(2, width=257, depth=1), "at most 256 units"),
+    "mixed": (lambda: small(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2)), "mixes"),
+    "residual": (Residual, "skips a layer"),
+    "control flow": (Branching, "cannot trace"),
+    "linear": (lambda: small(nn.Linear(2, 2)), "last hidden layer"),
+    "float64": (lambda: tk.ScoreMLP(2).double(), "float32"),
+    "hook": (Hooked, "does not reproduce"),
+    "normalised": (lambda: small(nn.Linear(2, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2)), "LayerNorm"),
+}
+
+
+@pytest.mark.parametrize("predicts", ["score", "epsilon"])
+@pytest.mark.parametrize("make", RECOGNISED.values(), ids=RECOGNISED.keys())
+def test_recognised_networks_give_the_network_s_score_and_divergence(make, predicts: str) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    model = tk.ScoreModel(make().eval(), tk.VP(), predicts)
+    source = fuse(model, TIMES, 2)
+    x = 2.0 * torch.randn(9, 2)
+    for node, t in enumerate(TIMES.tolist()):
+        score, divergence = source(x, node)
+        expected, trace = exact_divergence(lambda y, t=t: model(y, t), x)
+        scale = 1.0 + expected.abs().max().item() + trace.abs().max().item()
+        assert (score - expected).abs().max().item() < 1e-5 * scale
+        assert (divergence - trace).abs().max().item() < 1e-5 * scale
+    target = tk.GaussianMixture.ring()
+    fused, plain = (tk.taep(model, target, n_paths=64, n_steps=20, backend=b) for b in ("auto", "reference"))
+    assert fused.backend == "fused"
+    assert (fused.values - plain.values).abs().max().item() < 1e-4 * (1.0 + plain.values.abs().max().item())
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_other_networks_are_refused_with_the_reason(make, reason: str) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    model = tk.ScoreModel(make(), tk.VP())
+    with pytest.raises(NotFusable, match=reason):
+        fuse(model, TIMES, 2)
+
+
+def test_what_cannot_be_fused_runs_in_the_reference_and_says_why() -> None:
+    torch.manual_seed(0)
+    model = tk.ScoreModel(Residual(), tk.VP())
+    result = tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5)
+    assert result.backend == "reference"
+    assert result.backend_reason == "model: it has a connection that skips a layer"
+    assert "skips a layer" in result.summary()
+    with pytest.raises(ValueError, match="^backend"):
+        tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5, backend="fused")
+    plain = tk.taep(lambda x, t: -x, tk.Gaussian([0.0, 0.0]), tk.VP(), n_paths=10, n_steps=5)
+    assert plain.backend == "reference"

@@ -1,0 +1,238 @@
+"""TAEP against closed forms: end-point ratios, orders of convergence, fluctuation theorem, calibrated errors."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from quadrature import RingMixture, taep_moments
+from scipy import stats
+
+import thermokern as tk
+from thermokern.processes import step_table
+
+RARE = [0.02] + [0.14] * 7
+EQUAL = [0.125] * 8
+PROCESSES = {"VP": tk.VP(), "VE": tk.VE()}
+TARGET = tk.GaussianMixture.ring()
+MODEL = tk.GaussianMixture.ring(weights=RARE)
+
+
+def rms(x: torch.Tensor) -> float:
+    return x.double().square().mean().sqrt().item()
+
+
+@pytest.fixture(params=PROCESSES.values(), ids=PROCESSES.keys())
+def process(request: pytest.FixtureRequest) -> tk.VP | tk.VE:
+    return request.param
+
+
+@pytest.mark.parametrize(("scheme", "bound"), [("stratonovich", 0.01), ("ito", 0.08), ("backward-ito", 0.08)])
+def test_each_path_against_its_end_points(process: tk.VP | tk.VE, scheme: str, bound: float) -> None:
+    """Δs = log(p/q)(x_start) − log(p/q)(x_end); Ding, Quan and Tu, Eq. 36. A wrong factor of ∇·s fails by far."""
+    result = tk.taep(MODEL, TARGET, process, n_paths=4000, scheme=scheme)
+    assert result.backend == "fused"
+    assert result.endpoint_log_ratio is not None
+    error = rms(result.values - result.endpoint_log_ratio)
+    assert error < bound
+    assert result.endpoint_log_ratio.std().item() > 5 * bound
+
+
+def test_end_point_ratio_is_that_of_an_independent_density() -> None:
+    process = tk.VP()
+    result = tk.taep(MODEL, TARGET, process, n_paths=500)
+    p, q = RingMixture(EQUAL), RingMixture(RARE)
+    expected = 0.0
+    for x, t, sign in ((result.x_start, 1e-3, 1.0), (result.x_end, 1.0, -1.0)):
+        m, v = process.mean_scale(t), process.variance(t)
+        points = x.double().numpy()
+        expected = expected + sign * (p.log_density(points, m, v) - q.log_density(points, m, v))
+    assert np.abs(result.endpoint_log_ratio.numpy() - expected).max() < 2e-4
+
+
+@pytest.mark.parametrize(("scheme", "order"), [("ito", 0.5), ("backward-ito", 0.5), ("stratonovich", 1.0)])
+def test_order_of_convergence(process: tk.VP | tk.VE, scheme: str, order: float) -> None:
+    """Slope of the per-path error against the step over five halvings, float64, within 0.1 of theory.
+
+    Two Gaussians whose score difference is smooth, so that the asymptotic regime begins early; both mean and variance
+    differ, so that the divergence counts.
+    """
+    p, q = tk.Gaussian([0.3, -0.2], 0.9), tk.Gaussian([0.0, 0.1], 1.3)
+    steps = [64, 128, 256, 512, 1024, 2048]
+    errors = []
+    for n_steps in steps:
+        options = {"n_steps": n_steps, "t_eps": 0.05, "scheme": scheme, "backend": "reference", "dtype": torch.float64}
+        result = tk.taep(q, p, process, n_paths=1500, **options)
+        errors.append(rms(result.values - result.endpoint_log_ratio))
+    slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert abs(slope - order) < 0.1, f"errors {errors}"
+
+
+@pytest.mark.parametrize("n_steps", [200, 1000])
+def test_sampler_scheme_obeys_the_fluctuation_theorem_at_any_number_of_steps(n_steps: int) -> None:
+    result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=100_000, n_steps=n_steps, scheme="sampler")
+    average = result.fluctuation_theorem
+    assert abs(average.z(1.0)) < 3.0
+    assert average.stderr < 0.02
+
+
+@pytest.mark.parametrize("n_steps", [50, 400])
+def test_sampler_mean_is_the_exact_price_of_the_steps(n_steps: int) -> None:
+    """A Gaussian and its own score: the chains are linear, and KL(forward ‖ reverse) follows from second moments.
+
+    With S_k the variance of x_k: E|x_k − a x_{k+1}|² of the reverse step is (1 − a F)² S_k + a² G².
+    """
+    variance, process = 0.3, tk.VP()
+    target = tk.Gaussian([0.0], variance)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tk.FewPathsWarning)
+        result = tk.taep(target, target, process, n_paths=100_000, n_steps=n_steps, scheme="sampler")
+    times = process.grid(n_steps)
+    h, f, g2 = times.diff(), process.f(times), process.g2(times)
+    law = process.mean_scale(times) ** 2 * variance + process.variance(times)  # of the continuous process
+    step = law[0].item()
+    kl = -0.5 * np.log(2 * np.pi * law[0].item()) - 0.5
+    for k in range(n_steps):
+        forward, noise = 1.0 + (f[k] * h[k]).item(), (g2[k] * h[k]).item()
+        reverse_noise = (g2[k + 1] * h[k]).item()
+        a = 1.0 - (f[k + 1] * h[k]).item() - reverse_noise / law[k + 1].item()
+        residual = (1.0 - a * forward) ** 2 * step + a**2 * noise
+        kl += 0.5 * np.log(reverse_noise / noise) - 0.5 + 0.5 * residual / reverse_noise
+        step = forward**2 * step + noise
+    kl -= -0.5 * np.log(2 * np.pi * law[-1].item()) - 0.5 * step / law[-1].item()
+    assert abs(result.mean.z(kl)) < 3.0, (result.mean, kl)
+    assert kl > 30.0 * result.mean.stderr
+
+
+def test_too_few_steps_warn_that_few_paths_carry_the_average() -> None:
+    with pytest.warns(tk.FewPathsWarning, match=r"carried by .* of 100000 paths.*infinite"):
+        result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=100_000, n_steps=50, scheme="sampler")
+    assert result.fluctuation_theorem.effective_sample_size < 0.01 * 100_000
+
+
+def test_standard_errors_are_calibrated() -> None:
+    """200 seeds: z-scores of mean, variance and ⟨e^{−Δs}⟩ against quadrature are standard normal."""
+    process = tk.VP()
+    times = [(process.mean_scale(t), process.variance(t)) for t in (1e-3, 1.0)]
+    truth = taep_moments(RingMixture(EQUAL), RingMixture(RARE), *times)
+    scores: dict[str, list[float]] = {"mean": [], "variance": [], "fluctuation_theorem": []}
+    for seed in range(200):
+        result = tk.taep(MODEL, TARGET, process, n_paths=2000, seed=seed)
+        scores["mean"].append(result.mean.z(truth["mean"]))
+        scores["variance"].append(result.variance.z(truth["variance"]))
+        scores["fluctuation_theorem"].append(result.fluctuation_theorem.z(1.0))
+    for name, z in scores.items():
+        p_value = stats.kstest(z, "norm").pvalue
+        assert p_value > 0.01, f"{name}: KS p = {p_value:.2g}, mean z {np.mean(z):.2f}, std z {np.std(z):.2f}"
+
+
+def test_mean_is_the_score_matching_integral(process: tk.VP | tk.VE) -> None:
+    """⟨Δs⟩ = ∫ D ⟨|δ|²⟩ dt, Eq. 33, path by path paired: the difference has a martingale's mean."""
+    result = tk.taep(MODEL, TARGET, process, n_paths=200_000)
+    assert abs(result.mean.value - result.score_matching.value) < 3.0 * result.mean.stderr
+    assert result.score_matching.stderr < result.mean.stderr
+    assert result.score_matching.value > 20.0 * result.mean.stderr
+
+
+def test_equal_scores_give_exactly_zero(process: tk.VP | tk.VE) -> None:
+    for scheme in ("stratonovich", "ito", "backward-ito"):
+        result = tk.taep(TARGET, TARGET, process, n_paths=100, n_steps=50, scheme=scheme)
+        assert torch.equal(result.values, torch.zeros(100))
+        assert result.score_matching.value == 0.0
+
+
+def test_paths_do_not_depend_on_threads_chunks_or_offset() -> None:
+    whole = tk.taep(MODEL, TARGET, tk.VP(), n_paths=2500, n_steps=100, seed=3)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            again = tk.taep(MODEL, TARGET, tk.VP(), n_paths=2500, n_steps=100, seed=3)
+            assert torch.equal(again.values, whole.values)
+            for name in ("mean", "variance", "fluctuation_theorem", "score_matching"):
+                assert getattr(again, name) == getattr(whole, name)
+    finally:
+        torch.set_num_threads(threads)
+    part = tk.taep(MODEL, TARGET, tk.VP(), n_paths=501, n_steps=100, seed=3, path_offset=1000)
+    assert torch.equal(part.values, whole.values[1000:1501])
+    assert torch.equal(part.x_end, whole.x_end[1000:1501])
+
+
+def test_own_points_start_where_they_are_put() -> None:
+    points = TARGET.sample(300, seed=9)
+    result = tk.taep(MODEL, TARGET, tk.VP(), x0=points.numpy(), n_steps=20)
+    assert not result.reference_is_exact
+    m, v = tk.VP().mean_scale(1e-3), tk.VP().variance(1e-3)
+    z = (result.x_start.double() - m * points) / v**0.5
+    assert stats.kstest(z.flatten().numpy(), "norm").pvalue > 1e-3
+
+
+def test_no_paths_give_empty_results_and_nan_estimates() -> None:
+    result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=0, n_steps=5)
+    assert result.values.shape == (0,)
+    assert result.x_end.shape == (0, 2)
+    for estimate in (result.mean, result.variance, result.fluctuation_theorem, result.score_matching):
+        assert np.isnan(estimate.value)
+        assert np.isnan(estimate.stderr)
+    assert "TAEP of 0 paths" in result.summary()
+
+
+def test_reference_backend_agrees_with_the_fused_one_path_by_path() -> None:
+    for scheme in step_schemes():
+        fused = tk.taep(MODEL, TARGET, tk.VE(), n_paths=200, n_steps=250, scheme=scheme)
+        options = {"scheme": scheme, "backend": "reference", "dtype": torch.float64}
+        exact = tk.taep(MODEL, TARGET, tk.VE(), n_paths=200, n_steps=250, **options)
+        assert exact.backend == "reference"
+        assert (fused.values - exact.values).abs().max().item() < 5e-5 * exact.values.std().item()
+
+
+def step_schemes() -> tuple[str, ...]:
+    return tk.ops.SCHEMES
+
+
+def test_every_scheme_has_a_table() -> None:
+    for scheme in step_schemes():
+        assert step_table(tk.VP(), tk.VP().grid(3), scheme).scheme == scheme
+
+
+BAD = [
+    ({"n_paths": None}, "n_paths, x0"),
+    ({"n_paths": -1}, "n_paths"),
+    ({"n_paths": 2.5}, "n_paths"),
+    ({"n_steps": 0}, "n_steps"),
+    ({"t_eps": 1.0}, "t_eps"),
+    ({"t_eps": 0.0}, "t_eps"),
+    ({"t_eps": float("nan")}, "t_eps"),
+    ({"spacing": "log"}, "spacing"),
+    ({"scheme": "euler"}, "scheme"),
+    ({"backend": "cuda"}, "backend"),
+    ({"seed": -1}, "seed"),
+    ({"seed": 1.5}, "seed"),
+    ({"path_offset": -2}, "path_offset"),
+    ({"dtype": torch.float16}, "dtype"),
+    ({"n_paths": None, "x0": torch.full((3, 2), float("nan"))}, "x0"),
+    ({"n_paths": None, "x0": torch.zeros(3)}, "x0"),
+    ({"n_paths": None, "x0": torch.zeros(3, 1)}, "model"),
+    ({"n_paths": None, "x0": torch.zeros(3, 2, requires_grad=True)}, "x0"),
+    ({"backend": "fused", "dtype": torch.float64}, "backend"),
+]
+
+
+@pytest.mark.parametrize(("change", "name"), BAD, ids=[f"{name}-{i}" for i, (_, name) in enumerate(BAD)])
+def test_bad_arguments_are_named(change: dict[str, object], name: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"^{name}"):
+        tk.taep(MODEL, TARGET, tk.VP(), **{"n_paths": 4, **change})
+
+
+def test_processes_that_differ_or_are_missing_are_errors() -> None:
+    with pytest.raises(ValueError, match="^process"):
+        tk.taep(MODEL, TARGET, n_paths=1)
+    network = tk.ScoreModel(lambda x, t: -x, tk.VE())
+    with pytest.raises(ValueError, match="^process"):
+        tk.taep(network, TARGET, tk.VP(), n_paths=1)
+    with pytest.raises(TypeError, match="^reference"):
+        tk.taep(TARGET, lambda x, t: -x, tk.VP(), x0=torch.zeros(1, 2), scheme="sampler")
+    with pytest.raises(TypeError, match="^n_paths"):
+        tk.taep(TARGET, lambda x, t: -x, tk.VP(), n_paths=1)

@@ -1,0 +1,87 @@
+"""YAML files that describe one TAEP calculation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from thermokern.processes import VE, VP, LinearProcess
+from thermokern.quantities import TAEP, taep
+from thermokern.scores import Gaussian, GaussianMixture, ScoreModel, load_checkpoint
+
+_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "seed", "backend")
+_PROCESSES: dict[str, type[LinearProcess]] = {"VP": VP, "VE": VE}
+_LAWS = {"ring": GaussianMixture.ring, "mixture": GaussianMixture, "gaussian": Gaussian}
+
+
+def run_config(path: Path, *, seed: int | None = None, progress: bool = True) -> TAEP:
+    """The TAEP that a configuration file describes; paths in it are relative to the file.
+
+    Keys: ``model`` and ``reference`` (each ``checkpoint: FILE`` with ``predicts`` and ``architecture`` where the file
+    does not say, or ``ring:``, ``mixture:``, ``gaussian:`` with the arguments of the distribution), ``process``
+    (``kind`` and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of
+    :func:`thermokern.taep`.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"config {path.name}: not YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"config {path.name}: expected keys and values")
+    known = {"model", "reference", "process", "data", *_OPTIONS}
+    if unknown := sorted(map(str, set(config) - known)):
+        raise ValueError(f"config {path.name}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    for name in ("model", "reference"):
+        if name not in config:
+            raise ValueError(f"config {path.name}: {name} is missing")
+    process = _process(config.get("process"))
+    options = {name: config[name] for name in _OPTIONS if name in config}
+    if seed is not None:
+        options["seed"] = seed
+    if "data" in config:
+        options["x0"] = _points(path.parent / config["data"])
+    model, reference = (_score(name, config[name], path.parent, process) for name in ("model", "reference"))
+    return taep(model, reference, process, progress=progress, **options)
+
+
+def _process(entry: Any) -> LinearProcess | None:
+    if entry is None:
+        return None
+    arguments = {"kind": entry} if isinstance(entry, str) else dict(entry)
+    kind = arguments.pop("kind", None)
+    if kind not in _PROCESSES:
+        raise ValueError(f"process.kind: expected one of {tuple(_PROCESSES)}, got {kind!r}")
+    return _call("process", _PROCESSES[kind], arguments)  # type: ignore[no-any-return]
+
+
+def _score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -> ScoreModel | GaussianMixture:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{name}: expected checkpoint, {', '.join(_LAWS)} and arguments, got {entry!r}")
+    if "checkpoint" in entry:
+        arguments = dict(entry)
+        file = folder / arguments.pop("checkpoint")
+        return _call(name, load_checkpoint, {"path": file, "process": process, **arguments})  # type: ignore[no-any-return]
+    if len(entry) != 1 or next(iter(entry)) not in _LAWS:
+        raise ValueError(f"{name}: expected one of checkpoint, {', '.join(_LAWS)}, got {', '.join(map(str, entry))}")
+    kind, arguments = next(iter(entry.items()))
+    return _call(f"{name}.{kind}", _LAWS[kind], arguments or {})  # type: ignore[no-any-return]
+
+
+def _call(name: str, function: Any, arguments: dict[str, Any]) -> Any:
+    try:
+        return function(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _points(path: Path) -> np.ndarray:
+    try:
+        points = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"data {path.name}: not a .npy file of numbers ({error})") from None
+    if not isinstance(points, np.ndarray) or points.ndim != 2 or not np.issubdtype(points.dtype, np.number):
+        raise ValueError(f"data {path.name}: expected a .npy file of points (n, d)")
+    return points.astype(np.float64)

@@ -1,0 +1,195 @@
+"""Figures: pictures where people look rather than read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from torch import Tensor
+
+from thermokern.experiments import PANELS, Collapse, ModeCollapse
+from thermokern.quantities import TAEP
+from thermokern.report.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS, THEORY, Colour, severities, style
+
+
+def taep_figure(result: TAEP) -> Figure:
+    """The distribution of Δs beside the weights that the fluctuation theorem gives it."""
+    with style():
+        figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        values = result.values[result.values.isfinite()].double().numpy()
+        if len(values) == 0:
+            left.text(0.5, 0.5, "no paths", ha="center", va="center", transform=left.transAxes)
+            return figure
+        _density(left, values, EXACT, fill=True)
+        left.axvline(result.mean.value, color=INK, lw=1)
+        left.set(title=f"{len(values):,} paths", xlabel="Δs (nats)", ylabel="density")
+        left.text(
+            0.98,
+            0.95,
+            f"mean {result.mean}\nvariance {result.variance}",
+            transform=left.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
+        order = np.sort(values)
+        weight = np.cumsum(np.exp(-(order - order[0])))
+        right.plot(order, np.arange(1, len(order) + 1) / len(order), color=EXACT, label="paths below Δs")
+        right.plot(order, weight / weight[-1], color=NETWORK, label="share of ⟨exp(−Δs)⟩ below Δs")
+        right.set(title=f"⟨exp(−Δs)⟩ = {result.fluctuation_theorem}", xlabel="Δs (nats)", ylabel="cumulative share")
+        right.legend(loc="lower right")
+    return figure
+
+
+def mode_collapse_figure(result: ModeCollapse) -> Figure:
+    """Ding, Quan and Tu, Fig. 2: (a) one mode ever rarer, (b) ever more rare modes, (c) one KL, two variances."""
+    with style():
+        figure = Figure(figsize=(13.5, 8.6), layout="constrained")
+        rows = figure.add_gridspec(3, 1, height_ratios=[1, 1, 1.05])
+        _sweep(figure, rows[0], result, "a", "ε", lambda collapse: collapse.epsilon, "one mode at weight ε")
+        _sweep(figure, rows[1], result, "b", "m", lambda collapse: collapse.m, "m modes at weight 0.01")
+        _pair(figure, rows[2], result)
+    return figure
+
+
+def _sweep(
+    figure: Figure,
+    cell: SubplotSpec,
+    result: ModeCollapse,
+    panel: str,
+    symbol: str,
+    key: Callable[[Collapse], float],
+    title: str,
+) -> None:
+    collapses = PANELS[panel]
+    colours = severities(len(collapses))
+    columns = cell.subgridspec(1, 4, width_ratios=[3.2, 1.6, 1.25, 1.05])
+    grid = columns[0].subgridspec(2, 3)
+    _scatter(figure.add_subplot(grid[0, 0]), result.target, "target", 0)
+    for i, collapse in enumerate(collapses, start=1):
+        axes = figure.add_subplot(grid[i // 3, i % 3])
+        _scatter(axes, result.evaluations[collapse].samples, f"{symbol} = {key(collapse):g}", collapse.m)
+    _tag(figure.axes[-len(collapses) - 1], panel)
+
+    density = figure.add_subplot(columns[1])
+    for collapse, colour in zip(collapses, colours, strict=True):
+        values = result.evaluations[collapse].network.values.double().numpy()
+        _density(density, values, colour, label=f"{symbol} = {key(collapse):g}")
+    density.set(title=f"{title} (networks)", xlabel="Δs (nats)", ylabel="density", yscale="log", ylim=(3e-3, 30))
+    density.legend(loc="upper right", ncols=2)
+
+    variance, theorem = figure.add_subplot(columns[2]), figure.add_subplot(columns[3])
+    positions = np.arange(len(collapses))
+    variance.plot(positions, [c.variance for c in collapses], color=THEORY, lw=1, label="Eq. 55")
+    for name, point_colour, shift in (("exact", EXACT, -0.12), ("network", NETWORK, 0.12)):
+        results: list[TAEP] = [getattr(result.evaluations[c], name) for c in collapses]
+        label = "exact score field" if name == "exact" else "trained network"
+        for axes, quantity in ((variance, "variance"), (theorem, "fluctuation_theorem")):
+            estimates = [getattr(item, quantity) for item in results]
+            axes.errorbar(
+                positions + shift,
+                [estimate.value for estimate in estimates],
+                [2.0 * estimate.stderr for estimate in estimates],
+                fmt="o",
+                ms=4,
+                color=point_colour,
+                capsize=2,
+                lw=1,
+                label=label,
+            )
+    theorem.axhline(1.0, color=THEORY, lw=1)
+    for axes in (variance, theorem):
+        axes.set_xticks(positions, [f"{key(c):g}" for c in collapses])
+        axes.set_xlabel(symbol)
+    variance.set(title="variance of Δs (nats²)")
+    variance.legend(loc="upper left")
+    theorem.set(title="⟨exp(−Δs)⟩, ± 2 s.e.")
+    _at_least(theorem, 1.0, 0.02)
+
+
+def _pair(figure: Figure, cell: SubplotSpec, result: ModeCollapse) -> None:
+    collapses = PANELS["c"]
+    colours = (COLLAPSED, EXACT)
+    columns = cell.subgridspec(1, 4, width_ratios=[3.2, 1.6, 1.25, 1.05])
+    grid = columns[0].subgridspec(1, 2)
+    for i, collapse in enumerate(collapses):
+        axes = figure.add_subplot(grid[i])
+        _scatter(axes, result.evaluations[collapse].samples, f"m = {collapse.m}, ε = {collapse.epsilon:g}", collapse.m)
+        if i == 0:
+            _tag(axes, "c")
+    density = figure.add_subplot(columns[1])
+    for collapse, colour in zip(collapses, colours, strict=True):
+        values = result.evaluations[collapse].network.values.double().numpy()
+        _density(density, values, colour, label=f"m = {collapse.m}, ε = {collapse.epsilon:g}", fill=True)
+    density.set(title="one mean, two variances (networks)", xlabel="Δs (nats)", ylabel="density")
+    density.legend(loc="upper right")
+    for column, quantity, theory, title in (
+        (columns[2], "mean", "kl", "mean and KL (nats)"),
+        (columns[3], "variance", "variance", "variance (nats²)"),
+    ):
+        _bars(figure.add_subplot(column), result, collapses, quantity, theory, title)
+
+
+def _bars(
+    axes: Axes, result: ModeCollapse, collapses: tuple[Collapse, ...], quantity: str, theory: str, title: str
+) -> None:
+    positions = np.arange(len(collapses))
+    for name, bar_colour, shift in (("exact", EXACT, -0.2), ("network", NETWORK, 0.2)):
+        estimates = [getattr(getattr(result.evaluations[c], name), quantity) for c in collapses]
+        axes.bar(
+            positions + shift,
+            [estimate.value for estimate in estimates],
+            width=0.36,
+            color=bar_colour,
+            yerr=[2.0 * estimate.stderr for estimate in estimates],
+            capsize=2,
+            error_kw={"lw": 1},
+            label="exact score field" if name == "exact" else "trained network",
+        )
+    for position, collapse in zip(positions, collapses, strict=True):
+        label = "theory" if position == 0 else None
+        axes.plot(
+            [position - 0.42, position + 0.42], [getattr(collapse, theory)] * 2, color=THEORY, lw=1.5, label=label
+        )
+    axes.set_xticks(positions, [f"m = {c.m}\nε = {c.epsilon:g}" for c in collapses])
+    axes.set(title=title)
+    if quantity == "mean":
+        axes.margins(y=0.5)
+        axes.legend(loc="upper center")
+
+
+def _scatter(axes: Axes, points: Tensor, title: str, collapsed: int) -> None:
+    """Points of the plane; those nearest to the first `collapsed` of eight modes on the ring are red."""
+    xy = points.double().numpy()
+    mode = np.round(np.arctan2(xy[:, 1], xy[:, 0]) / (math.pi / 4)).astype(int) % 8
+    rare = mode < collapsed
+    for points_of, size, colour in ((~rare, 0.8, POINTS), (rare, 2.0, COLLAPSED)):
+        axes.scatter(xy[points_of, 0], xy[points_of, 1], s=size, color=colour, lw=0)
+    axes.set(xlim=(-5.6, 5.6), ylim=(-5.6, 5.6), aspect="equal", xticks=[], yticks=[])
+    axes.set_title(title, fontsize=8.5, fontweight="normal", pad=2)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=MUTED, lw=0.5)
+
+
+def _density(axes: Axes, values: np.ndarray, colour: Colour, label: str | None = None, fill: bool = False) -> None:
+    low, high = np.quantile(values, [0.0005, 0.9995]).tolist()
+    margin = 0.03 * (high - low) + 1e-6
+    bins = np.linspace(low - margin, high + margin, 71)
+    height, edges = np.histogram(values, bins=bins, density=True)
+    axes.stairs(height, edges, color=colour, lw=1.2, label=label)
+    if fill:
+        axes.stairs(height, edges, color=colour, fill=True, alpha=0.25)
+
+
+def _tag(axes: Axes, text: str) -> None:
+    axes.text(-0.12, 1.08, f"({text})", transform=axes.transAxes, fontsize=11, fontweight="bold", ha="right")
+
+
+def _at_least(axes: Axes, centre: float, half: float) -> None:
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, centre - half), max(high, centre + half))
