@@ -16,6 +16,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from problems import Contestant, Problem
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,7 +48,8 @@ def main() -> int:
     print(f"{machine['cpu']}, {machine['cores']} cores, {_core.instruction_set}, load {common['load']}")
     print(f"commit {common['commit']}; versions {common['versions']}; {rounds} rounds; threads {arguments.threads}")
     meters = {"sgemm_gflops": limits.sgemm(), "copy_gb_per_s": limits.copy()}
-    rows, missing = [], []
+    rows: list[dict[str, object]] = []
+    missing: list[str] = []
     if callable(fma := limits.fma()):
         meters["fma_gflops"] = fma
     else:
@@ -52,22 +57,22 @@ def main() -> int:
     for problem in (problem for name in wanted for problem in work[name](arguments.quick)):
         print(f"\n{problem.name}: {problem.n} paths, {problem.steps} steps", flush=True)
         torch.compiler.reset()
-        entries, absent = [], {}
+        absent: dict[str, str] = {}
         if arguments.threads > 1:
-            one, many = (harness.enter(problem, problems.fused(problem, n)) for n in (1, arguments.threads))
-            entries, best = [one, many], one
+            contestants = [problems.fused(problem, count) for count in (1, arguments.threads)]
         else:
             contestants, absent = _contestants(problem, arguments.quick)
-            for contestant in contestants:
-                entry = harness.enter(problem, contestant)
-                if isinstance(entry, str):
-                    absent[contestant.name] = entry
-                else:
-                    entries.append(entry)
+        entries: list[harness.Entry] = []
+        for contestant in contestants:
+            entry = harness.enter(problem, contestant)
+            if isinstance(entry, harness.Entry):
+                entries.append(entry)
+            else:
+                absent[contestant.name] = entry
         measured = harness.race(entries, meters, rounds)
-        if arguments.threads == 1:
-            peers = [entry for entry in entries if entry.contestant.kind == "peer"]
-            best = max(peers, key=lambda entry: entry.median, default=None)
+        peers = [entry for entry in entries if entry.contestant.kind == "peer"]
+        peers = entries[:1] if arguments.threads > 1 else peers
+        best = max(peers, key=lambda entry: entry.median, default=None)
         new = harness.results(problem, entries, best, measured, common)
         harness.show(f"{problem.name}: {problem.n} paths, {problem.steps} steps, d = 2", new, absent)
         rows += new
@@ -82,12 +87,13 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _contestants(problem, quick):  # type: ignore[no-untyped-def]  # types of modules imported late
+def _contestants(problem: Problem, quick: bool) -> tuple[list[Contestant], dict[str, str]]:
     """All that run on a problem, and why the others do not."""
     import peers_torch
     import problems
 
-    out, absent = [problems.fused(problem), problems.reference(problem)], {}
+    out = [problems.fused(problem), problems.reference(problem)]
+    absent: dict[str, str] = {}
     network = problem.name.startswith("B")
     if network:
         out += peers_torch.peers_b(problem, quick)

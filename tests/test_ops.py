@@ -250,6 +250,15 @@ def test_same_bits_for_any_batch_threads_and_chunks(case: Case) -> None:
 
 
 @each(FEW)
+def test_same_bits_for_two_threads_at_work(case: Case) -> None:
+    x = case.x(MANY).repeat(80, 1)  # enough for both threads to be inside a kernel at once
+    torch.set_num_threads(1)
+    alone = case.fast(x, 0)
+    torch.set_num_threads(2)
+    assert_exact(case.fast(x, 0), alone)
+
+
+@each(FEW)
 def test_no_rows(case: Case) -> None:
     for function, dtype in ((case.fast, torch.float32), (case.reference, torch.float32), (case.reference, F64)):
         out, like = function(case.x(0).to(dtype), 0), function(case.x(1).to(dtype), 0)
