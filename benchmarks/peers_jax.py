@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import torch
 from jax import lax
-from thermokern import ops
-from torch import Tensor
-
 from peers_mixture import advance, mixture_score, mixtures_step, rows, split_row
 from problems import DIM, Contestant, Problem, Run
+from torch import Tensor
+
+from thermokern import ops
 
 BLOCK = 91  # nodes whose noise is handed over at once
 

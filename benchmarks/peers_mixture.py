@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from thermokern import ops
+from problems import COMPONENTS, DIM, Problem
 from torch import Tensor
 
-from problems import COMPONENTS, DIM, Problem
+from thermokern import ops
 
 COEFFICIENTS = ("drift", "noise", "energy", "noise_in", "noise_out", "mismatch")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from thermokern import ops
+from peers_mixture import advance, coefficient_rows, mixture_rows, mixture_score, mixtures_step, rows, split_row
+from problems import COMPONENTS, DIM, Contestant, Problem, Run
 from torch import Tensor, nn
 from torch.nn import functional
 
-from peers_mixture import advance, coefficient_rows, mixture_rows, mixture_score, mixtures_step, rows, split_row
-from problems import COMPONENTS, DIM, Contestant, Problem, Run
+from thermokern import ops
 
 
 def noise_block(buffer: Tensor, noise: Tensor | None, first: int) -> Tensor:

@@ -20,9 +20,10 @@ from functools import cached_property
 from itertools import pairwise
 
 import torch
+from torch import Tensor
+
 from thermokern import VP, ops
 from thermokern.processes import step_table
-from torch import Tensor
 
 DIM = 2
 COMPONENTS = 8

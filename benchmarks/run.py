@@ -28,12 +28,12 @@ def main() -> int:
     arguments = _parse()
     _confine(arguments.threads)  # before torch and JAX are imported: both read it once
     sys.path.insert(0, str(HERE))
-    import torch
-    from thermokern import _core
-
     import harness
     import limits
     import problems
+    import torch
+
+    from thermokern import _core
 
     torch.set_num_threads(1)
     torch._inductor.config.autotune_num_choices_displayed = 0

@@ -185,6 +185,18 @@ def test_far_tails(case: Case, size: float) -> None:
         assert_rounding(getattr(fast, name), getattr(plain, name), getattr(exact, name), scale, name)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_near_the_data(kind: str) -> None:
+    """Narrow modes far from the origin, where expanded squares would lose digits."""
+    means, variances, weights = mixture(3, 9, kind)
+    numbers = 10.0 * means, 1e-4 * variances, weights
+    noise = torch.randn(MANY, 3, dtype=F64, generator=generator("near"))
+    x = (numbers[0] + numbers[1].sqrt() * noise[:, None]).flatten(0, 1)[::9].float()
+    fast, plain = ops.mixture_score(x, *numbers), ops.mixture_score_reference(x, *numbers)
+    for name, a, b, c in zip(fast._fields, fast, plain, ops.mixture_score_reference(x.to(F64), *numbers), strict=True):
+        assert_rounding(a, b, c, what=name)
+
+
 @pytest.mark.parametrize("process", [VP(), VE(25.0)], ids=repr)
 @pytest.mark.parametrize("scheme", ops.SCHEMES)
 def test_ring_path_by_path(process: LinearProcess, scheme: str) -> None:

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", thermokern.FewPathsWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             options.run(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-call]
 
+MAX_DIM = 16  # of the kernels' points
+
 # What random numbers are for; csrc/core/philox.hpp, Purpose.
 PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
 
@@ -45,12 +47,15 @@ def check_seed(seed: int, path_offset: int = 0) -> None:
             raise ValueError(f"{name}: expected an integer in [0, 2**63), got {value!r}")
 
 
-def as_float32(name: str, x: Tensor) -> Tensor:
-    """`x` contiguous, once it is known to be a float32 matrix on the CPU."""
+def checked_points(x: Tensor) -> Tensor:
+    """`x` detached and contiguous, once it is known to be finite points (n, d) that a kernel can take."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
-    if x.dtype != torch.float32 or x.dim() != 2 or x.device.type != "cpu":
+        raise TypeError(f"x: expected a tensor (n, d), got {type(x).__name__}")
+    if x.dtype != torch.float32 or x.dim() != 2 or x.device.type != "cpu" or not 1 <= x.shape[1] <= MAX_DIM:
         raise ValueError(
-            f"{name}: expected (n, d) float32 on cpu, got {tuple(x.shape)} {str(x.dtype)[6:]} on {x.device}"
+            f"x: expected (n, d) float32 on cpu with d from 1 to {MAX_DIM}, "
+            f"got {tuple(x.shape)} {str(x.dtype)[6:]} on {x.device}"
         )
-    return x.contiguous()
+    refuse_gradient(x=x)
+    check_finite(x=x)
+    return x.detach().contiguous()

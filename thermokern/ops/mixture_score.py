@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops._library import as_float32, check_finite, refuse_gradient, register
+from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register
 
 
 class MixtureScore(NamedTuple):
@@ -55,8 +55,8 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     Safe in far tails: sums are relative to the largest component. No gradient: see
     :func:`mixture_score_reference`. Cost: about 20 K (d + 2) operations a point.
     """
-    refuse_gradient(x=x, means=means, variances=variances, weights=weights)
-    x = as_float32("x", x)
+    x = checked_points(x)
+    refuse_gradient(means=means, variances=variances, weights=weights)
     check_mixture(means, variances, weights, x.shape[1])
     numbers = [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in (means, variances, weights)]
     return MixtureScore(*torch.ops.thermokern.mixture_score(x, *numbers))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thermokern import _core
-from thermokern.ops._library import as_float32, check_finite, refuse_gradient, register
+from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -18,7 +18,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu-tanh": lambda a: functional.gelu(a, approximate="tanh"),
 }
 MAX_WIDTH = 256
-MAX_DIM = 16
 
 
 def mlp_score_divergence_reference(
@@ -78,11 +77,14 @@ def mlp_score_divergence(
     -----
     No gradient: see :func:`mlp_score_divergence_reference`. Cost: 2 (1 + d) Σ (out · in) operations a point.
     """
-    refuse_gradient(x=x, biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
-    x = as_float32("x", x)
+    x = checked_points(x)
+    refuse_gradient(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
+    check_finite(output_scale=torch.tensor(output_scale), skip=torch.tensor(skip))
     check_mlp(weights, biases[None], activation, x.shape[1])
     flat = [weight.detach().contiguous() for weight in weights]
-    out = torch.ops.thermokern.mlp_score_divergence(x, flat, biases.contiguous(), activation, output_scale, skip)
+    out = torch.ops.thermokern.mlp_score_divergence(
+        x, flat, biases.detach().contiguous(), activation, output_scale, skip
+    )
     score, divergence = out
     return score, divergence
 

@@ -68,6 +68,8 @@ def _check(n: int, count: int, first: int, purpose: str, seed: int, path_offset:
     for name, value in {"n": n, "count": count, "first": first}.items():
         if value < 0:
             raise ValueError(f"{name}: expected at least 0, got {value}")
+    if first + count > 2**34:
+        raise ValueError(f"first: expected numbers below 2**34, where the counter ends, got {first + count}")
     if purpose not in PURPOSES:
         raise ValueError(f"purpose: expected one of {tuple(PURPOSES)}, got {purpose!r}")
     check_seed(seed, path_offset)

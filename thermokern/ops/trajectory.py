@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops._library import as_float32, check_finite, check_seed, refuse_gradient, register
+from thermokern.ops._library import check_finite, check_seed, checked_points, refuse_gradient, register
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
-from thermokern.ops.mlp_score_divergence import MAX_DIM, check_mlp, mlp_score_divergence_reference
+from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.step_table import COLUMNS, StepTable
 
@@ -51,12 +51,18 @@ class MixtureSource:
     kind = "mixture"
 
     def check(self, dim: int) -> None:
+        """Raise unless this is a mixture in `dim` dimensions."""
         check_mixture(self.means, self.variances, self.weights, dim)
         check_finite(mean_scale=self.mean_scale, variance=self.variance)
 
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors by name, in the order in which the kernel reads them."""
+        names = ("means", "variances", "weights", "mean_scale", "variance")
+        return {name: getattr(self, name) for name in names}
+
     def tensors(self) -> list[Tensor]:
-        everything = (self.means, self.variances, self.weights, self.mean_scale, self.variance)
-        return [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in everything]
+        """The tensors as the kernel reads them."""
+        return [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in self.parts().values()]
 
     def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
         m, v = self.mean_scale[node], self.variance[node]
@@ -90,12 +96,18 @@ class MlpSource:
         return f"mlp:{self.activation}"
 
     def check(self, dim: int) -> None:
+        """Raise unless this is a perceptron from `dim` to `dim` numbers."""
         check_mlp(self.weights, self.biases, self.activation, dim)
         check_finite(output_scale=self.output_scale, skip=self.skip)
 
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors by name, in the order in which the kernel reads them."""
+        weights = {f"weights[{i}]": weight for i, weight in enumerate(self.weights)}
+        return {**weights, "biases": self.biases, "output_scale": self.output_scale, "skip": self.skip}
+
     def tensors(self) -> list[Tensor]:
-        everything = (*self.weights, self.biases, self.output_scale, self.skip)
-        return [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in everything]
+        """The tensors as the kernel reads them."""
+        return [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in self.parts().values()]
 
     def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
         scale, skip = self.output_scale[node].to(x), self.skip[node].to(x)
@@ -186,14 +198,10 @@ def trajectory(
     table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it. No gradient: see
     :func:`trajectory_reference`.
     """
-    refuse_gradient(x=x)
-    x = as_float32("x", x)
-    check_finite(x=x)
+    x = checked_points(x)
     check_seed(seed, path_offset)
-    if x.shape[1] > MAX_DIM:
-        raise ValueError(f"x: expected at most {MAX_DIM} dimensions, got {x.shape[1]}")
     for name, source in {"model": model, "reference": reference}.items():
-        refuse_gradient(**{f"{name}[{i}]": tensor for i, tensor in enumerate(_raw_tensors(source))})
+        refuse_gradient(**{f"{name}.{part}": tensor for part, tensor in source.parts().items()})
         try:
             source.check(x.shape[1])
         except ValueError as error:
@@ -212,12 +220,6 @@ def trajectory(
         path_offset,
     )
     return TrajectorySums(*out)
-
-
-def _raw_tensors(source: Source) -> list[Tensor]:
-    if isinstance(source, MixtureSource):
-        return [source.means, source.variances, source.weights]
-    return [*source.weights, source.biases]
 
 
 def _trajectory_cpu(

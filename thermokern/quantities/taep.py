@@ -14,8 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
-from thermokern.ops._library import check_finite, check_seed
-from thermokern.ops.mlp_score_divergence import MAX_DIM
+from thermokern.ops._library import MAX_DIM, check_finite, check_seed
 from thermokern.processes import LinearProcess, step_table
 from thermokern.quantities.estimate import (
     Estimate,

@@ -60,8 +60,8 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
                     "Nats, ± one standard error. Mean against KL(target ‖ model) of the mode weights, variance against "
                     "Eq. 55, both for well-separated modes and long times; z is the distance of ⟨exp(−Δs)⟩ from 1 in "
                     "standard errors. A network has errors of its own beside the collapse that it was trained to have: "
-                    "they add to mean and variance and show most where the collapse is mild. With 1,000 steps the exact "
-                    "fields' variance carries a bias of the step of up to 0.4 %, which halves with the step."
+                    "they add to mean and variance and show most where the collapse is mild. With 1,000 steps the "
+                    "exact fields' variance carries a bias of the step of up to 0.4 %, which halves with the step."
                 ),
                 html.table(head, rows),
             ),

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops._library import MAX_DIM
 from thermokern.ops.mixture_score import check_mixture
-from thermokern.ops.mlp_score_divergence import MAX_DIM
 from thermokern.processes import LinearProcess
 
 ArrayLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]] | float

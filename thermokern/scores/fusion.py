@@ -17,7 +17,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from thermokern import ops
-from thermokern.ops.mlp_score_divergence import MAX_DIM, MAX_WIDTH
+from thermokern.ops._library import MAX_DIM
+from thermokern.ops.mlp_score_divergence import MAX_WIDTH
 from thermokern.scores.model import ScoreModel
 
 
