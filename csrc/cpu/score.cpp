@@ -7,9 +7,9 @@ template <bool Isotropic>
 static bool mixture(const MixtureArguments& arguments, const ScoreOutputs& out, int threads, Interrupt interrupt) {
     const MixtureTable table(arguments, out.dim, 1, Isotropic);
     const int components = static_cast<int>(arguments.components);
-    const double work = 20.0 * static_cast<double>(components * (out.dim + 2));
+    const double work = mixture_work(components, out.dim);
     return with_dim(out.dim, [&](auto d) {
-        return for_each_tile(out.n, block_of(work, threads), threads, interrupt, [&](std::int64_t first, int) {
+        return for_each_tile(out.n, work, threads, interrupt, [&](std::int64_t first, int) {
             using D = decltype(d);
             const int dim = D::value(out.dim);
             Native x[D::bound], score[D::bound], divergence;
@@ -35,7 +35,7 @@ static bool network(const MlpArguments& arguments, const ScoreOutputs& out, int 
         scatter(score, out.n, dim, first, out.score);
         scatter(&divergence, out.n, 1, first, out.divergence);
     };
-    return for_each_tile(out.n, block_of(mlp.work(true), threads), threads, interrupt, tile);
+    return for_each_tile(out.n, mlp.work(true), threads, interrupt, tile);
 }
 
 bool score(const ScoreArguments& arguments, const ScoreOutputs& out, int threads, Interrupt interrupt) {

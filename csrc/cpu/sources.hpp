@@ -46,6 +46,11 @@ inline bool share_components(const MixtureArguments& a, const MixtureArguments& 
            same(a.mean_scale, b.mean_scale, n_nodes) && same(a.variance, b.variance, n_nodes);
 }
 
+// Operations for one score of a mixture.
+inline double mixture_work(std::int64_t components, std::int64_t dim) {
+    return 20.0 * static_cast<double>(components * (dim + 2));
+}
+
 // Component rows at every node, (nodes, components, row size).
 class MixtureTable {
  public:
@@ -97,12 +102,16 @@ class PackedMlp {
     std::int64_t scratch(bool with_divergence) const {
         return mlp_scratch(widest_, with_divergence ? 1 + view_.dim : 1);
     }
-    // Multiplications and additions for one score.
+    // Operations for one score: products, and some forty for each activation.
     double work(bool with_divergence) const {
-        double products = 0;
-        for (int l = 1; l < view_.hidden_layers; ++l)
-            products += static_cast<double>(view_.widths[l]) * view_.widths[l - 1];
-        return 2 * products * (with_divergence ? 1 + view_.dim : 1);
+        double products = 0, units = 0;
+        int fan_in = view_.dim;
+        for (int l = 0; l < view_.hidden_layers; fan_in = view_.widths[l++]) {
+            products += static_cast<double>(view_.widths[l]) * fan_in;
+            units += view_.widths[l];
+        }
+        products += static_cast<double>(view_.dim) * fan_in;
+        return (2 * products + 40 * units) * (with_divergence ? 1 + view_.dim : 1);
     }
 
  private:

@@ -21,7 +21,7 @@ static bool run(const TrajectoryArguments& arguments, const Scores& scores, D, s
         scatter(&sums.mismatch, arguments.n, 1, first, arguments.mismatch);
         scatter(x, arguments.n, dim, first, arguments.x_end);
     };
-    return for_each_tile(arguments.n, block_of(path_work, threads), threads, interrupt, tile);
+    return for_each_tile(arguments.n, path_work, threads, interrupt, tile);
 }
 
 template <bool Isotropic>
@@ -29,7 +29,7 @@ static bool run_mixtures(const TrajectoryArguments& arguments, bool shared, int 
     const MixtureArguments& model = arguments.model.mixture;
     const MixtureArguments& reference = arguments.reference.mixture;
     const std::int64_t dim = arguments.dim, n_nodes = arguments.n_nodes;
-    const double work = 20.0 * static_cast<double>((model.components + reference.components) * (dim + 2));
+    const double work = mixture_work(model.components + reference.components, dim);
     if (shared) {
         const MixtureTable table(model, dim, n_nodes, Isotropic, reference.weights);
         return with_dim(dim, [&](auto d) {
@@ -77,7 +77,7 @@ static bool run_networks(const TrajectoryArguments& arguments, int threads, Inte
     const int components = static_cast<int>((model.is_mlp ? reference : model).mixture.components);
     const AnyMixture mixture{rows.rows(), components};
     const std::int64_t scratch = network.scratch(with_divergence);
-    const double work = network.work(with_divergence);
+    const double work = network.work(with_divergence) + mixture_work(components, arguments.dim);
     return model.is_mlp ? go(mlp, mixture, scratch, work) : go(mixture, mlp, scratch, work);
 }
 

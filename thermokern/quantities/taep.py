@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM, check_finite, check_seed
 from thermokern.processes import LinearProcess, step_table
+from thermokern.quantities.backends import ScoreLike, choose_backend
 from thermokern.quantities.estimate import (
     Estimate,
     ExponentialAverage,
@@ -23,11 +24,8 @@ from thermokern.quantities.estimate import (
     mean_estimate,
     variance_estimate,
 )
-from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, exact_divergence, fuse
+from thermokern.scores import Distribution, ScoreModel
 
-ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
-
-BACKENDS = ("auto", "fused", "reference")
 SCHEMES = ("auto", *ops.SCHEMES)
 # A share of effective paths below which the exponential average is carried by too few to be trusted.
 FEW_PATHS = 0.01
@@ -192,7 +190,8 @@ def taep(
     process = _one_process(process, model, reference)
     start = _data(reference, n_paths, x0, seed, path_offset)
     dim = start.shape[1]
-    scheme = _choose("scheme", scheme, SCHEMES)
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
     if scheme == "auto":
         scheme = "stratonovich" if dim <= MAX_DIM else "backward-ito"
     dtype = torch.float32 if dtype is None else dtype
@@ -208,7 +207,7 @@ def taep(
     z = ops.normals(len(start), dim, seed=seed, path_offset=path_offset, purpose="start")
     x_start = (m * start + v.sqrt() * z).to(dtype)
 
-    runner, ran, reason = _choose_backend(backend, model, reference, process, table, dim, dtype)
+    runner, ran, reason = choose_backend(backend, model, reference, process, table, dim, dtype)
     parts = [
         runner(x_start[low:high], seed, path_offset + low)
         for low, high in _chunks(len(x_start), n_steps, ran == "fused", progress)
@@ -264,12 +263,6 @@ def _pair(estimate: Estimate) -> dict[str, Any]:
     return {"value": estimate.value, "stderr": estimate.stderr, "unit": estimate.unit}
 
 
-def _choose(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {allowed}, got {value!r}")
-    return value
-
-
 def _one_process(process: LinearProcess | None, *scores: ScoreLike) -> LinearProcess:
     found = [process] if process is not None else []
     found += [score.process for score in scores if isinstance(score, ScoreModel)]
@@ -306,78 +299,6 @@ def _data(
     points = points.to(torch.float64)
     check_finite(x0=points)
     return points
-
-
-Runner = Callable[[Tensor, int, int], ops.TrajectorySums]
-
-
-def _choose_backend(
-    backend: str,
-    model: ScoreLike,
-    reference: ScoreLike,
-    process: LinearProcess,
-    table: ops.StepTable,
-    dim: int,
-    dtype: torch.dtype,
-) -> tuple[Runner, str, str]:
-    """The function that runs paths, its name, and why the fused kernels did not serve."""
-    _choose("backend", backend, BACKENDS)
-    reason = 'backend="reference" was asked for'
-    if backend != "reference":
-        try:
-            if dtype != torch.float32:
-                raise NotFusable(f"the kernels compute in float32, not {str(dtype)[6:]}")
-            first, second = _source("model", model, table, dim), _source("reference", reference, table, dim)
-            return _fused(table, first, second), "fused", ""
-        except NotFusable as error:
-            reason = str(error)
-            if backend == "fused":
-                raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
-    first_score = _node_score(model, process, table)
-    second_score = _node_score(reference, process, table)
-
-    def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
-        with torch.no_grad():
-            return ops.trajectory_reference(x, table, first_score, second_score, seed=seed, path_offset=path_offset)
-
-    return run, "reference", reason
-
-
-def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Runner:
-    def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
-        return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
-
-    return run
-
-
-def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int) -> ops.Source:
-    try:
-        if isinstance(score, GaussianMixture):
-            if dim > MAX_DIM:
-                raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
-            return score.source(table)
-        if isinstance(score, ScoreModel):
-            return fuse(score, table.times, dim)
-        raise NotFusable(f"a {type(score).__name__} is known to the reference alone")
-    except NotFusable as error:
-        raise NotFusable(f"{role}: {error}") from None
-
-
-def _node_score(score: ScoreLike, process: LinearProcess, table: ops.StepTable) -> ops.NodeScore:
-    times = table.times.tolist()
-
-    def closed_form(x: Tensor, node: int) -> tuple[Tensor, Tensor]:
-        assert isinstance(score, Distribution)
-        out = score.evaluate(x, times[node], process)
-        return out.score, out.divergence
-
-    def by_network(x: Tensor, node: int) -> tuple[Tensor, Tensor | None]:
-        assert callable(score)
-        if table.divergence_weight == 0.0:
-            return score(x, times[node]), None
-        return exact_divergence(lambda points: score(points, times[node]), x)
-
-    return closed_form if isinstance(score, Distribution) else by_network
 
 
 def _chunks(n: int, n_steps: int, fused: bool, progress: bool) -> Iterator[tuple[int, int]]:

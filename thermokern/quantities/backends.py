@@ -1,0 +1,90 @@
+"""What runs the paths: the fused kernels where they know both scores, the PyTorch reference otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from thermokern import ops
+from thermokern.ops._library import MAX_DIM
+from thermokern.processes import LinearProcess
+from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, exact_divergence, fuse
+
+ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
+
+BACKENDS = ("auto", "fused", "reference")
+
+# (x (n, d), seed, path_offset) to the sums along each path.
+Runner = Callable[[Tensor, int, int], ops.TrajectorySums]
+
+
+def choose_backend(
+    backend: str,
+    model: ScoreLike,
+    reference: ScoreLike,
+    process: LinearProcess,
+    table: ops.StepTable,
+    dim: int,
+    dtype: torch.dtype,
+) -> tuple[Runner, str, str]:
+    """The function that runs paths, its name, and why the fused kernels did not serve."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
+    reason = 'backend="reference" was asked for'
+    if backend != "reference":
+        try:
+            if dtype != torch.float32:
+                raise NotFusable(f"the kernels compute in float32, not {str(dtype)[6:]}")
+            first, second = _source("model", model, table, dim), _source("reference", reference, table, dim)
+            return _fused(table, first, second), "fused", ""
+        except NotFusable as error:
+            reason = str(error)
+            if backend == "fused":
+                raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
+    first_score = _node_score(model, process, table)
+    second_score = _node_score(reference, process, table)
+
+    def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
+        with torch.no_grad():
+            return ops.trajectory_reference(x, table, first_score, second_score, seed=seed, path_offset=path_offset)
+
+    return run, "reference", reason
+
+
+def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Runner:
+    def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
+        return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
+
+    return run
+
+
+def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int) -> ops.Source:
+    try:
+        if isinstance(score, GaussianMixture):
+            if dim > MAX_DIM:
+                raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
+            return score.source(table)
+        if isinstance(score, ScoreModel):
+            return fuse(score, table.times, dim)
+        raise NotFusable(f"a {type(score).__name__} is known to the reference alone")
+    except NotFusable as error:
+        raise NotFusable(f"{role}: {error}") from None
+
+
+def _node_score(score: ScoreLike, process: LinearProcess, table: ops.StepTable) -> ops.NodeScore:
+    times = table.times.tolist()
+
+    def closed_form(x: Tensor, node: int) -> tuple[Tensor, Tensor]:
+        assert isinstance(score, Distribution)
+        out = score.evaluate(x, times[node], process)
+        return out.score, out.divergence
+
+    def by_network(x: Tensor, node: int) -> tuple[Tensor, Tensor | None]:
+        assert callable(score)
+        if table.divergence_weight == 0.0:
+            return score(x, times[node]), None
+        return exact_divergence(lambda points: score(points, times[node]), x)
+
+    return closed_form if isinstance(score, Distribution) else by_network
