@@ -17,7 +17,7 @@ from torch import Tensor
 
 from thermokern import ops
 
-COEFFICIENTS = ("drift", "noise", "energy", "noise_in", "noise_out", "mismatch")
+COEFFICIENTS = ("drift", "noise", "energy", "work_carried", "work_drawn", "mismatch")
 
 # x (d arrays), the noise of the step before (d arrays), Δs, mismatch; each (n,)
 State = tuple[Any, ...]

@@ -40,7 +40,7 @@ def test_own_checkpoint_and_own_points(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["taep", str(folder / "run.yaml"), "--out", str(out), "--quiet", "--seed", "4", "--threads", "1"]) == 0
     printed, complaint = capsys.readouterr()
     assert complaint.startswith("warning: the standard error of")  # the network is untrained
-    assert "TAEP of 300 paths, 50 steps of VP(beta_min=0.1, beta_max=18)" in printed
+    assert "TAEP of 300 forward paths, 50 steps of VP(beta_min=0.1, beta_max=18)" in printed
     result = json.loads((out / "result.json").read_text())
     assert (result["backend"], result["settings"]["seed"], result["n_paths"]) == ("fused", 4, 300)
     network = tk.load_checkpoint(

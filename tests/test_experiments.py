@@ -11,8 +11,7 @@ import torch
 
 import thermokern as tk
 from thermokern.experiments import COLLAPSES, PANELS, Collapse, ModeCollapse, TrainingRecipe, mode_collapse
-from thermokern.experiments.mode_collapse import PROCESS, train
-from thermokern.quantities.sampling import reverse_euler_maruyama
+from thermokern.experiments.mode_collapse import train
 from thermokern.report import write_mode_collapse
 
 
@@ -47,6 +46,8 @@ def test_networks_meet_the_fluctuation_theorem_and_rank_as_theory_does(result: M
         network = evaluation.network
         assert network.backend == "fused"
         assert abs(network.fluctuation_theorem.z(1.0)) < 3.5
+        assert abs(evaluation.theorem.slope.z(1.0)) < 3.5
+        assert abs(evaluation.theorem.intercept.z(0.0)) < 3.5
         gap = network.mean.value - network.score_matching.value
         assert abs(gap) < 3.5 * network.mean.stderr
     for panel in "ab":
@@ -85,15 +86,3 @@ def test_training_learns_a_gaussian(tmp_path: Path) -> None:
     train(Collapse(1, 0.02), again, TrainingRecipe(n_steps=300, batch_size=256, seed=3), progress=False)
     first, second = tk.load_checkpoint(path), tk.load_checkpoint(again)
     assert torch.equal(first(torch.ones(1, 2), 0.5), second(torch.ones(1, 2), 0.5))
-
-
-def test_reverse_sampling_returns_to_the_data() -> None:
-    """An exact score takes the prior back to the target: component shares and spread."""
-    law = Collapse(1, 0.02).mixture
-    x = reverse_euler_maruyama(lambda y, t: law.score(y, t, PROCESS), PROCESS, 20_000, 2, PROCESS.grid(400))
-    mode = (x[:, None] - law.means.float()).square().sum(2).argmin(1)
-    shares = torch.bincount(mode, minlength=8).double() / len(x)
-    z = (shares - law.weights) / (law.weights * (1 - law.weights) / len(x)).sqrt()
-    assert z.abs().max().item() < 4.5
-    spread = (x - law.means.float()[mode]).square().mean().sqrt().item()
-    assert abs(spread - 0.25) < 0.02

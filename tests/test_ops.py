@@ -215,7 +215,7 @@ def test_ring_path_by_path(process: LinearProcess, scheme: str) -> None:
     fast = ops.trajectory(x, table, model, target, seed=3)
     plain = ops.trajectory_reference(x, table, model, target, seed=3)
     exact = ops.trajectory_reference(x.to(F64), table, model, target, seed=3)
-    for name in ("value", "mismatch", "x_end"):
+    for name in ("value", "mismatch", "x_last"):
         a, b, c = (getattr(out, name) for out in (fast, plain, exact))
         assert_rounding(a, b, c, what=name)
         assert (a - c).abs().max().item() < 5e-5 * c.std().item(), name
@@ -319,7 +319,18 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
     table = step_table(VP(), VP().grid(4), "ito")
     network, mixed = source("silu", table, 2), source("diagonal", table, 2)
     weights, biases = perceptron(2, (5,))
-    rest = (table.columns.float(), network.kind, network.tensors(), mixed.kind, mixed.tensors(), 2.0, False, 1, 0)
+    rest = (
+        table.columns.float(),
+        network.kind,
+        network.tensors(),
+        mixed.kind,
+        mixed.tensors(),
+        2.0,
+        False,
+        False,
+        1,
+        0,
+    )
     return {
         "normals": (lib.normals, (5, 3, 1, 2, 0, 1)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),

@@ -149,12 +149,12 @@ def test_table_products(process: LinearProcess) -> None:
     root = (2.0 * diffusion).sqrt()
     zero = torch.zeros(1, dtype=torch.float64)
     close(ito.column("energy"), torch.cat([diffusion[:-1] * h, zero]), 1e-14)
-    close(ito.column("noise_out"), torch.cat([root[:-1] * h.sqrt(), zero]), 1e-14)
-    close(ito.column("noise_in"), torch.zeros_like(diffusion), 0.0)
+    close(ito.column("work_drawn"), torch.cat([root[:-1] * h.sqrt(), zero]), 1e-14)
+    close(ito.column("work_carried"), torch.zeros_like(diffusion), 0.0)
     close(backward.column("energy"), torch.cat([zero, diffusion[1:] * h]), 1e-14)
-    close(backward.column("noise_in"), torch.cat([zero, root[1:] * h.sqrt()]), 1e-14)
-    close(backward.column("noise_out"), torch.zeros_like(diffusion), 0.0)
-    for name in ("energy", "noise_in", "noise_out", "mismatch"):
+    close(backward.column("work_carried"), torch.cat([zero, root[1:] * h.sqrt()]), 1e-14)
+    close(backward.column("work_drawn"), torch.zeros_like(diffusion), 0.0)
+    for name in ("energy", "work_carried", "work_drawn", "mismatch"):
         close(middle.column(name), 0.5 * (ito.column(name) + backward.column(name)), 1e-14)
     assert [table.divergence_weight for table in (ito, middle, backward)] == [2.0, 1.0, 0.0]
 

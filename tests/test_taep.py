@@ -176,7 +176,7 @@ def test_no_paths_give_empty_results_and_nan_estimates() -> None:
     for estimate in (result.mean, result.variance, result.fluctuation_theorem, result.score_matching):
         assert np.isnan(estimate.value)
         assert np.isnan(estimate.stderr)
-    assert "TAEP of 0 paths" in result.summary()
+    assert "TAEP of 0 forward paths" in result.summary()
 
 
 def test_reference_backend_agrees_with_the_fused_one_path_by_path() -> None:

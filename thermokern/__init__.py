@@ -6,7 +6,14 @@ from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
 from thermokern.processes import VE, VP
-from thermokern.quantities import TAEP, Estimate, FewPathsWarning, taep
+from thermokern.quantities import (
+    TAEP,
+    DetailedFluctuationTheorem,
+    Estimate,
+    FewPathsWarning,
+    detailed_fluctuation_theorem,
+    taep,
+)
 from thermokern.scores import (
     Gaussian,
     GaussianMixture,
@@ -20,6 +27,7 @@ __all__ = [
     "TAEP",
     "VE",
     "VP",
+    "DetailedFluctuationTheorem",
     "Estimate",
     "FewPathsWarning",
     "Gaussian",
@@ -27,6 +35,7 @@ __all__ = [
     "ScoreMLP",
     "ScoreModel",
     "__version__",
+    "detailed_fluctuation_theorem",
     "info",
     "load_checkpoint",
     "ops",

@@ -20,11 +20,12 @@ def trajectory(
     reference: list[Any],
     divergence_weight: float,
     sampler: bool,
+    reverse: bool,
     seed: int,
     path_offset: int,
     value: Any,
     mismatch: Any,
-    x_end: Any,
+    x_last: Any,
     threads: int,
 ) -> None: ...
 def moments_float32(values: Any) -> tuple[float, float, float, float, float]: ...

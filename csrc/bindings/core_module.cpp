@@ -14,7 +14,7 @@
 namespace tk::bindings {
 namespace {
 
-constexpr std::int64_t max_dim = 16, max_width = 256, step_columns = 9;
+constexpr std::int64_t max_dim = 16, max_width = 256, step_columns = 13;
 
 void check(bool holds, const std::string& message) {
     if (!holds) throw py::value_error(message);
@@ -138,8 +138,8 @@ void score(const std::string& kind, const py::list& tensors, const py::object& x
 
 void trajectory(const py::object& x, const py::object& steps, const std::string& model_kind, const py::list& model,
                 const std::string& reference_kind, const py::list& reference, double divergence_weight, bool sampler,
-                std::uint64_t seed, std::uint64_t path_offset, const py::object& value, const py::object& mismatch,
-                const py::object& x_end, int threads) {
+                bool reverse, std::uint64_t seed, std::uint64_t path_offset, const py::object& value,
+                const py::object& mismatch, const py::object& x_last, int threads) {
     const TensorView<float> start("x", x, {any_size, any_size});
     const std::int64_t n = start.size(0), dim = checked_dim(start);
     const TensorView<float> step_table("steps", steps, {any_size, step_columns});
@@ -147,7 +147,7 @@ void trajectory(const py::object& x, const py::object& steps, const std::string&
     const Source model_source("model", model_kind, model, dim, n_nodes);
     const Source reference_source("reference", reference_kind, reference, dim, n_nodes);
     const TensorView<float> value_view("value", value, {n}), mismatch_view("mismatch", mismatch, {n}),
-        end_view("x_end", x_end, {n, dim});
+        end_view("x_last", x_last, {n, dim});
     const TrajectoryArguments arguments{n,
                                         dim,
                                         n_nodes,
@@ -156,6 +156,7 @@ void trajectory(const py::object& x, const py::object& steps, const std::string&
                                         reference_source.arguments(),
                                         static_cast<float>(divergence_weight),
                                         sampler,
+                                        reverse,
                                         seed,
                                         path_offset,
                                         start.data(),
@@ -214,8 +215,8 @@ PYBIND11_MODULE(_core, module) {
     module.def("normals", &normals, "seed"_a, "purpose"_a, "path_offset"_a, "first"_a, "out"_a, "threads"_a);
     module.def("score", &score, "kind"_a, "tensors"_a, "x"_a, "score"_a, "divergence"_a, "log_density"_a, "threads"_a);
     module.def("trajectory", &trajectory, "x"_a, "steps"_a, "model_kind"_a, "model"_a, "reference_kind"_a,
-               "reference"_a, "divergence_weight"_a, "sampler"_a, "seed"_a, "path_offset"_a, "value"_a, "mismatch"_a,
-               "x_end"_a, "threads"_a);
+               "reference"_a, "divergence_weight"_a, "sampler"_a, "reverse"_a, "seed"_a, "path_offset"_a, "value"_a,
+               "mismatch"_a, "x_last"_a, "threads"_a);
     module.def("moments_float32", &moments_of<float>, "values"_a);
     module.def("moments_float64", &moments_of<double>, "values"_a);
     module.def("exponential_sums_float32", &exponential_sums_of<float>, "values"_a, "scale"_a);

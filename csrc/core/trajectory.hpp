@@ -1,10 +1,14 @@
-// One forward path x_{k+1} = F_k x_k + G_k z_k through all its nodes, and the sums it collects along the way.
+// One path through all its nodes, in the order in which it visits them, and the sums it collects along the way.
 //
 // Every scheme of the time-asymmetry entropy production of Ding, Quan and Tu (Eq. 28) is a sum over nodes
-//   a_k [|s|² + c ∇·s](x_k) + s(x_k)·(b⁻_k z_{k−1} + b⁺_k z_k),   model minus reference,
-// with c = 2 (Itô), 1 (Stratonovich) or 0 (backward Itô); a, b⁻, b⁺ come as numbers. The sampler scheme compares
-// transition densities instead: with w = u x_{k−1} + r z_{k−1} + y s(x_k), (z + w) is the standardised residual of the
+//   a [|s|² + c ∇·s](x) + s(x)·(b z + b' z'),   model minus reference,
+// with c = 2 (Itô), 1 (Stratonovich) or 0 (backward Itô), z the noise of the step that led to the node and z' that of
+// the step that leaves it; a, b, b' come as numbers. The sampler scheme compares transition densities instead: with x⁻
+// the earlier end of a step and z its noise, w = u x⁻ + r z + y s(x), (z + w) is the standardised residual of the
 // reverse chain and each step adds (|z + w|² − |z|²)/2 = w·(z + w/2).
+//
+// Forward paths x → F x + G z draw z. Reverse paths are driven by the model, x → F x + P s_θ(x) + G z̃, and z is the
+// noise that the forward process would have needed for the same step, read off it: z = α x + β s_θ(x) + γ z̃.
 #pragma once
 
 #include "mixture.hpp"
@@ -15,17 +19,21 @@ TK_BEGIN_NAMESPACE
 
 // The columns of the step table, one row per node; thermokern/ops/step_table.py names them in this order.
 struct Node {
-    float drift;           // F_k, to the next node
-    float noise;           // G_k, to the next node
-    float energy;          // a_k
-    float noise_in;        // b⁻_k, on the noise that led here
-    float noise_out;       // b⁺_k, on the noise that leads on
+    float drift;           // F, to the next node
+    float noise;           // G, to the next node
+    float energy;          // a
+    float work_carried;    // b, on the noise of the step that led here
+    float work_drawn;      // b', on the noise of the step that leaves
     float mismatch;        // weight of |s_θ − s_*|², for the score-matching integral
     float chain_position;  // u
     float chain_noise;     // r
     float chain_score;     // y
+    float push;            // P, reverse paths
+    float seen_position;   // α
+    float seen_score;      // β
+    float seen_noise;      // γ
 };
-constexpr int node_columns = 9;
+constexpr int node_columns = 13;
 static_assert(sizeof(Node) == node_columns * sizeof(float), "the step table is read as Nodes");
 
 // A source of scores gives, at a node, the model's and the reference's score and divergence. Three kinds follow.
@@ -90,6 +98,7 @@ struct Independent {
 template <class V, int MaxDim>
 struct NoiseStream {
     std::uint64_t seed;
+    Purpose purpose;
     PathIndex<V> path;
     V numbers[4 * MaxDim];
 
@@ -100,7 +109,7 @@ struct NoiseStream {
             const int blocks = period * dim / 4;
             const std::uint32_t first = static_cast<std::uint32_t>(k * dim / 4);
             for (int b = 0; b < blocks; ++b)
-                normal_block<V>(seed, Purpose::noise, path, first + static_cast<std::uint32_t>(b), numbers + 4 * b);
+                normal_block<V>(seed, purpose, path, first + static_cast<std::uint32_t>(b), numbers + 4 * b);
         }
         return numbers + phase * dim;
     }
@@ -117,48 +126,62 @@ struct TrajectorySettings {
     std::int64_t n_nodes;
     float divergence_weight;  // c
     bool sampler;
+    bool reverse;  // nodes come from the last time to the first
     std::uint64_t seed;
 };
 
-// Takes `x` (dim values) from the first node to the last.
+// Takes `x` (dim values) from the first node that it visits to the last.
 template <class V, class Scores>
 TK_HD PathSums<V> run_path(const TrajectorySettings& settings, const Scores& scores, int dim, PathIndex<V> path,
                            V* scratch, V* x) {
     constexpr int max_dim = Scores::max_dim;
     PathSums<V> sums;
-    NoiseStream<V, max_dim> stream{settings.seed, path, {}};
-    V noise_in[max_dim], previous[max_dim];
-    for (int i = 0; i < dim; ++i) noise_in[i] = previous[i] = V{};
+    NoiseStream<V, max_dim> stream{settings.seed, settings.reverse ? Purpose::reverse : Purpose::noise, path, {}};
+    V carried[max_dim], previous[max_dim];
+    for (int i = 0; i < dim; ++i) carried[i] = previous[i] = V{};
 
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
         const Node& node = settings.nodes[k];
-        const V* noise_out = stream.step(dim, k);  // the last node draws once more, with weight zero
+        const V* drawn = stream.step(dim, k);  // early, to overlap with the scores; the last node's have weight zero
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
+
+        V next[max_dim], noise[max_dim];
+        for (int i = 0; i < dim; ++i) {
+            next[i] = node.drift * x[i] + node.noise * drawn[i];
+            noise[i] = drawn[i];
+        }
+        if (settings.reverse) {
+            for (int i = 0; i < dim; ++i) {
+                next[i] = next[i] + node.push * model[i];
+                noise[i] = node.seen_position * x[i] + node.seen_score * model[i] + node.seen_noise * drawn[i];
+            }
+        }
 
         V energy = settings.divergence_weight * (model_divergence - reference_divergence);
         V work{}, mismatch{};
         for (int i = 0; i < dim; ++i) {
             const V delta = model[i] - reference[i];
             energy = energy + delta * (model[i] + reference[i]);
-            work = work + delta * (node.noise_in * noise_in[i] + node.noise_out * noise_out[i]);
+            work = work + delta * (node.work_carried * carried[i] + node.work_drawn * noise[i]);
             mismatch = mismatch + delta * delta;
         }
         sums.value = sums.value + (node.energy * energy + work);
         sums.mismatch = sums.mismatch + node.mismatch * mismatch;
-        if (settings.sampler && k > 0) {
+        if (settings.sampler) {
             V step{};
             for (int i = 0; i < dim; ++i) {
-                const V w =
-                    node.chain_position * previous[i] + node.chain_noise * noise_in[i] + node.chain_score * model[i];
-                step = step + w * (noise_in[i] + 0.5f * w);
+                const V earlier = settings.reverse ? next[i] : previous[i];
+                const V z = settings.reverse ? noise[i] : carried[i];
+                const V w = node.chain_position * earlier + node.chain_noise * z + node.chain_score * model[i];
+                step = step + w * (z + 0.5f * w);
             }
             sums.value = sums.value + step;
         }
         for (int i = 0; i < dim; ++i) {
             previous[i] = x[i];
-            noise_in[i] = noise_out[i];
-            x[i] = node.drift * x[i] + node.noise * noise_out[i];  // the last node's drift is 1, its noise 0
+            carried[i] = noise[i];
+            x[i] = next[i];
         }
     }
     return sums;

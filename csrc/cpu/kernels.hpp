@@ -38,15 +38,15 @@ struct ScoreArguments {
 
 struct TrajectoryArguments {
     std::int64_t n, dim, n_nodes;
-    const float* steps;  // (nodes, 9): core/trajectory.hpp, Node
+    const float* steps;  // (nodes, 13): core/trajectory.hpp, Node
     ScoreArguments model, reference;
     float divergence_weight;
-    bool sampler;
+    bool sampler, reverse;
     std::uint64_t seed, path_offset;
     const float* x;   // (n, dim)
     float* value;     // (n,)
     float* mismatch;  // (n,)
-    float* x_end;     // (n, dim)
+    float* x_last;    // (n, dim)
 };
 
 struct NormalsArguments {

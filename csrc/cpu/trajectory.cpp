@@ -6,8 +6,12 @@ TK_BEGIN_NAMESPACE
 template <class Scores, class D>
 static bool run(const TrajectoryArguments& arguments, const Scores& scores, D, std::int64_t scratch_size, double work,
                 int threads, Interrupt interrupt) {
-    const TrajectorySettings settings{reinterpret_cast<const Node*>(arguments.steps), arguments.n_nodes,
-                                      arguments.divergence_weight, arguments.sampler, arguments.seed};
+    const TrajectorySettings settings{reinterpret_cast<const Node*>(arguments.steps),
+                                      arguments.n_nodes,
+                                      arguments.divergence_weight,
+                                      arguments.sampler,
+                                      arguments.reverse,
+                                      arguments.seed};
     const double path_work = work * static_cast<double>(arguments.n_nodes);
     const Buffer<Native> scratch(threads * scratch_size);
     const auto tile = [&](std::int64_t first, int thread) {
@@ -19,7 +23,7 @@ static bool run(const TrajectoryArguments& arguments, const Scores& scores, D, s
         const PathSums<Native> sums = run_path(settings, scores, dim, path, own_scratch, x);
         scatter(&sums.value, arguments.n, 1, first, arguments.value);
         scatter(&sums.mismatch, arguments.n, 1, first, arguments.mismatch);
-        scatter(x, arguments.n, dim, first, arguments.x_end);
+        scatter(x, arguments.n, dim, first, arguments.x_last);
     };
     return for_each_tile(arguments.n, path_work, threads, interrupt, tile);
 }

@@ -11,7 +11,7 @@ from thermokern.ops.statistics import (
     moments,
     moments_reference,
 )
-from thermokern.ops.step_table import DIVERGENCE_WEIGHT, SCHEMES, StepTable
+from thermokern.ops.step_table import DIRECTIONS, DIVERGENCE_WEIGHT, SCHEMES, StepTable
 from thermokern.ops.trajectory import (
     MixtureSource,
     MlpSource,
@@ -23,6 +23,7 @@ from thermokern.ops.trajectory import (
 )
 
 __all__ = [
+    "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
     "SCHEMES",
     "ExponentialSums",

@@ -11,13 +11,18 @@ COLUMNS = (
     "drift",
     "noise",
     "energy",
-    "noise_in",
-    "noise_out",
+    "work_carried",
+    "work_drawn",
     "mismatch",
     "chain_position",
     "chain_noise",
     "chain_score",
+    "push",
+    "seen_position",
+    "seen_score",
+    "seen_noise",
 )
+DIRECTIONS = ("forward", "reverse")
 # Factor c of the divergence beside |s|² in each scheme; the sampler scheme uses no divergence either.
 DIVERGENCE_WEIGHT = {"ito": 2.0, "stratonovich": 1.0, "backward-ito": 0.0, "sampler": 0.0}
 SCHEMES = tuple(DIVERGENCE_WEIGHT)
@@ -25,15 +30,19 @@ SCHEMES = tuple(DIVERGENCE_WEIGHT)
 
 @dataclass(frozen=True)
 class StepTable:
-    """Coefficients of ``x_{k+1} = F_k x_k + G_k z_k`` and of one scheme's increments, at the nodes ``t_0 … t_n``.
+    """Coefficients of one scheme's increments along paths of one direction, node by node.
+
+    Nodes stand in the order in which paths visit them: ``t_0 … t_n`` forward, ``t_n … t_0`` in reverse. Forward paths
+    step by ``F x + G z``; reverse paths by ``F x + P s_θ(x) + G z̃``, and the noise of the forward process is read off
+    them, ``z = α x + β s_θ(x) + γ z̃``.
 
     Attributes
     ----------
     times : Tensor
         (n_nodes,) float64.
     columns : Tensor
-        (n_nodes, 9) float64, named by :data:`COLUMNS`.
-    scheme : str
+        (n_nodes, 13) float64, named by :data:`COLUMNS`.
+    scheme, direction : str
     mean_scale, variance : Tensor
         (n_nodes,) float64, ``m`` and ``v`` of ``x_t | x_0 ~ N(m x_0, v I)``.
     chain_log_scale : float
@@ -49,6 +58,7 @@ class StepTable:
     variance: Tensor
     chain_log_scale: float = 0.0
     chain_variance_ratio: float = 1.0
+    direction: str = "forward"
 
     @property
     def divergence_weight(self) -> float:

@@ -1,4 +1,4 @@
-"""Whole forward trajectories with both scores and every sum along the way, in one call."""
+"""Whole trajectories with both scores and every sum along the way, in one call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOISE_CHUNK = 32  # steps whose noise the reference draws at once
 class TrajectorySums(NamedTuple):
     value: Tensor  # (n,) Δs, without the end terms of the sampler scheme
     mismatch: Tensor  # (n,) ∫ D |s_θ − s_*|² dt along the path
-    x_end: Tensor  # (n, d)
+    x_last: Tensor  # (n, d), at the node that paths visit last
 
 
 @dataclass(frozen=True)
@@ -127,24 +127,26 @@ def trajectory_reference(
     """
     check_seed(seed, path_offset)
     n, dim = x.shape
-    sampler, weight = table.scheme == "sampler", table.divergence_weight
+    sampler, weight, reverse = table.scheme == "sampler", table.divergence_weight, table.direction == "reverse"
     value, mismatch = x.new_zeros(n), x.new_zeros(n)
-    noise_in, previous = torch.zeros_like(x), torch.zeros_like(x)
-    noise = x.new_zeros(n, 0)
-    n_nodes = len(table.times)
-    draw = normals_reference if x.dtype == torch.float64 else _normals_like
-    for k in range(n_nodes):
+    carried, previous = torch.zeros_like(x), torch.zeros_like(x)
+    purpose = "reverse" if reverse else "noise"
+    draw = normals_reference if x.dtype == torch.float64 else normals
+    drawn = x.new_zeros(n, 0)
+    for k in range(len(table.times)):
         c = dict(zip(COLUMNS, table.columns[k].tolist(), strict=True))
+        phase = k % _NOISE_CHUNK
+        if phase == 0:
+            count = min(_NOISE_CHUNK, len(table.times) - k) * dim
+            drawn = draw(n, count, seed=seed, path_offset=path_offset, first=k * dim, purpose=purpose).to(x)
+        z = drawn[:, phase * dim : (phase + 1) * dim]
         model_score, model_divergence = model(x, k)
         reference_score, reference_divergence = reference(x, k)
-        if k + 1 == n_nodes:
-            noise_out = torch.zeros_like(x)
-        else:
-            phase = k % _NOISE_CHUNK
-            if phase == 0:
-                count = min(_NOISE_CHUNK, n_nodes - 1 - k) * dim
-                noise = draw(n, count, seed=seed, path_offset=path_offset, first=k * dim).to(x)
-            noise_out = noise[:, phase * dim : (phase + 1) * dim]
+
+        following = c["drift"] * x + c["noise"] * z
+        if reverse:
+            following = following + c["push"] * model_score
+            z = c["seen_position"] * x + c["seen_score"] * model_score + c["seen_noise"] * z
 
         delta = model_score - reference_score  # (n, d)
         energy = (delta * (model_score + reference_score)).sum(1)
@@ -152,34 +154,30 @@ def trajectory_reference(
             assert model_divergence is not None
             assert reference_divergence is not None
             energy = energy + weight * (model_divergence - reference_divergence)
-        work = (delta * (c["noise_in"] * noise_in + c["noise_out"] * noise_out)).sum(1)
+        work = (delta * (c["work_carried"] * carried + c["work_drawn"] * z)).sum(1)
         value = value + c["energy"] * energy + work
         mismatch = mismatch + c["mismatch"] * delta.square().sum(1)
-        if sampler and k > 0:
-            w = c["chain_position"] * previous + c["chain_noise"] * noise_in + c["chain_score"] * model_score
-            value = value + (w * (noise_in + 0.5 * w)).sum(1)
-        previous, noise_in = x, noise_out
-        x = c["drift"] * x + c["noise"] * noise_out
+        if sampler:
+            earlier, noise = (following, z) if reverse else (previous, carried)
+            w = c["chain_position"] * earlier + c["chain_noise"] * noise + c["chain_score"] * model_score
+            value = value + (w * (noise + 0.5 * w)).sum(1)
+        previous, carried, x = x, z, following
     return TrajectorySums(value, mismatch, x)
-
-
-def _normals_like(n: int, count: int, *, seed: int, path_offset: int, first: int) -> Tensor:
-    return normals(n, count, seed=seed, path_offset=path_offset, first=first)
 
 
 def trajectory(
     x: Tensor, table: StepTable, model: Source, reference: Source, *, seed: int = 0, path_offset: int = 0
 ) -> TrajectorySums:
-    """Forward paths ``x_{k+1} = F_k x_k + G_k z_k`` with the time-asymmetry sums of one scheme, fused.
+    """Forward paths, or reverse paths driven by the model, with the time-asymmetry sums of one scheme, fused.
 
     Parameters
     ----------
     x : Tensor
-        (n, d) float32, points at the first node; 1 ≤ d ≤ 16.
+        (n, d) float32, points at the node that paths visit first; 1 ≤ d ≤ 16.
     table : StepTable
-        From :func:`thermokern.processes.step_table`: coefficients, scheme, nodes.
+        From :func:`thermokern.processes.step_table`: coefficients, scheme, direction, nodes.
     model, reference : MixtureSource or MlpSource
-        ``s_θ`` and ``s_*`` at every node.
+        ``s_θ`` and ``s_*`` at every node, in the order of the table.
     seed, path_offset : int
         Path ``i`` has the noise of global path ``path_offset + i`` of the seed.
 
@@ -189,8 +187,8 @@ def trajectory(
         (n,) nats: Δs along each path, model minus reference. In the sampler scheme without its end terms.
     mismatch : Tensor
         (n,) nats: ``∫ D |s_θ − s_*|² dt`` along each path, whose mean is that of Δs (Ding, Quan and Tu, Eq. 33).
-    x_end : Tensor
-        (n, d), the last node.
+    x_last : Tensor
+        (n, d), at the node that paths visit last.
 
     Notes
     -----
@@ -216,6 +214,7 @@ def trajectory(
         reference.tensors(),
         table.divergence_weight,
         table.scheme == "sampler",
+        table.direction == "reverse",
         seed,
         path_offset,
     )
@@ -231,6 +230,7 @@ def _trajectory_cpu(
     reference: list[Tensor],
     divergence_weight: float,
     sampler: bool,
+    reverse: bool,
     seed: int,
     path_offset: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -244,6 +244,7 @@ def _trajectory_cpu(
         reference,
         divergence_weight,
         sampler,
+        reverse,
         seed,
         path_offset,
         *out,
@@ -258,7 +259,7 @@ def _trajectory_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
 
 register(
     "trajectory(Tensor x, Tensor steps, str model_kind, Tensor[] model, str reference_kind, Tensor[] reference,"
-    " float divergence_weight, bool sampler, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
+    " float divergence_weight, bool sampler, bool reverse, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
     _trajectory_cpu,
     _trajectory_fake,
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thermokern.ops.step_table import COLUMNS, SCHEMES, StepTable
+from thermokern.ops.step_table import COLUMNS, DIRECTIONS, SCHEMES, StepTable
 from thermokern.processes.linear import LinearProcess
 
 
-def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
+def step_table(process: LinearProcess, times: Tensor, scheme: str, direction: str = "forward") -> StepTable:
     """Tabulate a process and a scheme on a time grid.
 
     With ``D = g²/2``, steps ``h_k`` and increments for model minus reference (Ding, Quan and Tu, Eq. 28, with each
@@ -27,9 +27,14 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
     times : Tensor
         (n_nodes,) increasing, at least two.
     scheme : {"ito", "stratonovich", "backward-ito", "sampler"}
+    direction : {"forward", "reverse"}
+        Reverse paths are driven by the model, ``x_k = x_{k+1} − f x_{k+1} h + g² s_θ(x_{k+1}) h + g √h z̃`` with the
+        coefficients of ``t_{k+1}``, and the same increments are read off them.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction: expected one of {DIRECTIONS}, got {direction!r}")
     times = torch.as_tensor(times, dtype=torch.float64)
     if times.dim() != 1 or times.numel() < 2:
         raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
@@ -44,6 +49,7 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
     column["drift"][before] = 1.0 + f[before] * h
     column["drift"][-1] = 1.0
     column["noise"][before] = g2[before].sqrt() * root_h
+    column["seen_noise"][before] = 1.0
     leave, reach = {"ito": (1.0, 0.0), "stratonovich": (0.5, 0.5)}.get(scheme, (0.0, 1.0))
     column["mismatch"][before] += leave * diffusion[before] * h
     column["mismatch"][after] += reach * diffusion[after] * h
@@ -58,14 +64,40 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
         log_scale, ratio = 0.5 * ratios.log().sum().item(), ratios.max().item()
     else:
         column["energy"].copy_(column["mismatch"])
-        column["noise_out"][before] = leave * g2[before].sqrt() * root_h
-        column["noise_in"][after] = reach * g2[after].sqrt() * root_h
+        column["work_drawn"][before] = leave * g2[before].sqrt() * root_h
+        column["work_carried"][after] = reach * g2[after].sqrt() * root_h
+    if direction == "reverse":
+        _drive_by_model(column, f, g2, h)
+    order = slice(None) if direction == "forward" else torch.arange(times.numel() - 1, -1, -1)
     return StepTable(
-        times=times,
-        columns=torch.stack([column[name] for name in COLUMNS], dim=1),
+        times=times[order],
+        columns=torch.stack([column[name] for name in COLUMNS], dim=1)[order],
         scheme=scheme,
-        mean_scale=process.mean_scale(times),
-        variance=process.variance(times),
+        mean_scale=process.mean_scale(times)[order],
+        variance=process.variance(times)[order],
         chain_log_scale=log_scale,
         chain_variance_ratio=ratio,
+        direction=direction,
     )
+
+
+def _drive_by_model(column: dict[str, Tensor], f: Tensor, g2: Tensor, h: Tensor) -> None:
+    """Turn the columns of forward paths, in order of time, into those of reverse paths.
+
+    The forward step ``x_k → F x_k + G z`` that a reverse step retraces tells its noise, ``z = (x_{k+1} − F x_k)/G``.
+    """
+    before, after = slice(None, -1), slice(1, None)
+    forward, amplitude = column["drift"][before].clone(), column["noise"][before].clone()  # F_k, G_k
+    drift, push, noise = 1.0 - f[after] * h, g2[after] * h, (g2[after] * h).sqrt()
+    for name, values, first in (
+        ("drift", drift, 1.0),
+        ("push", push, 0.0),
+        ("noise", noise, 0.0),
+        ("seen_position", (1.0 - forward * drift) / amplitude, 0.0),
+        ("seen_score", -forward * push / amplitude, 0.0),
+        ("seen_noise", -forward * noise / amplitude, 0.0),
+    ):
+        column[name][after] = values
+        column[name][0] = first
+    # The noise that leads to a node in time is drawn there, and that which leaves it is carried.
+    column["work_drawn"], column["work_carried"] = column["work_carried"], column["work_drawn"]

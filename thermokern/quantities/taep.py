@@ -27,6 +27,8 @@ from thermokern.quantities.estimate import (
 from thermokern.scores import Distribution, ScoreModel
 
 SCHEMES = ("auto", *ops.SCHEMES)
+# Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
+_REVERSE_OFFSET = 2**62
 # A share of effective paths below which the exponential average is carried by too few to be trusted.
 FEW_PATHS = 0.01
 
@@ -45,14 +47,16 @@ class TAEP:
         (n,) Δs of each path.
     mean, variance : Estimate
     fluctuation_theorem : ExponentialAverage
-        ``⟨e^{−Δs}⟩``, which is 1 when the reference is exact (Ding, Quan and Tu, Eq. 30).
+        ``⟨e^{−Δs}⟩``, which is 1 when the reference is exact (Ding, Quan and Tu, Eq. 30); ``⟨e^{+Δs}⟩`` of reverse
+        paths.
     score_matching : Estimate
-        ``∫ D ⟨|s_θ − s_*|²⟩ dt``, which equals the mean when the reference is exact (Eq. 33).
+        ``∫ D ⟨|s_θ − s_*|²⟩ dt``, which equals the mean when the reference is exact (Eq. 33); over reverse paths, minus
+        the mean.
     x_start, x_end : Tensor
-        (n, d), the ends of each path, at ``t_eps`` and ``t_end``.
+        (n, d), the ends of each path, at ``t_eps`` and ``t_end``, whatever the direction.
     endpoint_log_ratio : Tensor or None
         (n,) ``log(p/q)(x_start) − log(p/q)(x_end)`` where model and reference both know their densities: what Δs is,
-        path by path, in continuous time (Eq. 36).
+        path by path, in continuous time (Eq. 36), without `from_prior`'s term.
     reference_is_exact : bool
         Whether the reference is the score of the law that paths start from; Eq. 30 and 33 need that.
     backend : str
@@ -82,11 +86,13 @@ class TAEP:
         exact = "exact" if self.reference_is_exact else "not exact: <exp(-TAEP)> need not be 1"
         reason = f" ({self.backend_reason})" if self.backend_reason else ""
         share = average.effective_sample_size / average.n if average.n else math.nan
+        sign = "-" if s["direction"] == "forward" else "+"
         lines = [
-            f"TAEP of {len(self.values)} paths, {s['n_steps']} steps of {s['process']}, scheme {s['scheme']}",
+            f"TAEP of {len(self.values)} {s['direction']} paths, {s['n_steps']} steps of {s['process']}, "
+            f"scheme {s['scheme']}",
             f"  mean                    {self.mean} nats",
             f"  variance                {self.variance} nats²",
-            f"  <exp(-TAEP)>            {average}   (carried by {share:.1%} of the paths)",
+            f"  <exp({sign}TAEP)>            {average}   (carried by {share:.1%} of the paths)",
             f"  score matching          {self.score_matching} nats",
             f"  reference               {exact}",
             f"  backend                 {self.backend}{reason}",
@@ -122,12 +128,14 @@ def taep(
     scheme: str = "auto",
     seed: int = 0,
     path_offset: int = 0,
+    direction: str = "forward",
+    from_prior: bool = False,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
     allow_nonfinite: bool = False,
     progress: bool = False,
 ) -> TAEP:
-    """Time-asymmetry entropy production of a model's score against a reference score, along forward paths.
+    """Time-asymmetry entropy production of a model's score against a reference score, path by path.
 
     ``Δs = log p[x]/p̃_θ[x̄]``: the log ratio of the forward path's density to that of the reversed path under the model's
     reverse dynamics. With ``δ = s_θ − s_*`` and ``D = g²/2`` (the divergence term as the Itô product asks),
@@ -153,6 +161,15 @@ def taep(
         distribution.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
+    direction : {"forward", "reverse"}
+        ``forward``: the process's own paths from the data. ``reverse``: paths that the model drives back from
+        ``t_end``, ``x_k = x_{k+1} − f x h + g² s_θ h + g √h z̃``, which start from the reference's law there. Δs is the
+        same functional of the path read forward in time, its sign not flipped: ``p_F(a) = e^a p_R(a)`` and
+        ``⟨e^{+Δs}⟩ = 1`` over reverse paths (Eq. 31). Takes `n_paths`.
+    from_prior : bool
+        Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
+        ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
+        reference's log density.
     backend : {"auto", "fused", "reference"}
         ``fused``: float32 kernels for mixtures and perceptrons. ``reference``: PyTorch, any score, any dtype.
     dtype : torch.dtype, optional
@@ -188,7 +205,16 @@ def taep(
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
     """
     process = _one_process(process, model, reference)
-    start = _data(reference, n_paths, x0, seed, path_offset)
+    if direction not in ops.DIRECTIONS:
+        raise ValueError(f"direction: expected one of {ops.DIRECTIONS}, got {direction!r}")
+    reverse = direction == "reverse"
+    if reverse and x0 is not None:
+        raise ValueError("x0: reverse paths start at t_end, not from data; give n_paths")
+    if from_prior and not isinstance(reference, Distribution):
+        raise TypeError("reference: from_prior needs its log density at t_end, so a distribution")
+    check_seed(seed, path_offset)
+    draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
+    start = _data(reference, n_paths, x0, seed, draws)
     dim = start.shape[1]
     if scheme not in SCHEMES:
         raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
@@ -202,25 +228,33 @@ def taep(
             raise ValueError(f"{name}: expected dimension {dim} as the paths have it, got {score.dim}")
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
-    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme)
-    m, v = table.mean_scale[0], table.variance[0]
-    z = ops.normals(len(start), dim, seed=seed, path_offset=path_offset, purpose="start")
-    x_start = (m * start + v.sqrt() * z).to(dtype)
+    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction)
+    z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
+    if reverse and from_prior:
+        x_first = process.prior(dim).stddev * z
+    else:  # data diffused exactly to the node where paths begin
+        x_first = table.mean_scale[0] * start + table.variance[0].sqrt() * z
+    x_first = x_first.to(dtype)
 
     runner, ran, reason = choose_backend(backend, model, reference, process, table, dim, dtype)
     parts = [
-        runner(x_start[low:high], seed, path_offset + low)
-        for low, high in _chunks(len(x_start), n_steps, ran == "fused", progress)
+        runner(x_first[low:high], seed, path_offset + low)
+        for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
     ]
-    values, mismatch, x_end = (torch.cat(part) for part in zip(*parts, strict=True))
+    values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
+    x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
+    ends = (table.times.min().item(), table.times.max().item())
     if scheme == "sampler":
         assert isinstance(reference, Distribution)
-        first, last = table.times[0].item(), table.times[-1].item()
-        ends = reference.log_prob(x_start, first, process) - reference.log_prob(x_end, last, process)
-        values = values + ends + dim * table.chain_log_scale
+        log_ratio = reference.log_prob(x_start, ends[0], process) - reference.log_prob(x_end, ends[1], process)
+        values = values + log_ratio + dim * table.chain_log_scale
+    if from_prior:
+        assert isinstance(reference, Distribution)
+        log_prior = process.prior(dim).log_prob(x_end.double()).to(dtype)
+        values = values + reference.log_prob(x_end, ends[1], process) - log_prior
     _check_paths(values, allow_nonfinite)
 
-    average = exponential_average(values, -1.0)
+    average = exponential_average(values, 1.0 if reverse else -1.0)
     _warn_few_paths(average, table)
     return TAEP(
         values=values,
@@ -230,7 +264,7 @@ def taep(
         score_matching=mean_estimate(mismatch),
         x_start=x_start,
         x_end=x_end,
-        endpoint_log_ratio=_endpoint_log_ratio(model, reference, process, table.times, x_start, x_end),
+        endpoint_log_ratio=_endpoint_log_ratio(model, reference, process, ends, x_start, x_end),
         reference_is_exact=isinstance(reference, Distribution) and x0 is None,
         backend=ran,
         backend_reason=reason if backend == "auto" else "",
@@ -244,6 +278,8 @@ def taep(
             "scheme": scheme,
             "seed": seed,
             "path_offset": path_offset,
+            "direction": direction,
+            "from_prior": from_prior,
             "dtype": str(dtype)[6:],
             "torch": torch.__version__,
         },
@@ -280,7 +316,6 @@ def _data(
     reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
 ) -> Tensor:
     """Data points at t = 0, (n, d) float64."""
-    check_seed(seed, path_offset)
     if (n_paths is None) == (x0 is None):
         raise ValueError("n_paths, x0: expected exactly one of the two")
     if n_paths is not None:
@@ -337,12 +372,17 @@ def _warn_few_paths(average: ExponentialAverage, table: ops.StepTable) -> None:
 
 
 def _endpoint_log_ratio(
-    model: ScoreLike, reference: ScoreLike, process: LinearProcess, times: Tensor, x_start: Tensor, x_end: Tensor
+    model: ScoreLike,
+    reference: ScoreLike,
+    process: LinearProcess,
+    ends: tuple[float, float],
+    x_start: Tensor,
+    x_end: Tensor,
 ) -> Tensor | None:
     if not isinstance(model, Distribution) or not isinstance(reference, Distribution):
         return None
     start, end = (
         reference.log_prob(x, t, process) - model.log_prob(x, t, process)
-        for x, t in ((x_start, times[0].item()), (x_end, times[-1].item()))
+        for x, t in zip((x_start, x_end), ends, strict=True)
     )
     return start - end

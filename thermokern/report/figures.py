@@ -73,7 +73,7 @@ def _sweep(
     _scatter(figure.add_subplot(grid[0, 0]), result.target, "target", 0)
     for i, collapse in enumerate(collapses, start=1):
         axes = figure.add_subplot(grid[i // 3, i % 3])
-        _scatter(axes, result.evaluations[collapse].samples, f"{symbol} = {key(collapse):g}", collapse.m)
+        _scatter(axes, result.evaluations[collapse].reverse.x_start[:1000], f"{symbol} = {key(collapse):g}", collapse.m)
     _tag(figure.axes[-len(collapses) - 1], panel)
 
     density = figure.add_subplot(columns[1])
@@ -119,7 +119,12 @@ def _pair(figure: Figure, cell: SubplotSpec, result: ModeCollapse) -> None:
     grid = columns[0].subgridspec(1, 2)
     for i, collapse in enumerate(collapses):
         axes = figure.add_subplot(grid[i])
-        _scatter(axes, result.evaluations[collapse].samples, f"m = {collapse.m}, ε = {collapse.epsilon:g}", collapse.m)
+        _scatter(
+            axes,
+            result.evaluations[collapse].reverse.x_start[:1000],
+            f"m = {collapse.m}, ε = {collapse.epsilon:g}",
+            collapse.m,
+        )
         if i == 0:
             _tag(axes, "c")
     density = figure.add_subplot(columns[1])
