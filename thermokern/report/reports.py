@@ -76,8 +76,8 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
                     "standard errors; slope and intercept are those of log p_F/p_R against Δs over forward and reverse "
                     "paths, 1 and 0 by the detailed fluctuation theorem, Eq. 31. A network has errors of its own "
                     "beside the collapse that it was trained to have: they add to mean and variance and show most "
-                    "where the collapse is mild. With 1,000 steps the exact fields' variance carries a bias of the step of up "
-                    "to 0.4 %, which halves with the step."
+                    "where the collapse is mild. With 1,000 steps the exact fields' variance carries a bias of the "
+                    "step of up to 0.4 %, which halves with the step."
                 ),
                 html.table(head, rows),
             ),
