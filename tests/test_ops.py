@@ -322,9 +322,9 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
     rest = (
         table.columns.float(),
         network.kind,
-        network.tensors(),
+        network.tensors(torch.float32),
         mixed.kind,
-        mixed.tensors(),
+        mixed.tensors(torch.float32),
         2.0,
         False,
         False,
@@ -332,7 +332,7 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
         0,
     )
     return {
-        "normals": (lib.normals, (5, 3, 1, 2, 0, 1)),
+        "normals": (lib.normals, (5, 3, 1, 2, 0, 1, torch.float32)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),
         "mlp_score_divergence": (lib.mlp_score_divergence, (x, weights, biases[0], "tanh", 1.0, 0.5)),
         "trajectory": (lib.trajectory, (x, *rest)),

@@ -213,7 +213,7 @@ REFUSED = {
     "residual": (Residual, "skips a layer"),
     "control flow": (Branching, "cannot trace"),
     "linear": (lambda: small(nn.Linear(2, 2)), "last hidden layer"),
-    "float64": (lambda: tk.ScoreMLP(2).double(), "float32"),
+    "float64": (lambda: tk.ScoreMLP(2).double(), "in float64 and the paths are not"),
     "hook": (Hooked, "does not reproduce"),
     "normalised": (lambda: small(nn.Linear(2, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2)), "LayerNorm"),
 }

@@ -216,7 +216,6 @@ BAD = [
     ({"n_paths": None, "x0": torch.zeros(3)}, "x0"),
     ({"n_paths": None, "x0": torch.zeros(3, 1)}, "model"),
     ({"n_paths": None, "x0": torch.zeros(3, 2, requires_grad=True)}, "x0"),
-    ({"backend": "fused", "dtype": torch.float64}, "backend"),
 ]
 
 

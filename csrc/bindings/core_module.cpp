@@ -20,7 +20,8 @@ void check(bool holds, const std::string& message) {
     if (!holds) throw py::value_error(message);
 }
 
-std::int64_t checked_dim(const TensorView<float>& x) {
+template <class S>
+std::int64_t checked_dim(const TensorView<S>& x) {
     const std::int64_t dim = x.size(1);
     check(dim >= 1 && dim <= max_dim,
           "x: expected a dimension from 1 to " + std::to_string(max_dim) + ", got " + std::to_string(dim));
@@ -28,7 +29,8 @@ std::int64_t checked_dim(const TensorView<float>& x) {
 }
 
 // A score source from Python: ("mixture", [means, variances, weights, mean_scale, variance]) in float64, or
-// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in float32.
+// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel.
+template <class S>
 class Source {
  public:
     Source(const char* role, const std::string& kind, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes) {
@@ -39,7 +41,7 @@ class Source {
             read_mlp(prefix, kind, tensors, dim, n_nodes);
         }
     }
-    const ScoreArguments& arguments() const { return arguments_; }
+    const ScoreArguments<S>& arguments() const { return arguments_; }
 
  private:
     void read_mixture(const std::string& prefix, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes) {
@@ -61,24 +63,24 @@ class Source {
     void read_mlp(const std::string& prefix, const std::string& kind, const py::list& tensors, std::int64_t dim,
                   std::int64_t n_nodes) {
         constexpr std::array<const char*, 4> activations{"mlp:silu", "mlp:tanh", "mlp:relu", "mlp:gelu-tanh"};
-        MlpArguments& mlp = arguments_.mlp;
+        MlpArguments<S>& mlp = arguments_.mlp;
         arguments_.is_mlp = true;
         mlp.activation = -1;
         for (int i = 0; i < 4; ++i)
             if (kind == activations[static_cast<std::size_t>(i)]) mlp.activation = i;
         check(mlp.activation >= 0, prefix + "kind: unknown score source '" + kind + "'");
         const std::int64_t layers = static_cast<std::int64_t>(tensors.size()) - 3;
-        check(layers >= 2 && layers <= MlpArguments::max_layers, prefix + "weights: expected 2 to " +
-                                                                     std::to_string(MlpArguments::max_layers) +
-                                                                     " matrices, got " + std::to_string(layers));
+        check(layers >= 2 && layers <= MlpArguments<S>::max_layers, prefix + "weights: expected 2 to " +
+                                                                        std::to_string(MlpArguments<S>::max_layers) +
+                                                                        " matrices, got " + std::to_string(layers));
         mlp.hidden_layers = layers - 1;
         std::int64_t fan_in = dim, units = 0;
         for (std::int64_t l = 0; l < layers; ++l) {
             const bool last = l + 1 == layers;
             const std::string name = prefix + "weights[" + std::to_string(l) + "]";
             const auto& weight =
-                floats_.emplace_back(name.c_str(), tensors[static_cast<std::size_t>(l)],
-                                     std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in});
+                numbers_.emplace_back(name.c_str(), tensors[static_cast<std::size_t>(l)],
+                                      std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in});
             fan_in = weight.size(0);
             check(last || (fan_in >= 1 && fan_in <= max_width),
                   name + ": expected 1 to " + std::to_string(max_width) + " rows, got " + std::to_string(fan_in));
@@ -87,7 +89,7 @@ class Source {
             units += fan_in;
         }
         const auto view = [&](const char* name, std::int64_t index, std::initializer_list<std::int64_t> sizes) {
-            return floats_.emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes)
+            return numbers_.emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes)
                 .data();
         };
         mlp.biases = view("biases", layers, {n_nodes, units});
@@ -95,10 +97,18 @@ class Source {
         mlp.skip = view("skip", layers + 2, {n_nodes});
     }
 
-    ScoreArguments arguments_{};
+    ScoreArguments<S> arguments_{};
     std::deque<TensorView<double>> doubles_;
-    std::deque<TensorView<float>> floats_;
+    std::deque<TensorView<S>> numbers_;
 };
+
+template <class S>
+const PrecisionKernels<S>& precision() {
+    if constexpr (sizeof(S) == 4)
+        return kernels().float32;
+    else
+        return kernels().float64;
+}
 
 bool signal_pending(void*) {
     const py::gil_scoped_acquire gil;
@@ -116,54 +126,58 @@ void run(const Kernel& kernel) {
     if (!finished) throw py::error_already_set();
 }
 
+template <class S>
 void normals(std::uint64_t seed, std::uint32_t purpose, std::uint64_t path_offset, std::uint64_t first,
              const py::object& out, int threads) {
-    const TensorView<float> view("out", out, {any_size, any_size});
-    const NormalsArguments arguments{view.size(0), view.size(1), seed, path_offset, first, purpose, view.data()};
-    run([&](Interrupt interrupt) { return kernels().normals(arguments, threads_allowed(threads), interrupt); });
+    const TensorView<S> view("out", out, {any_size, any_size});
+    const NormalsArguments<S> arguments{view.size(0), view.size(1), seed, path_offset, first, purpose, view.data()};
+    run([&](Interrupt interrupt) { return precision<S>().normals(arguments, threads_allowed(threads), interrupt); });
 }
 
+template <class S>
 void score(const std::string& kind, const py::list& tensors, const py::object& x, const py::object& score,
            const py::object& divergence, const py::object& log_density, int threads) {
-    const TensorView<float> points("x", x, {any_size, any_size});
+    const TensorView<S> points("x", x, {any_size, any_size});
     const std::int64_t n = points.size(0), dim = checked_dim(points);
-    const Source source("score", kind, tensors, dim, 1);
-    const TensorView<float> score_view("score", score, {n, dim}), divergence_view("divergence", divergence, {n}),
+    const Source<S> source("score", kind, tensors, dim, 1);
+    const TensorView<S> score_view("score", score, {n, dim}), divergence_view("divergence", divergence, {n}),
         log_density_view("log_density", log_density, {n});
-    const ScoreOutputs out{n, dim, points.data(), score_view.data(), divergence_view.data(), log_density_view.data()};
+    const ScoreOutputs<S> out{
+        n, dim, points.data(), score_view.data(), divergence_view.data(), log_density_view.data()};
     run([&](Interrupt interrupt) {
-        return kernels().score(source.arguments(), out, threads_allowed(threads), interrupt);
+        return precision<S>().score(source.arguments(), out, threads_allowed(threads), interrupt);
     });
 }
 
+template <class S>
 void trajectory(const py::object& x, const py::object& steps, const std::string& model_kind, const py::list& model,
                 const std::string& reference_kind, const py::list& reference, double divergence_weight, bool sampler,
                 bool reverse, std::uint64_t seed, std::uint64_t path_offset, const py::object& value,
                 const py::object& mismatch, const py::object& x_last, int threads) {
-    const TensorView<float> start("x", x, {any_size, any_size});
+    const TensorView<S> start("x", x, {any_size, any_size});
     const std::int64_t n = start.size(0), dim = checked_dim(start);
-    const TensorView<float> step_table("steps", steps, {any_size, step_columns});
+    const TensorView<S> step_table("steps", steps, {any_size, step_columns});
     const std::int64_t n_nodes = step_table.size(0);
-    const Source model_source("model", model_kind, model, dim, n_nodes);
-    const Source reference_source("reference", reference_kind, reference, dim, n_nodes);
-    const TensorView<float> value_view("value", value, {n}), mismatch_view("mismatch", mismatch, {n}),
+    const Source<S> model_source("model", model_kind, model, dim, n_nodes);
+    const Source<S> reference_source("reference", reference_kind, reference, dim, n_nodes);
+    const TensorView<S> value_view("value", value, {n}), mismatch_view("mismatch", mismatch, {n}),
         end_view("x_last", x_last, {n, dim});
-    const TrajectoryArguments arguments{n,
-                                        dim,
-                                        n_nodes,
-                                        step_table.data(),
-                                        model_source.arguments(),
-                                        reference_source.arguments(),
-                                        static_cast<float>(divergence_weight),
-                                        sampler,
-                                        reverse,
-                                        seed,
-                                        path_offset,
-                                        start.data(),
-                                        value_view.data(),
-                                        mismatch_view.data(),
-                                        end_view.data()};
-    run([&](Interrupt interrupt) { return kernels().trajectory(arguments, threads_allowed(threads), interrupt); });
+    const TrajectoryArguments<S> arguments{n,
+                                           dim,
+                                           n_nodes,
+                                           step_table.data(),
+                                           model_source.arguments(),
+                                           reference_source.arguments(),
+                                           static_cast<S>(divergence_weight),
+                                           sampler,
+                                           reverse,
+                                           seed,
+                                           path_offset,
+                                           start.data(),
+                                           value_view.data(),
+                                           mismatch_view.data(),
+                                           end_view.data()};
+    run([&](Interrupt interrupt) { return precision<S>().trajectory(arguments, threads_allowed(threads), interrupt); });
 }
 
 template <class T>
@@ -186,16 +200,34 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::u
     return out;
 }
 
+template <class S>
 void evaluate(const std::string& function, const py::object& in, const py::object& out) {
     constexpr std::array<const char*, 10> names{"exp2", "log",  "sine",       "cosine", "sigmoid",
                                                 "tanh", "silu", "silu_slope", "gelu",   "gelu_slope"};
-    const TensorView<float> in_view("x", in, {any_size});
-    const TensorView<float> out_view("out", out, {in_view.size(0)});
+    const TensorView<S> in_view("x", in, {any_size});
+    const TensorView<S> out_view("out", out, {in_view.size(0)});
     for (std::size_t i = 0; i < names.size(); ++i) {
         if (function == names[i])
-            return kernels().evaluate(static_cast<Function>(i), in_view.data(), out_view.data(), in_view.size(0));
+            return precision<S>().evaluate(static_cast<Function>(i), in_view.data(), out_view.data(), in_view.size(0));
     }
     throw py::value_error("function: unknown '" + function + "'");
+}
+
+// Everything that comes in both precisions.
+template <class S>
+void define(py::module_& module, const char* suffix) {
+    using namespace py::literals;
+    const auto name = [&](const char* stem) { return std::string(stem) + suffix; };
+    module.def(name("normals").c_str(), &normals<S>, "seed"_a, "purpose"_a, "path_offset"_a, "first"_a, "out"_a,
+               "threads"_a);
+    module.def(name("score").c_str(), &score<S>, "kind"_a, "tensors"_a, "x"_a, "score"_a, "divergence"_a,
+               "log_density"_a, "threads"_a);
+    module.def(name("trajectory").c_str(), &trajectory<S>, "x"_a, "steps"_a, "model_kind"_a, "model"_a,
+               "reference_kind"_a, "reference"_a, "divergence_weight"_a, "sampler"_a, "reverse"_a, "seed"_a,
+               "path_offset"_a, "value"_a, "mismatch"_a, "x_last"_a, "threads"_a);
+    module.def(name("moments").c_str(), &moments_of<S>, "values"_a);
+    module.def(name("exponential_sums").c_str(), &exponential_sums_of<S>, "values"_a, "scale"_a);
+    module.def(name("evaluate").c_str(), &evaluate<S>, "function"_a, "x"_a, "out"_a);
 }
 
 }  // namespace
@@ -212,15 +244,7 @@ PYBIND11_MODULE(_core, module) {
     module.attr("instruction_set") = tk::kernels().name;
     module.attr("best_instruction_set") = tk::best_instruction_set();
     module.attr("lanes") = tk::kernels().lanes;
-    module.def("normals", &normals, "seed"_a, "purpose"_a, "path_offset"_a, "first"_a, "out"_a, "threads"_a);
-    module.def("score", &score, "kind"_a, "tensors"_a, "x"_a, "score"_a, "divergence"_a, "log_density"_a, "threads"_a);
-    module.def("trajectory", &trajectory, "x"_a, "steps"_a, "model_kind"_a, "model"_a, "reference_kind"_a,
-               "reference"_a, "divergence_weight"_a, "sampler"_a, "reverse"_a, "seed"_a, "path_offset"_a, "value"_a,
-               "mismatch"_a, "x_last"_a, "threads"_a);
-    module.def("moments_float32", &moments_of<float>, "values"_a);
-    module.def("moments_float64", &moments_of<double>, "values"_a);
-    module.def("exponential_sums_float32", &exponential_sums_of<float>, "values"_a, "scale"_a);
-    module.def("exponential_sums_float64", &exponential_sums_of<double>, "values"_a, "scale"_a);
+    define<float>(module, "_float32");
+    define<double>(module, "_float64");
     module.def("philox", &philox, "counter"_a, "seed"_a);
-    module.def("evaluate", &evaluate, "function"_a, "x"_a, "out"_a);
 }

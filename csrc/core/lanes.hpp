@@ -40,6 +40,7 @@
 
 TK_BEGIN_NAMESPACE
 
+// Of a lane: its scalar, the signed integers of the scalar's width, and the 32-bit words of random numbers.
 template <class V>
 struct Lane;
 
@@ -50,19 +51,24 @@ struct Lane<float> {
     using Word = std::uint32_t;
     static constexpr int count = 1;
 };
+template <>
+struct Lane<double> {
+    using Scalar = double;
+    using Int = std::int64_t;
+    using Word = std::uint32_t;
+    static constexpr int count = 1;
+};
 
 #if !defined(__CUDACC__)
 template <int N>
 struct Vectors {
     typedef float Float __attribute__((vector_size(4 * N)));
+    typedef double Double __attribute__((vector_size(8 * N)));
     typedef std::int32_t Int __attribute__((vector_size(4 * N)));
+    typedef std::int64_t Long __attribute__((vector_size(8 * N)));
     typedef std::uint32_t Word __attribute__((vector_size(4 * N)));
     typedef std::uint64_t Pair __attribute__((vector_size(4 * N)));
 };
-
-using Float4 = Vectors<4>::Float;
-using Float8 = Vectors<8>::Float;
-using Float16 = Vectors<16>::Float;
 
 template <int N>
 struct FloatLane {
@@ -71,12 +77,25 @@ struct FloatLane {
     using Word = typename Vectors<N>::Word;
     static constexpr int count = N;
 };
+template <int N>
+struct DoubleLane {
+    using Scalar = double;
+    using Int = typename Vectors<N>::Long;
+    using Word = typename Vectors<N>::Word;
+    static constexpr int count = N;
+};
 template <>
-struct Lane<Float4> : FloatLane<4> {};
+struct Lane<Vectors<4>::Float> : FloatLane<4> {};
 template <>
-struct Lane<Float8> : FloatLane<8> {};
+struct Lane<Vectors<8>::Float> : FloatLane<8> {};
 template <>
-struct Lane<Float16> : FloatLane<16> {};
+struct Lane<Vectors<16>::Float> : FloatLane<16> {};
+template <>
+struct Lane<Vectors<2>::Double> : DoubleLane<2> {};
+template <>
+struct Lane<Vectors<4>::Double> : DoubleLane<4> {};
+template <>
+struct Lane<Vectors<8>::Double> : DoubleLane<8> {};
 #endif
 
 template <class V>
@@ -118,7 +137,10 @@ TK_HD V minimum(V a, V b) {
 template <class V>
 TK_HD V product(V a, V b) {
 #if defined(__CUDA_ARCH__)
-    return __fmul_rn(a, b);
+    if constexpr (sizeof(V) == 4)
+        return __fmul_rn(a, b);
+    else
+        return __dmul_rn(a, b);
 #else
     V c = a * b;
 #if defined(__x86_64__)
@@ -136,7 +158,12 @@ TK_HD V square_root(V a) {
         return std::sqrt(a);
     } else {
         V root;
-        for (int i = 0; i < Lane<V>::count; ++i) root[i] = __builtin_sqrtf(a[i]);
+        for (int i = 0; i < Lane<V>::count; ++i) {
+            if constexpr (sizeof(ScalarOf<V>) == 4)
+                root[i] = __builtin_sqrtf(a[i]);
+            else
+                root[i] = __builtin_sqrt(a[i]);
+        }
         return root;
     }
 }
@@ -148,6 +175,33 @@ TK_HD V to_float(Integers a) {
         return static_cast<V>(a);
     else
         return __builtin_convertvector(a, V);
+}
+
+// Words read as signed integers, to floats.
+template <class V>
+TK_HD V signed_to_float(WordOf<V> words) {
+    if constexpr (Lane<V>::count == 1)
+        return static_cast<V>(static_cast<std::int32_t>(words));
+    else
+        return __builtin_convertvector(bit_cast<typename Vectors<Lane<V>::count>::Int>(words), V);
+}
+
+// Words as integers of the scalar's width.
+template <class V>
+TK_HD IntOf<V> widen(WordOf<V> words) {
+    if constexpr (sizeof(IntOf<V>) == sizeof(WordOf<V>))
+        return bit_cast<IntOf<V>>(words);
+    else if constexpr (Lane<V>::count == 1)
+        return static_cast<IntOf<V>>(words);
+    else
+        return __builtin_convertvector(words, IntOf<V>);
+}
+
+// The sign of `value` turned where the top bit of a word is set.
+template <class V>
+TK_HD V flip_sign(V value, WordOf<V> words) {
+    const IntOf<V> sign = widen<V>(WordOf<V>(words & 0x80000000u));
+    return bit_cast<V>(bit_cast<IntOf<V>>(value) ^ (sign << (8 * sizeof(ScalarOf<V>) - 32)));
 }
 
 // Memory need not be aligned.

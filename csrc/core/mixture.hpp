@@ -28,8 +28,9 @@ TK_HD constexpr int mixture_row_size(int dim, bool isotropic, bool shared) {
 }
 
 // Fills one row at a time at which x_t | x_0 ~ N(m x_0, v I).
+template <class S>
 TK_HD void fill_mixture_row(const MixtureParameters& mixture, int component, double m, double v, bool isotropic,
-                            const double* other_weights, float* row) {
+                            const double* other_weights, S* row) {
     constexpr double log2_two_pi = 2.651496129472319;
     const int dim = mixture.dim;
     const bool shared = other_weights != nullptr;
@@ -42,24 +43,24 @@ TK_HD void fill_mixture_row(const MixtureParameters& mixture, int component, dou
         precision_sum += precision;
         log2_amplitude -= 0.5 * (log2_two_pi + std::log2(variance));
         if (isotropic) {
-            row[4 + i] = static_cast<float>(mean);
+            row[4 + i] = static_cast<S>(mean);
         } else {
-            row[2 + 2 * i] = static_cast<float>(mean);
-            row[3 + 2 * i] = static_cast<float>(precision);
+            row[2 + 2 * i] = static_cast<S>(mean);
+            row[3 + 2 * i] = static_cast<S>(precision);
         }
     }
-    row[0] = static_cast<float>(log2_amplitude < -1e30 ? -1e30 : log2_amplitude);  // a weight may be zero
+    row[0] = static_cast<S>(log2_amplitude < -1e30 ? -1e30 : log2_amplitude);  // a weight may be zero
     if (isotropic) {
-        row[1] = static_cast<float>(0.5 * log2_e * precision);
-        row[2] = static_cast<float>(precision);
-        row[3] = static_cast<float>(precision_sum);
+        row[1] = static_cast<S>(0.5 * log2_e<double> * precision);
+        row[2] = static_cast<S>(precision);
+        row[3] = static_cast<S>(precision_sum);
     } else {
-        row[1] = static_cast<float>(precision_sum);
+        row[1] = static_cast<S>(precision_sum);
     }
     if (shared) {
         const int size = mixture_row_size(dim, isotropic, true);
-        row[size - 2] = static_cast<float>(mixture.weights[component]);
-        row[size - 1] = static_cast<float>(other_weights[component]);
+        row[size - 2] = static_cast<S>(mixture.weights[component]);
+        row[size - 1] = static_cast<S>(other_weights[component]);
     }
 }
 
@@ -92,18 +93,18 @@ struct MixtureSums {
 
 // log2 of one component's density at x, weight included.
 template <bool Isotropic, class V>
-TK_HD V component_log2_density(const float* row, int dim, const V* x) {
+TK_HD V component_log2_density(const ScalarOf<V>* row, int dim, const V* x) {
     V q{};
     for (int i = 0; i < dim; ++i) {
         const V d = row[Isotropic ? 4 + i : 2 + 2 * i] - x[i];
         q = q + (Isotropic ? V(d * d) : V(row[3 + 2 * i] * d * d));
     }
-    return row[0] - (Isotropic ? row[1] : 0.5f * log2_e) * q;
+    return row[0] - (Isotropic ? row[1] : ScalarOf<V>(0.5) * log2_e<ScalarOf<V>>)*q;
 }
 
 // λ d of one component, and Σ λ²d² − Σ λ as the return value.
 template <bool Isotropic, class V>
-TK_HD V component_pull(const float* row, int dim, const V* x, V* pull) {
+TK_HD V component_pull(const ScalarOf<V>* row, int dim, const V* x, V* pull) {
     V curvature = splat<V>(-row[Isotropic ? 3 : 1]);
     for (int i = 0; i < dim; ++i) {
         const V d = row[Isotropic ? 4 + i : 2 + 2 * i] - x[i];
@@ -125,7 +126,7 @@ TK_HD V largest(const V* values) {
 // Adds N components to one mixture's sums, or to two that share their rows. `top` is the largest log2 density so far,
 // which sums are relative to, so that far tails neither overflow nor vanish; with First there is none yet.
 template <bool Isotropic, bool Shared, bool First, int N, class V, int MaxDim>
-TK_HD void add_components(const float* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
+TK_HD void add_components(const ScalarOf<V>* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
     const int size = mixture_row_size(dim, Isotropic, Shared);
     V log2_density[N];
     TK_UNROLL
@@ -141,7 +142,7 @@ TK_HD void add_components(const float* rows, int dim, const V* x, V& top, Mixtur
     }
     TK_UNROLL
     for (int c = 0; c < N; ++c) {
-        const float* row = rows + c * size;
+        const ScalarOf<V>* row = rows + c * size;
         V pull[MaxDim];
         const V e = exp2<V>(log2_density[c] - top);
         const V curvature = component_pull<Isotropic>(row, dim, x, pull);
@@ -156,7 +157,7 @@ TK_HD void add_components(const float* rows, int dim, const V* x, V& top, Mixtur
 
 // All components; returns the largest log2 density.
 template <bool Isotropic, bool Shared, class V, int MaxDim>
-TK_HD V mixture_sums(const float* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
+TK_HD V mixture_sums(const ScalarOf<V>* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
     constexpr int group = 8;
     const int size = mixture_row_size(dim, Isotropic, Shared);
     V top;
@@ -173,11 +174,11 @@ TK_HD V mixture_sums(const float* rows, int components, int dim, const V* x, Mix
 
 // Score, divergence and natural log density of one mixture.
 template <bool Isotropic, int MaxDim, class V>
-TK_HD V mixture_score(const float* rows, int components, int dim, const V* x, V* score, V& divergence) {
+TK_HD V mixture_score(const ScalarOf<V>* rows, int components, int dim, const V* x, V* score, V& divergence) {
     MixtureSums<V, MaxDim> sums;
     const V top = mixture_sums<Isotropic, false>(rows, components, dim, x, &sums);
-    sums.finish(dim, 1.f / sums.density, score, divergence);
-    return top * log_2 + log(sums.density);
+    sums.finish(dim, ScalarOf<V>(1) / sums.density, score, divergence);
+    return top * log_2<ScalarOf<V>> + log(sums.density);
 }
 
 TK_END_NAMESPACE

@@ -15,51 +15,54 @@ constexpr int max_layers = 16;
 constexpr int panel_rows = 8;  // rows of a weight matrix that a tile multiplies together
 
 // score = output_scale · network(x) + skip · x, with biases that hold the whole dependence on time.
+template <class S>
 struct MlpView {
     int dim;
     int hidden_layers;  // at least 1
     int widths[max_layers];
     Activation activation;
-    const float* weights[max_layers + 1];  // first and last (rows, columns); those between packed by pack_matrix
-    const float* biases;                   // (nodes, Σ widths + dim)
-    const float* output_scale;             // (nodes,)
-    const float* skip;                     // (nodes,)
+    const S* weights[max_layers + 1];  // first and last (rows, columns); those between packed by pack_matrix
+    const S* biases;                   // (nodes, Σ widths + dim)
+    const S* output_scale;             // (nodes,)
+    const S* skip;                     // (nodes,)
     int bias_stride;
 };
 
 TK_HD constexpr int padded_rows(int rows) { return (rows + panel_rows - 1) / panel_rows * panel_rows; }
 
 // Packs (rows, columns) row-major into panels of panel_rows rows: [panel][column][row of the panel], zero-padded.
-TK_HD void pack_matrix(const float* matrix, int rows, int columns, float* packed) {
+template <class S>
+TK_HD void pack_matrix(const S* matrix, int rows, int columns, S* packed) {
     for (int first = 0; first < rows; first += panel_rows)
         for (int column = 0; column < columns; ++column)
             for (int r = 0; r < panel_rows; ++r)
-                *packed++ = first + r < rows ? matrix[static_cast<std::int64_t>(first + r) * columns + column] : 0.f;
+                *packed++ = first + r < rows ? matrix[static_cast<std::int64_t>(first + r) * columns + column] : S(0);
 }
 
 // σ(a) in place of a; returns σ'(a). Errors below 1.5e-7 (1 + |a|) for values, 2.5e-6 for slopes.
 template <Activation Kind, class V>
 TK_HD V activate(V& a) {
+    using S = ScalarOf<V>;
     if constexpr (Kind == Activation::silu) {
         const V gate = sigmoid(a);
         const V value = a * gate;
         a = value;
-        return gate + value * (1.f - gate);
+        return gate + value * (S(1) - gate);
     } else if constexpr (Kind == Activation::tanh) {
         a = tanh(a);
-        return 1.f - a * a;
+        return S(1) - a * a;
     } else if constexpr (Kind == Activation::relu) {
-        const auto on = a > 0.f;
-        a = on ? a : splat<V>(0.f);
-        return on ? splat<V>(1.f) : splat<V>(0.f);
+        const auto on = a > splat<V>(0);
+        a = on ? a : splat<V>(0);
+        return on ? splat<V>(1) : splat<V>(0);
     } else {
-        constexpr float linear = 0.797884560802865f;  // √(2/π)
-        constexpr float cubic = 0.044715f * linear;
-        const V bounded = maximum(splat<V>(-16.f), minimum(splat<V>(16.f), a));  // tanh is ±1 beyond
+        constexpr S linear = S(0.79788456080286535588);  // √(2/π)
+        constexpr S cubic = S(0.044715) * linear;
+        const V bounded = maximum(splat<V>(-16), minimum(splat<V>(16), a));  // tanh is ±1 beyond
         const V square = bounded * bounded;
         const V t = tanh(V(bounded * (cubic * square + linear)));
-        const V half_gate = 0.5f * t + 0.5f;
-        const V slope = half_gate + (0.5f * bounded) * (1.f - t * t) * (3.f * cubic * square + linear);
+        const V half_gate = S(0.5) * t + S(0.5);
+        const V slope = half_gate + (S(0.5) * bounded) * (S(1) - t * t) * (S(3) * cubic * square + linear);
         a = a * half_gate;
         return slope;
     }
@@ -87,7 +90,7 @@ TK_HD void activate_layer(Activation kind, V* layer, int width, int columns) {
 
 // C columns of one panel of out = W in, the accumulators in registers.
 template <int C, class V>
-TK_HD void multiply_panel(const float* panel, int fan_in, const V* in, int columns, V sums[panel_rows][C]) {
+TK_HD void multiply_panel(const ScalarOf<V>* panel, int fan_in, const V* in, int columns, V sums[panel_rows][C]) {
     TK_UNROLL
     for (int r = 0; r < panel_rows; ++r) {
         TK_UNROLL
@@ -106,7 +109,8 @@ TK_HD void multiply_panel(const float* panel, int fan_in, const V* in, int colum
 }
 
 template <int C, class V>
-TK_HD void multiply_columns(const float* packed, int rows, int fan_in, const V* in, int columns, int first, V* out) {
+TK_HD void multiply_columns(const ScalarOf<V>* packed, int rows, int fan_in, const V* in, int columns, int first,
+                            V* out) {
     for (int row = 0; row < rows; row += panel_rows) {
         V sums[panel_rows][C];
         multiply_panel<C>(packed + row * fan_in, fan_in, in + first, columns, sums);
@@ -119,7 +123,7 @@ TK_HD void multiply_columns(const float* packed, int rows, int fan_in, const V* 
 
 // out = W in over all columns, three at a time: 24 accumulators.
 template <class V>
-TK_HD void multiply(const float* packed, int rows, int fan_in, const V* in, int columns, V* out) {
+TK_HD void multiply(const ScalarOf<V>* packed, int rows, int fan_in, const V* in, int columns, V* out) {
     int first = 0;
     for (; first + 3 <= columns; first += 3) multiply_columns<3>(packed, rows, fan_in, in, columns, first, out);
     if (columns - first == 2) multiply_columns<2>(packed, rows, fan_in, in, columns, first, out);
@@ -131,11 +135,11 @@ TK_HD constexpr int mlp_scratch(int widest, int columns) { return 2 * widest * c
 
 // Score at the biases of one node, and its divergence when asked for; `scratch` holds mlp_scratch(…) values.
 template <class V>
-TK_HD void mlp_score(const MlpView& mlp, std::int64_t node, const V* x, bool with_divergence, V* scratch, V* score,
-                     V& divergence) {
+TK_HD void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, const V* x, bool with_divergence, V* scratch,
+                     V* score, V& divergence) {
     const int dim = mlp.dim;
     const int columns = with_divergence ? 1 + dim : 1;
-    const float* bias = mlp.biases + node * mlp.bias_stride;
+    const ScalarOf<V>* bias = mlp.biases + node * mlp.bias_stride;
     int widest = 0;
     for (int l = 0; l < mlp.hidden_layers; ++l) widest = mlp.widths[l] > widest ? mlp.widths[l] : widest;
     V* in = scratch;
@@ -143,7 +147,7 @@ TK_HD void mlp_score(const MlpView& mlp, std::int64_t node, const V* x, bool wit
 
     // First layer: the tangents are the columns of its weights.
     for (int row = 0; row < mlp.widths[0]; ++row) {
-        const float* weight = mlp.weights[0] + row * dim;
+        const ScalarOf<V>* weight = mlp.weights[0] + row * dim;
         V a = splat<V>(bias[row]);
         for (int i = 0; i < dim; ++i) {
             a = a + weight[i] * x[i];
@@ -168,7 +172,7 @@ TK_HD void mlp_score(const MlpView& mlp, std::int64_t node, const V* x, bool wit
     const int fan_in = mlp.widths[mlp.hidden_layers - 1];
     V trace{};
     for (int i = 0; i < dim; ++i) {
-        const float* weight = mlp.weights[mlp.hidden_layers] + i * fan_in;
+        const ScalarOf<V>* weight = mlp.weights[mlp.hidden_layers] + i * fan_in;
         V a = splat<V>(bias[i]);
         V tangent{};
         for (int j = 0; j < fan_in; ++j) {
@@ -178,7 +182,7 @@ TK_HD void mlp_score(const MlpView& mlp, std::int64_t node, const V* x, bool wit
         score[i] = mlp.output_scale[node] * a + mlp.skip[node] * x[i];
         trace = trace + tangent;
     }
-    divergence = mlp.output_scale[node] * trace + mlp.skip[node] * static_cast<float>(dim);
+    divergence = mlp.output_scale[node] * trace + mlp.skip[node] * static_cast<ScalarOf<V>>(dim);
 }
 
 TK_END_NAMESPACE

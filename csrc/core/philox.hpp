@@ -36,8 +36,9 @@ TK_HD Block<Word> philox(Block<Word> counter, std::uint64_t seed) {
 // Two independent standard normals from two words: r = √(−2 log u), u = (w + ½)/2^32, angle = 2π w'/2^32.
 template <class V>
 TK_HD void box_muller(WordOf<V> radius_word, WordOf<V> angle_word, V& first, V& second) {
-    const V uniform = to_float<V>(radius_word) * 0x1p-32f + 0x1p-33f;
-    const V radius = square_root(maximum(-2.f * log(uniform), splat<V>(0.f)));
+    using S = ScalarOf<V>;
+    const V uniform = to_float<V>(radius_word) * S(0x1p-32) + S(0x1p-33);
+    const V radius = square_root(maximum(V(S(-2) * log(uniform)), splat<V>(0)));
     V sine, cosine;
     sincos_turn(angle_word, sine, cosine);
     first = radius * cosine;

@@ -18,31 +18,32 @@
 TK_BEGIN_NAMESPACE
 
 // The columns of the step table, one row per node; thermokern/ops/step_table.py names them in this order.
+template <class S>
 struct Node {
-    float drift;           // F, to the next node
-    float noise;           // G, to the next node
-    float energy;          // a
-    float work_carried;    // b, on the noise of the step that led here
-    float work_drawn;      // b', on the noise of the step that leaves
-    float mismatch;        // weight of |s_θ − s_*|², for the score-matching integral
-    float chain_position;  // u
-    float chain_noise;     // r
-    float chain_score;     // y
-    float push;            // P, reverse paths
-    float seen_position;   // α
-    float seen_score;      // β
-    float seen_noise;      // γ
+    S drift;           // F, to the next node
+    S noise;           // G, to the next node
+    S energy;          // a
+    S work_carried;    // b, on the noise of the step that led here
+    S work_drawn;      // b', on the noise of the step that leaves
+    S mismatch;        // weight of |s_θ − s_*|², for the score-matching integral
+    S chain_position;  // u
+    S chain_noise;     // r
+    S chain_score;     // y
+    S push;            // P, reverse paths
+    S seen_position;   // α
+    S seen_score;      // β
+    S seen_noise;      // γ
 };
 constexpr int node_columns = 13;
-static_assert(sizeof(Node) == node_columns * sizeof(float), "the step table is read as Nodes");
+static_assert(sizeof(Node<float>) == node_columns * sizeof(float), "the step table is read as Nodes");
 
 // A source of scores gives, at a node, the model's and the reference's score and divergence. Three kinds follow.
 
 // Two mixtures with the same components and different weights: exponentials are computed once.
-template <bool Isotropic, int MaxDim>
+template <class S, bool Isotropic, int MaxDim>
 struct SharedMixtures {
     static constexpr int max_dim = MaxDim;
-    const float* rows;  // (nodes, components, row size)
+    const S* rows;  // (nodes, components, row size)
     int components;
 
     template <class V>
@@ -51,15 +52,15 @@ struct SharedMixtures {
         MixtureSums<V, MaxDim> sums[2];
         const std::int64_t size = static_cast<std::int64_t>(components) * mixture_row_size(dim, Isotropic, true);
         mixture_sums<Isotropic, true>(rows + node * size, components, dim, x, sums);
-        const V inverse = 1.f / (sums[0].density * sums[1].density);  // weights are at least 1e-12 here
+        const V inverse = S(1) / (sums[0].density * sums[1].density);  // weights are at least 1e-12 here
         sums[0].finish(dim, inverse * sums[1].density, model, model_divergence);
         sums[1].finish(dim, inverse * sums[0].density, reference, reference_divergence);
     }
 };
 
-template <bool Isotropic, int MaxDim>
+template <class S, bool Isotropic, int MaxDim>
 struct Mixture {
-    const float* rows;
+    const S* rows;
     int components;
 
     template <class V>
@@ -69,8 +70,9 @@ struct Mixture {
     }
 };
 
+template <class S>
 struct Mlp {
-    MlpView view;
+    MlpView<S> view;
     bool with_divergence;
 
     template <class V>
@@ -121,10 +123,11 @@ struct PathSums {
     V mismatch{};  // Σ weight |s_θ − s_*|²
 };
 
+template <class S>
 struct TrajectorySettings {
-    const Node* nodes;
+    const Node<S>* nodes;
     std::int64_t n_nodes;
-    float divergence_weight;  // c
+    S divergence_weight;  // c
     bool sampler;
     bool reverse;  // nodes come from the last time to the first
     std::uint64_t seed;
@@ -132,8 +135,8 @@ struct TrajectorySettings {
 
 // Takes `x` (dim values) from the first node that it visits to the last.
 template <class V, class Scores>
-TK_HD PathSums<V> run_path(const TrajectorySettings& settings, const Scores& scores, int dim, PathIndex<V> path,
-                           V* scratch, V* x) {
+TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, const Scores& scores, int dim,
+                           PathIndex<V> path, V* scratch, V* x) {
     constexpr int max_dim = Scores::max_dim;
     PathSums<V> sums;
     NoiseStream<V, max_dim> stream{settings.seed, settings.reverse ? Purpose::reverse : Purpose::noise, path, {}};
@@ -141,7 +144,7 @@ TK_HD PathSums<V> run_path(const TrajectorySettings& settings, const Scores& sco
     for (int i = 0; i < dim; ++i) carried[i] = previous[i] = V{};
 
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
-        const Node& node = settings.nodes[k];
+        const Node<ScalarOf<V>>& node = settings.nodes[k];
         const V* drawn = stream.step(dim, k);  // early, to overlap with the scores; the last node's have weight zero
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
@@ -174,7 +177,7 @@ TK_HD PathSums<V> run_path(const TrajectorySettings& settings, const Scores& sco
                 const V earlier = settings.reverse ? next[i] : previous[i];
                 const V z = settings.reverse ? noise[i] : carried[i];
                 const V w = node.chain_position * earlier + node.chain_noise * z + node.chain_score * model[i];
-                step = step + w * (z + 0.5f * w);
+                step = step + w * (z + ScalarOf<V>(0.5) * w);
             }
             sums.value = sums.value + step;
         }

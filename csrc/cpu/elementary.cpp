@@ -3,34 +3,45 @@
 
 TK_BEGIN_NAMESPACE
 
-static bool normals(const NormalsArguments& arguments, int threads, Interrupt interrupt) {
+template <class S>
+static bool normals(const NormalsArguments<S>& arguments, int threads, Interrupt interrupt) {
     const std::uint64_t end = arguments.first + static_cast<std::uint64_t>(arguments.count);
     const Purpose purpose = static_cast<Purpose>(arguments.purpose);
     const auto tile = [&](std::int64_t first, int) {
-        const PathIndex<Native> path = path_index(arguments.path_offset + static_cast<std::uint64_t>(first));
+        const PathIndex<Native<S>> path = path_index<S>(arguments.path_offset + static_cast<std::uint64_t>(first));
         for (std::uint64_t block = arguments.first / 4; 4 * block < end; ++block) {
-            Native values[4];
-            normal_block<Native>(arguments.seed, purpose, path, static_cast<std::uint32_t>(block), values);
+            Native<S> values[4];
+            normal_block<Native<S>>(arguments.seed, purpose, path, static_cast<std::uint32_t>(block), values);
             for (int j = 0; j < 4; ++j) {
                 const std::uint64_t number = 4 * block + static_cast<std::uint64_t>(j);
                 if (number < arguments.first || number >= end) continue;
-                float* column = arguments.out + (number - arguments.first);
-                for (int lane = 0; lane < lanes && first + lane < arguments.n; ++lane)
+                S* column = arguments.out + (number - arguments.first);
+                for (int lane = 0; lane < lanes<S> && first + lane < arguments.n; ++lane)
                     column[(first + lane) * arguments.count] = values[j][lane];
             }
         }
     };
     const double work = 20.0 * static_cast<double>(arguments.count);
-    return for_each_tile(arguments.n, work, threads, interrupt, tile);
+    return for_each_tile<S>(arguments.n, work, threads, interrupt, tile);
 }
 
-static Native apply(Function function, Native x) {
-    Native slope, sine, cosine;
+// The words of a turn from numbers: float32 carries them as its bits, float64 as its value.
+template <class S>
+static WordOf<Native<S>> as_words(Native<S> x) {
+    if constexpr (sizeof(S) == 4)
+        return bit_cast<WordOf<Native<S>>>(x);
+    else
+        return __builtin_convertvector(x, WordOf<Native<S>>);
+}
+
+template <class S>
+static Native<S> apply(Function function, Native<S> x) {
+    Native<S> slope, sine, cosine;
     switch (function) {
         case Function::exp2: return exp2(x);
         case Function::log: return log(x);
-        case Function::sine: sincos_turn(bit_cast<WordOf<Native>>(x), sine, cosine); return sine;
-        case Function::cosine: sincos_turn(bit_cast<WordOf<Native>>(x), sine, cosine); return cosine;
+        case Function::sine: sincos_turn(as_words<S>(x), sine, cosine); return sine;
+        case Function::cosine: sincos_turn(as_words<S>(x), sine, cosine); return cosine;
         case Function::sigmoid: return sigmoid(x);
         case Function::tanh: return tanh(x);
         case Function::silu: activate<Activation::silu>(x); return x;
@@ -41,33 +52,43 @@ static Native apply(Function function, Native x) {
     return x;
 }
 
-static void evaluate(Function function, const float* in, float* out, std::int64_t n) {
-    for (std::int64_t first = 0; first < n; first += lanes) {
-        Native x;
-        gather(in, n, 1, first, &x);
-        x = apply(function, x);
-        scatter(&x, n, 1, first, out);
+template <class S>
+static void evaluate(Function function, const S* in, S* out, std::int64_t n) {
+    for (std::int64_t first = 0; first < n; first += lanes<S>) {
+        Native<S> x;
+        gather<S>(in, n, 1, first, &x);
+        x = apply<S>(function, x);
+        scatter<S>(&x, n, 1, first, out);
     }
 }
 
 static void philox_block(const std::uint32_t counter[4], std::uint64_t seed, std::uint32_t out[4]) {
-    using Word = WordOf<Native>;
-    const Block<Word> block = philox<Word>({splat_word<Native>(counter[0]), splat_word<Native>(counter[1]),
-                                            splat_word<Native>(counter[2]), splat_word<Native>(counter[3])},
-                                           seed);
+    using Word = WordOf<Native<float>>;
+    const Block<Word> block =
+        philox<Word>({splat_word<Native<float>>(counter[0]), splat_word<Native<float>>(counter[1]),
+                      splat_word<Native<float>>(counter[2]), splat_word<Native<float>>(counter[3])},
+                     seed);
     out[0] = block.a[0];
     out[1] = block.b[0];
-    out[2] = block.c[lanes - 1];
-    out[3] = block.d[lanes - 1];
+    out[2] = block.c[lanes<float> - 1];
+    out[3] = block.d[lanes<float> - 1];
 }
 
-bool score(const ScoreArguments&, const ScoreOutputs&, int threads, Interrupt);
-bool trajectory(const TrajectoryArguments&, int threads, Interrupt);
+template <class S>
+bool score(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
+template <class S>
+bool trajectory(const TrajectoryArguments<S>&, int threads, Interrupt);
+
+template <class S>
+static PrecisionKernels<S> precision() {
+    return {normals<S>, score<S>, trajectory<S>, evaluate<S>};
+}
 
 const Kernels& table() {
 #define TK_STRING(name) #name
 #define TK_STRING_OF(name) TK_STRING(name)
-    static const Kernels kernels{TK_STRING_OF(TK_ISA), lanes, normals, score, trajectory, evaluate, philox_block};
+    static const Kernels kernels{TK_STRING_OF(TK_ISA), lanes<float>, precision<float>(), precision<double>(),
+                                 philox_block};
     return kernels;
 }
 

@@ -18,50 +18,57 @@ struct MixtureArguments {
     std::int64_t components;
 };
 
-// A perceptron whose biases, output scale and skip are given at every node. All float32, matrices (out, in).
+// Kernels come in two precisions; S is float or double.
+
+// A perceptron whose biases, output scale and skip are given at every node; matrices (out, in).
+template <class S>
 struct MlpArguments {
     static constexpr int max_layers = 17;
-    const float* weights[max_layers];  // hidden layers, then the output layer
-    std::int64_t widths[max_layers];   // of the hidden layers
+    const S* weights[max_layers];     // hidden layers, then the output layer
+    std::int64_t widths[max_layers];  // of the hidden layers
     std::int64_t hidden_layers;
     int activation;
-    const float* biases;        // (nodes, Σ widths + dim)
-    const float* output_scale;  // (nodes,)
-    const float* skip;          // (nodes,)
+    const S* biases;        // (nodes, Σ widths + dim)
+    const S* output_scale;  // (nodes,)
+    const S* skip;          // (nodes,)
 };
 
+template <class S>
 struct ScoreArguments {
     bool is_mlp;
     MixtureArguments mixture;
-    MlpArguments mlp;
+    MlpArguments<S> mlp;
 };
 
+template <class S>
 struct TrajectoryArguments {
     std::int64_t n, dim, n_nodes;
-    const float* steps;  // (nodes, 13): core/trajectory.hpp, Node
-    ScoreArguments model, reference;
-    float divergence_weight;
+    const S* steps;  // (nodes, 13): core/trajectory.hpp, Node
+    ScoreArguments<S> model, reference;
+    S divergence_weight;
     bool sampler, reverse;
     std::uint64_t seed, path_offset;
-    const float* x;   // (n, dim)
-    float* value;     // (n,)
-    float* mismatch;  // (n,)
-    float* x_last;    // (n, dim)
+    const S* x;   // (n, dim)
+    S* value;     // (n,)
+    S* mismatch;  // (n,)
+    S* x_last;    // (n, dim)
 };
 
+template <class S>
 struct NormalsArguments {
     std::int64_t n, count;  // paths, numbers of each
     std::uint64_t seed, path_offset, first;
     std::uint32_t purpose;
-    float* out;  // (n, count)
+    S* out;  // (n, count)
 };
 
+template <class S>
 struct ScoreOutputs {
     std::int64_t n, dim;
-    const float* x;      // (n, dim)
-    float* score;        // (n, dim)
-    float* divergence;   // (n,)
-    float* log_density;  // (n,), mixtures only
+    const S* x;      // (n, dim)
+    S* score;        // (n, dim)
+    S* divergence;   // (n,)
+    S* log_density;  // (n,), mixtures only
 };
 
 enum class Function : int { exp2, log, sine, cosine, sigmoid, tanh, silu, silu_slope, gelu, gelu_slope };
@@ -73,13 +80,19 @@ struct Interrupt {
 };
 
 // Every kernel returns true when it ran to its end.
+template <class S>
+struct PrecisionKernels {
+    bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
+    bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
+    bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
+    void (*evaluate)(Function, const S* in, S* out, std::int64_t n);  // for the tests of core/math.hpp
+};
+
 struct Kernels {
     const char* name;
-    int lanes;
-    bool (*normals)(const NormalsArguments&, int threads, Interrupt);
-    bool (*score)(const ScoreArguments&, const ScoreOutputs&, int threads, Interrupt);
-    bool (*trajectory)(const TrajectoryArguments&, int threads, Interrupt);
-    void (*evaluate)(Function, const float* in, float* out, std::int64_t n);  // for the tests of core/math.hpp
+    int lanes;  // of float32
+    PrecisionKernels<float> float32;
+    PrecisionKernels<double> float64;
     void (*philox)(const std::uint32_t counter[4], std::uint64_t seed, std::uint32_t out[4]);
 };
 

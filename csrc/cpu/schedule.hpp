@@ -14,14 +14,28 @@
 
 TK_BEGIN_NAMESPACE
 
+// Bytes of a register, and with them how many paths of a precision run side by side.
 #if defined(__AVX512F__)
-using Native = Float16;
+constexpr int register_bytes = 64;
 #elif defined(__AVX2__)
-using Native = Float8;
+constexpr int register_bytes = 32;
 #else
-using Native = Float4;
+constexpr int register_bytes = 16;
 #endif
-constexpr int lanes = Lane<Native>::count;
+template <class S>
+struct NativeOf;
+template <>
+struct NativeOf<float> {
+    using Type = Vectors<register_bytes / 4>::Float;
+};
+template <>
+struct NativeOf<double> {
+    using Type = Vectors<register_bytes / 8>::Double;
+};
+template <class S>
+using Native = typename NativeOf<S>::Type;
+template <class S>
+constexpr int lanes = Lane<Native<S>>::count;
 
 // Aligned memory that is freed with its scope. Not a std::vector: its functions would be weak symbols.
 template <class T>
@@ -39,10 +53,12 @@ class Buffer {
     T* data_;
 };
 
-// Paths first … first + lanes of a stream, one per lane.
-inline PathIndex<Native> path_index(std::uint64_t first) {
-    PathIndex<Native> path;
-    for (int lane = 0; lane < lanes; ++lane) {
+// Paths first … first + lanes<S> of a stream, one per lane.
+template <class S>
+inline PathIndex<Native<S>> path_index(std::uint64_t first) {
+    PathIndex<Native<S>> path;
+    path.low = path.high = WordOf<Native<S>>{};
+    for (int lane = 0; lane < lanes<S>; ++lane) {
         const std::uint64_t index = first + static_cast<std::uint64_t>(lane);
         path.low[lane] = static_cast<std::uint32_t>(index);
         path.high[lane] = static_cast<std::uint32_t>(index >> 32);
@@ -50,31 +66,33 @@ inline PathIndex<Native> path_index(std::uint64_t first) {
     return path;
 }
 
-// (n, dim) rows first … first + lanes to one vector per axis. Lanes past the end repeat the last row.
-inline void gather(const float* rows, std::int64_t n, int dim, std::int64_t first, Native* x) {
-    for (int lane = 0; lane < lanes; ++lane) {
+// (n, dim) rows first … first + lanes<S> to one vector per axis. Lanes past the end repeat the last row.
+template <class S>
+inline void gather(const S* rows, std::int64_t n, int dim, std::int64_t first, Native<S>* x) {
+    for (int lane = 0; lane < lanes<S>; ++lane) {
         const std::int64_t row = first + lane < n ? first + lane : n - 1;
         for (int i = 0; i < dim; ++i) x[i][lane] = rows[row * dim + i];
     }
 }
 
-inline void scatter(const Native* x, std::int64_t n, int dim, std::int64_t first, float* rows) {
-    for (int lane = 0; lane < lanes && first + lane < n; ++lane)
+template <class S>
+inline void scatter(const Native<S>* x, std::int64_t n, int dim, std::int64_t first, S* rows) {
+    for (int lane = 0; lane < lanes<S> && first + lane < n; ++lane)
         for (int i = 0; i < dim; ++i) rows[(first + lane) * dim + i] = x[i][lane];
 }
 
 // body(first, thread) for every tile of paths. The calling thread asks `interrupt` about every 0.05 s, which it
 // measures by `work`, the operations that a path costs; false when the answer was to stop.
-template <class Body>
+template <class S, class Body>
 inline bool for_each_tile(std::int64_t n, double work, int threads, Interrupt interrupt, const Body& body) {
-    const std::int64_t patience = static_cast<std::int64_t>(1e9 / (work * lanes + 1e3)) + 1;  // tiles
+    const std::int64_t patience = static_cast<std::int64_t>(1e9 / (work * lanes<S> + 1e3)) + 1;  // tiles
     int stop = 0;
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num();
         std::int64_t tiles = 0;
 #pragma omp for schedule(dynamic)
-        for (std::int64_t first = 0; first < n; first += lanes) {
+        for (std::int64_t first = 0; first < n; first += lanes<S>) {
             int stopped;
 #pragma omp atomic read
             stopped = stop;

@@ -3,46 +3,51 @@
 
 TK_BEGIN_NAMESPACE
 
-template <bool Isotropic>
-static bool mixture(const MixtureArguments& arguments, const ScoreOutputs& out, int threads, Interrupt interrupt) {
-    const MixtureTable table(arguments, out.dim, 1, Isotropic);
+template <bool Isotropic, class S>
+static bool mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& out, int threads, Interrupt interrupt) {
+    const MixtureTable<S> table(arguments, out.dim, 1, Isotropic);
     const int components = static_cast<int>(arguments.components);
     const double work = mixture_work(components, out.dim);
     return with_dim(out.dim, [&](auto d) {
-        return for_each_tile(out.n, work, threads, interrupt, [&](std::int64_t first, int) {
+        return for_each_tile<S>(out.n, work, threads, interrupt, [&](std::int64_t first, int) {
             using D = decltype(d);
             const int dim = D::value(out.dim);
-            Native x[D::bound], score[D::bound], divergence;
-            gather(out.x, out.n, dim, first, x);
-            const Native log_density =
+            Native<S> x[D::bound], score[D::bound], divergence;
+            gather<S>(out.x, out.n, dim, first, x);
+            const Native<S> log_density =
                 mixture_score<Isotropic, D::bound>(table.rows(), components, dim, x, score, divergence);
-            scatter(score, out.n, dim, first, out.score);
-            scatter(&divergence, out.n, 1, first, out.divergence);
-            scatter(&log_density, out.n, 1, first, out.log_density);
+            scatter<S>(score, out.n, dim, first, out.score);
+            scatter<S>(&divergence, out.n, 1, first, out.divergence);
+            scatter<S>(&log_density, out.n, 1, first, out.log_density);
         });
     });
 }
 
-static bool network(const MlpArguments& arguments, const ScoreOutputs& out, int threads, Interrupt interrupt) {
-    const PackedMlp mlp(arguments, out.dim);
+template <class S>
+static bool network(const MlpArguments<S>& arguments, const ScoreOutputs<S>& out, int threads, Interrupt interrupt) {
+    const PackedMlp<S> mlp(arguments, out.dim);
     const int dim = static_cast<int>(out.dim);
     const std::int64_t scratch_size = mlp.scratch(true);
-    const Buffer<Native> scratch(threads * scratch_size);
+    const Buffer<Native<S>> scratch(threads * scratch_size);
     const auto tile = [&](std::int64_t first, int thread) {
-        Native x[max_dim], score[max_dim], divergence;
-        gather(out.x, out.n, dim, first, x);
+        Native<S> x[max_dim], score[max_dim], divergence;
+        gather<S>(out.x, out.n, dim, first, x);
         mlp_score(mlp.view(), 0, x, true, scratch.get() + thread * scratch_size, score, divergence);
-        scatter(score, out.n, dim, first, out.score);
-        scatter(&divergence, out.n, 1, first, out.divergence);
+        scatter<S>(score, out.n, dim, first, out.score);
+        scatter<S>(&divergence, out.n, 1, first, out.divergence);
     };
-    return for_each_tile(out.n, mlp.work(true), threads, interrupt, tile);
+    return for_each_tile<S>(out.n, mlp.work(true), threads, interrupt, tile);
 }
 
-bool score(const ScoreArguments& arguments, const ScoreOutputs& out, int threads, Interrupt interrupt) {
+template <class S>
+bool score(const ScoreArguments<S>& arguments, const ScoreOutputs<S>& out, int threads, Interrupt interrupt) {
     if (out.n == 0) return true;
     if (arguments.is_mlp) return network(arguments.mlp, out, threads, interrupt);
     return is_isotropic(arguments.mixture, out.dim) ? mixture<true>(arguments.mixture, out, threads, interrupt)
                                                     : mixture<false>(arguments.mixture, out, threads, interrupt);
 }
+
+template bool score(const ScoreArguments<float>&, const ScoreOutputs<float>&, int, Interrupt);
+template bool score(const ScoreArguments<double>&, const ScoreOutputs<double>&, int, Interrupt);
 
 TK_END_NAMESPACE

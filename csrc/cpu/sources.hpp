@@ -52,6 +52,7 @@ inline double mixture_work(std::int64_t components, std::int64_t dim) {
 }
 
 // Component rows at every node, (nodes, components, row size).
+template <class S>
 class MixtureTable {
  public:
     MixtureTable(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, bool isotropic,
@@ -61,21 +62,22 @@ class MixtureTable {
         const MixtureParameters parameters{mixture.means, mixture.variances, mixture.weights,
                                            static_cast<int>(mixture.components), static_cast<int>(dim)};
         const int size = mixture_row_size(static_cast<int>(dim), isotropic, other_weights != nullptr);
-        float* row = rows_.get();
+        S* row = rows_.get();
         for (std::int64_t node = 0; node < n_nodes; ++node)
             for (int c = 0; c < parameters.components; ++c, row += size)
                 fill_mixture_row(parameters, c, mixture.mean_scale[node], mixture.variance[node], isotropic,
                                  other_weights, row);
     }
-    const float* rows() const { return rows_.get(); }
+    const S* rows() const { return rows_.get(); }
 
  private:
-    Buffer<float> rows_;
+    Buffer<S> rows_;
 };
 
+template <class S>
 class PackedMlp {
  public:
-    PackedMlp(const MlpArguments& mlp, std::int64_t dim) : packed_(packed_size(mlp)) {
+    PackedMlp(const MlpArguments<S>& mlp, std::int64_t dim) : packed_(packed_size(mlp)) {
         view_.dim = static_cast<int>(dim);
         view_.hidden_layers = static_cast<int>(mlp.hidden_layers);
         view_.activation = static_cast<Activation>(mlp.activation);
@@ -83,7 +85,7 @@ class PackedMlp {
         view_.output_scale = mlp.output_scale;
         view_.skip = mlp.skip;
         view_.bias_stride = static_cast<int>(dim);
-        float* packed = packed_.get();
+        S* packed = packed_.get();
         for (int l = 0; l < view_.hidden_layers; ++l) {
             const int rows = view_.widths[l] = static_cast<int>(mlp.widths[l]);
             view_.bias_stride += rows;
@@ -98,7 +100,7 @@ class PackedMlp {
         view_.weights[view_.hidden_layers] = mlp.weights[mlp.hidden_layers];
     }
 
-    const MlpView& view() const { return view_; }
+    const MlpView<S>& view() const { return view_; }
     std::int64_t scratch(bool with_divergence) const {
         return mlp_scratch(widest_, with_divergence ? 1 + view_.dim : 1);
     }
@@ -115,15 +117,15 @@ class PackedMlp {
     }
 
  private:
-    static std::int64_t packed_size(const MlpArguments& mlp) {
+    static std::int64_t packed_size(const MlpArguments<S>& mlp) {
         std::int64_t size = 0;
         for (std::int64_t l = 1; l < mlp.hidden_layers; ++l)
             size += padded_rows(static_cast<int>(mlp.widths[l])) * mlp.widths[l - 1];
         return size;
     }
 
-    Buffer<float> packed_;
-    MlpView view_{};
+    Buffer<S> packed_;
+    MlpView<S> view_{};
     int widest_ = 0;
 };
 

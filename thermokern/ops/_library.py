@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from thermokern import _core
+
 LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-call]
 
 MAX_DIM = 16  # of the kernels' points
+PRECISIONS = (torch.float32, torch.float64)
 
 # What random numbers are for; csrc/core/philox.hpp, Purpose.
 PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
@@ -20,6 +24,11 @@ def register(schema: str, kernel: Callable[..., object], fake: Callable[..., obj
     name = LIBRARY.define(schema)  # type: ignore[no-untyped-call]
     LIBRARY.impl(name, kernel, dispatch)  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"thermokern::{name}", fake)
+
+
+def kernel(name: str, dtype: torch.dtype) -> Any:
+    """The native function `name` of a precision."""
+    return getattr(_core, f"{name}_{'float64' if dtype == torch.float64 else 'float32'}")
 
 
 def refuse_gradient(**tensors: Tensor) -> None:
@@ -51,9 +60,9 @@ def checked_points(x: Tensor) -> Tensor:
     """`x` detached and contiguous, once it is known to be finite points (n, d) that a kernel can take."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x: expected a tensor (n, d), got {type(x).__name__}")
-    if x.dtype != torch.float32 or x.dim() != 2 or x.device.type != "cpu" or not 1 <= x.shape[1] <= MAX_DIM:
+    if x.dtype not in PRECISIONS or x.dim() != 2 or x.device.type != "cpu" or not 1 <= x.shape[1] <= MAX_DIM:
         raise ValueError(
-            f"x: expected (n, d) float32 on cpu with d from 1 to {MAX_DIM}, "
+            f"x: expected (n, d) float32 or float64 on cpu with d from 1 to {MAX_DIM}, "
             f"got {tuple(x.shape)} {str(x.dtype)[6:]} on {x.device}"
         )
     refuse_gradient(x=x)

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern import _core
-from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register
+from thermokern.ops._library import check_finite, checked_points, kernel, refuse_gradient, register
 
 
 class MixtureScore(NamedTuple):
@@ -39,7 +38,7 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     Parameters
     ----------
     x : Tensor
-        (n, d) float32, 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, 1 ≤ d ≤ 16.
     means, variances : Tensor
         (K, d), any floating dtype; used in float64.
     weights : Tensor
@@ -48,7 +47,7 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     Returns
     -------
     score (n, d), divergence (n,), log_density (n,)
-        float32; nats per data unit, nats per squared data unit, and nats.
+        In the dtype of `x`; nats per data unit, nats per squared data unit, and nats.
 
     Notes
     -----
@@ -85,7 +84,7 @@ def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | 
 def _mixture_score_cpu(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     out = _mixture_score_fake(x, means, variances, weights)
     at_data = [torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
-    _core.score("mixture", [means, variances, weights, *at_data], x, *out, torch.get_num_threads())
+    kernel("score", x.dtype)("mixture", [means, variances, weights, *at_data], x, *out, torch.get_num_threads())
     return out
 
 

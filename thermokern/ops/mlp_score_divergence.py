@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thermokern import _core
-from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register
+from thermokern.ops._library import check_finite, checked_points, kernel, refuse_gradient, register
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -60,7 +59,7 @@ def mlp_score_divergence(
     Parameters
     ----------
     x : Tensor
-        (n, d) float32, 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, 1 ≤ d ≤ 16; weights and biases in the same dtype.
     weights : sequence of Tensor
         Matrices (out, in), hidden layers first; at least two, hidden widths at most 256.
     biases : Tensor
@@ -71,7 +70,6 @@ def mlp_score_divergence(
     Returns
     -------
     score (n, d), divergence (n,)
-        float32.
 
     Notes
     -----
@@ -113,9 +111,9 @@ def _mlp_cpu(
     x: Tensor, weights: list[Tensor], biases: Tensor, activation: str, output_scale: float, skip: float
 ) -> tuple[Tensor, Tensor]:
     score, divergence = _mlp_fake(x, weights, biases, activation, output_scale, skip)
-    numbers = [*weights, biases[None], torch.tensor([output_scale]), torch.tensor([skip])]
+    numbers = [*weights, biases[None], x.new_tensor([output_scale]), x.new_tensor([skip])]
     unused = torch.empty_like(divergence)
-    _core.score(f"mlp:{activation}", numbers, x, score, divergence, unused, torch.get_num_threads())
+    kernel("score", x.dtype)(f"mlp:{activation}", numbers, x, score, divergence, unused, torch.get_num_threads())
     return score, divergence
 
 

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from thermokern import _core
-from thermokern.ops._library import PURPOSES, check_seed, register
+from thermokern.ops._library import PRECISIONS, PURPOSES, check_seed, kernel, register
 
 
 def normals_reference(
@@ -33,7 +32,14 @@ def normals_reference(
 
 
 def normals(
-    n: int, count: int, *, seed: int = 0, path_offset: int = 0, first: int = 0, purpose: str = "noise"
+    n: int,
+    count: int,
+    *,
+    seed: int = 0,
+    path_offset: int = 0,
+    first: int = 0,
+    purpose: str = "noise",
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Standard normals `first` … `first + count` of paths `path_offset` … `path_offset + n`.
 
@@ -49,11 +55,13 @@ def normals(
         Non-negative.
     purpose : {"noise", "start", "component", "probe", "reverse"}
         Streams of one seed that never meet.
+    dtype : torch.float32 or torch.float64
+        Both are made from the same 32-bit words.
 
     Returns
     -------
     Tensor
-        (n, count) float32. Absolute error against :func:`normals_reference` in float64 below ``1.5e-6 + 2^−25/r``,
+        (n, count). In float32 the error against :func:`normals_reference` in float64 is below ``1.5e-6 + 2^−25/r``,
         with r the length of the pair that a number belongs to: short pairs come from words next to 2^32, where
         float32 ends.
 
@@ -62,7 +70,9 @@ def normals(
     Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC11.
     """
     _check(n, count, first, purpose, seed, path_offset)
-    out: Tensor = torch.ops.thermokern.normals(n, count, seed, path_offset, first, PURPOSES[purpose])
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+    out: Tensor = torch.ops.thermokern.normals(n, count, seed, path_offset, first, PURPOSES[purpose], dtype)
     return out
 
 
@@ -77,18 +87,22 @@ def _check(n: int, count: int, first: int, purpose: str, seed: int, path_offset:
     check_seed(seed, path_offset)
 
 
-def _normals_cpu(n: int, count: int, seed: int, path_offset: int, first: int, purpose: int) -> Tensor:
-    out = torch.empty(n, count)
-    _core.normals(seed, purpose, path_offset, first, out, torch.get_num_threads())
+def _normals_cpu(
+    n: int, count: int, seed: int, path_offset: int, first: int, purpose: int, dtype: torch.dtype
+) -> Tensor:
+    out = torch.empty(n, count, dtype=dtype)
+    kernel("normals", dtype)(seed, purpose, path_offset, first, out, torch.get_num_threads())
     return out
 
 
-def _normals_fake(n: int, count: int, seed: int, path_offset: int, first: int, purpose: int) -> Tensor:
-    return torch.empty(n, count)
+def _normals_fake(
+    n: int, count: int, seed: int, path_offset: int, first: int, purpose: int, dtype: torch.dtype
+) -> Tensor:
+    return torch.empty(n, count, dtype=dtype)
 
 
 register(
-    "normals(SymInt n, SymInt count, int seed, int path_offset, int first, int purpose) -> Tensor",
+    "normals(SymInt n, SymInt count, int seed, int path_offset, int first, int purpose, ScalarType dtype) -> Tensor",
     _normals_cpu,
     _normals_fake,
     dispatch="CompositeExplicitAutograd",  # it has no tensor argument to dispatch on

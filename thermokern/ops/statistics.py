@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern import _core
+from thermokern.ops._library import kernel
 
 
 class Moments(NamedTuple):
@@ -38,8 +38,7 @@ def moments_reference(values: Tensor) -> Moments:
 
 def moments(values: Tensor) -> Moments:
     """Mean and central sums of `values` (n,), accumulated in float64."""
-    kernel = _core.moments_float64 if values.dtype == torch.float64 else _core.moments_float32
-    return Moments(*kernel(_plain(values)))
+    return Moments(*kernel("moments", values.dtype)(_plain(values)))
 
 
 def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> ExponentialSums:
@@ -55,8 +54,7 @@ def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> Exponentia
 
 def exponential_sums(values: Tensor, scale: float = 1.0) -> ExponentialSums:
     """Sums of ``e^{scale · x}`` and its square over `values` (n,), relative to the largest, in float64."""
-    kernel = _core.exponential_sums_float64 if values.dtype == torch.float64 else _core.exponential_sums_float32
-    return ExponentialSums(*kernel(_plain(values), scale))
+    return ExponentialSums(*kernel("exponential_sums", values.dtype)(_plain(values), scale))
 
 
 def _plain(values: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from thermokern import _core
-from thermokern.ops._library import check_finite, check_seed, checked_points, refuse_gradient, register
+from thermokern.ops._library import check_finite, check_seed, checked_points, kernel, refuse_gradient, register
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -60,8 +60,8 @@ class MixtureSource:
         names = ("means", "variances", "weights", "mean_scale", "variance")
         return {name: getattr(self, name) for name in names}
 
-    def tensors(self) -> list[Tensor]:
-        """The tensors as the kernel reads them."""
+    def tensors(self, dtype: torch.dtype) -> list[Tensor]:
+        """The tensors as a kernel of this precision reads them: mixtures in float64 always."""
         return [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in self.parts().values()]
 
     def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
@@ -105,9 +105,9 @@ class MlpSource:
         weights = {f"weights[{i}]": weight for i, weight in enumerate(self.weights)}
         return {**weights, "biases": self.biases, "output_scale": self.output_scale, "skip": self.skip}
 
-    def tensors(self) -> list[Tensor]:
-        """The tensors as the kernel reads them."""
-        return [tensor.detach().to("cpu", torch.float32).contiguous() for tensor in self.parts().values()]
+    def tensors(self, dtype: torch.dtype) -> list[Tensor]:
+        """The tensors as a kernel of this precision reads them."""
+        return [tensor.detach().to("cpu", dtype).contiguous() for tensor in self.parts().values()]
 
     def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
         scale, skip = self.output_scale[node].to(x), self.skip[node].to(x)
@@ -131,7 +131,7 @@ def trajectory_reference(
     value, mismatch = x.new_zeros(n), x.new_zeros(n)
     carried, previous = torch.zeros_like(x), torch.zeros_like(x)
     purpose = "reverse" if reverse else "noise"
-    draw = normals_reference if x.dtype == torch.float64 else normals
+    draw = partial(normals_reference, dtype=x.dtype) if x.dtype == torch.float64 else normals
     drawn = x.new_zeros(n, 0)
     for k in range(len(table.times)):
         c = dict(zip(COLUMNS, table.columns[k].tolist(), strict=True))
@@ -173,7 +173,7 @@ def trajectory(
     Parameters
     ----------
     x : Tensor
-        (n, d) float32, points at the node that paths visit first; 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, points at the node that paths visit first; 1 ≤ d ≤ 16.
     table : StepTable
         From :func:`thermokern.processes.step_table`: coefficients, scheme, direction, nodes.
     model, reference : MixtureSource or MlpSource
@@ -204,14 +204,14 @@ def trajectory(
             source.check(x.shape[1])
         except ValueError as error:
             raise ValueError(f"{name}.{error}") from None
-    columns = table.columns.to(torch.float32).contiguous()
+    columns = table.columns.to(x.dtype).contiguous()
     out = torch.ops.thermokern.trajectory(
         x,
         columns,
         model.kind,
-        model.tensors(),
+        model.tensors(x.dtype),
         reference.kind,
-        reference.tensors(),
+        reference.tensors(x.dtype),
         table.divergence_weight,
         table.scheme == "sampler",
         table.direction == "reverse",
@@ -235,7 +235,7 @@ def _trajectory_cpu(
     path_offset: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     out = x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
-    _core.trajectory(
+    kernel("trajectory", x.dtype)(
         x,
         steps,
         model_kind,

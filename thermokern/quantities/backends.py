@@ -35,9 +35,9 @@ def choose_backend(
     reason = 'backend="reference" was asked for'
     if backend != "reference":
         try:
-            if dtype != torch.float32:
-                raise NotFusable(f"the kernels compute in float32, not {str(dtype)[6:]}")
-            first, second = _source("model", model, table, dim), _source("reference", reference, table, dim)
+            first, second = (
+                _source(role, score, table, dim, dtype) for role, score in (("model", model), ("reference", reference))
+            )
             return _fused(table, first, second), "fused", ""
         except NotFusable as error:
             reason = str(error)
@@ -60,14 +60,14 @@ def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Ru
     return run
 
 
-def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int) -> ops.Source:
+def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int, dtype: torch.dtype) -> ops.Source:
     try:
         if isinstance(score, GaussianMixture):
             if dim > MAX_DIM:
                 raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
             return score.source(table)
         if isinstance(score, ScoreModel):
-            return fuse(score, table.times, dim)
+            return fuse(score, table.times, dim, dtype)
         raise NotFusable(f"a {type(score).__name__} is known to the reference alone")
     except NotFusable as error:
         raise NotFusable(f"{role}: {error}") from None

@@ -171,9 +171,9 @@ def taep(
         ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
         reference's log density.
     backend : {"auto", "fused", "reference"}
-        ``fused``: float32 kernels for mixtures and perceptrons. ``reference``: PyTorch, any score, any dtype.
+        ``fused``: kernels for mixtures and perceptrons. ``reference``: PyTorch, any score, any dtype.
     dtype : torch.dtype, optional
-        Of the paths; float32 when left out. float64 runs in the reference.
+        Of the paths, float32 or float64; float32 when left out.
     allow_nonfinite : bool
         Return NaN or infinite values that arise on a path instead of raising. They are in every statistic.
     progress : bool

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops._library import MAX_DIM
+from thermokern.ops._library import MAX_DIM, PRECISIONS
 from thermokern.ops.mixture_score import check_mixture
 from thermokern.processes import LinearProcess
 
@@ -123,7 +123,7 @@ class GaussianMixture(Distribution):
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
         m, v = (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
         parameters = m * self.means, m * m * self.variances + v, self.weights
-        if x.dtype == torch.float32 and x.device.type == "cpu" and not x.requires_grad and self.dim <= MAX_DIM:
+        if x.dtype in PRECISIONS and x.device.type == "cpu" and not x.requires_grad and self.dim <= MAX_DIM:
             return ops.mixture_score(x, *parameters)
         return ops.mixture_score_reference(x, *parameters)
 

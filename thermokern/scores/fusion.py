@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from thermokern import ops
-from thermokern.ops._library import MAX_DIM
+from thermokern.ops._library import MAX_DIM, PRECISIONS
 from thermokern.ops.mlp_score_divergence import MAX_WIDTH
 from thermokern.scores.model import ScoreModel
 
@@ -65,8 +65,8 @@ _DIVIDE = {operator.truediv, torch.div, "div"}
 _CONCATENATE = {torch.cat, torch.concat, torch.concatenate}
 
 
-def fuse(model: ScoreModel, times: Tensor, dim: int) -> ops.MlpSource:
-    """The fused kernels' form of a model at the nodes `times` (n_nodes,).
+def fuse(model: ScoreModel, times: Tensor, dim: int, dtype: torch.dtype = torch.float32) -> ops.MlpSource:
+    """The fused kernels' form of a model at the nodes `times` (n_nodes,), in the precision `dtype` of the paths.
 
     Raises
     ------
@@ -79,34 +79,38 @@ def fuse(model: ScoreModel, times: Tensor, dim: int) -> ops.MlpSource:
     if dim > MAX_DIM:
         raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
     parameter = next(network.parameters(), torch.empty(0))
-    if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
-        raise NotFusable(f"the kernels take float32 on the CPU, the network is {parameter.dtype} on {parameter.device}")
+    if parameter.dtype not in PRECISIONS or parameter.device.type != "cpu":
+        raise NotFusable(
+            f"the kernels take float32 or float64 on the CPU, the network is {parameter.dtype} on {parameter.device}"
+        )
+    if parameter.dtype == torch.float64 and dtype != torch.float64:
+        raise NotFusable("the network is in float64 and the paths are not: dtype=torch.float64 runs both in it")
     try:
         traced = fx.symbolic_trace(network)
     except Exception as error:  # whatever a user's forward raises under tracing
         raise NotFusable(f"torch.fx cannot trace the network: {error}") from None
     with torch.no_grad():
         try:
-            layers, out = _Interpreter(traced, times.to(torch.float32), dim).run()
+            layers, out = _Interpreter(traced, times.to(parameter.dtype), dim).run()
         except (RuntimeError, TypeError, AttributeError) as error:
             raise NotFusable(f"its graph cannot be evaluated over a batch of times: {error}") from None
         ones = torch.ones_like(times)
         scale = ones if out.scale is None else out.scale
         x_scale = 0.0 * ones if out.x_scale is None else out.x_scale
         source = ops.MlpSource(
-            weights=[weight.float().contiguous() for weight in (*layers.weights, out.weight)],
-            biases=torch.cat([*layers.biases, out.bias], dim=1).float(),
+            weights=[weight.to(dtype).contiguous() for weight in (*layers.weights, out.weight)],
+            biases=torch.cat([*layers.biases, out.bias], dim=1).to(dtype),
             activation=layers.activation or "",
-            output_scale=(model.output_scale(times) * scale).float(),
-            skip=(model.output_scale(times) * x_scale + model.skip(times)).float(),
+            output_scale=(model.output_scale(times) * scale).to(dtype),
+            skip=(model.output_scale(times) * x_scale + model.skip(times)).to(dtype),
         )
-        _verify(model, source, times, dim)
+        _verify(model, source, times, dim, parameter.dtype)
     return source
 
 
-def _verify(model: ScoreModel, source: ops.MlpSource, times: Tensor, dim: int) -> None:
+def _verify(model: ScoreModel, source: ops.MlpSource, times: Tensor, dim: int, dtype: torch.dtype) -> None:
     """Compare with the network itself: batch statistics, dropout or hooks would show here and nowhere in the graph."""
-    x = 2.0 * ops.normals(8, dim, purpose="probe")
+    x = 2.0 * ops.normals(8, dim, purpose="probe", dtype=dtype)
     for node in {0, len(times) // 2, len(times) - 1}:
         expected, (got, _) = model(x, times[node].item()), source(x, node)
         error = (got - expected).abs().max().item()
