@@ -6,7 +6,7 @@ from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
 from thermokern.processes import VE, VP
-from thermokern.quantities import TAEP, Estimate, FewPathsWarning, taep
+from thermokern.quantities import TAEP, Estimate, FewPathsWarning, Mode, load, taep
 from thermokern.scores import (
     Gaussian,
     GaussianMixture,
@@ -24,10 +24,12 @@ __all__ = [
     "FewPathsWarning",
     "Gaussian",
     "GaussianMixture",
+    "Mode",
     "ScoreMLP",
     "ScoreModel",
     "__version__",
     "info",
+    "load",
     "load_checkpoint",
     "ops",
     "save_checkpoint",

@@ -6,7 +6,8 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +25,12 @@ from thermokern.quantities.estimate import (
     mean_estimate,
     variance_estimate,
 )
+from thermokern.quantities.modes import Mode, collapse_line, mode_breakdown, start_component
+from thermokern.quantities.storage import save, stored
 from thermokern.scores import Distribution, ScoreModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMES = ("auto", *ops.SCHEMES)
 # A share of effective paths below which the exponential average is carried by too few to be trusted.
@@ -35,6 +41,7 @@ class FewPathsWarning(UserWarning):
     """An exponential average whose standard error is not to be trusted."""
 
 
+@stored("taep")
 @dataclass(frozen=True)
 class TAEP:
     """Time-asymmetry entropy production of each path, and its statistics. Nats throughout.
@@ -61,6 +68,11 @@ class TAEP:
         Under ``auto``, why not the fused kernels; else empty.
     settings : dict
         All that defines the calculation: model, reference, process, grid, scheme, seed, versions.
+    start_component : Tensor or None
+        (n,) int64, where the reference is a mixture of two components or more: the one that each path was drawn from;
+        for own points `x0`, the most probable one of `x_start`.
+    modes : tuple of Mode
+        The statistics component by component, where `start_component` is known; else empty.
     """
 
     values: Tensor
@@ -75,6 +87,8 @@ class TAEP:
     backend: str
     backend_reason: str
     settings: dict[str, Any]
+    start_component: Tensor | None = None
+    modes: tuple[Mode, ...] = ()
 
     def summary(self) -> str:
         """A table of the estimates, for people."""
@@ -91,6 +105,8 @@ class TAEP:
             f"  reference               {exact}",
             f"  backend                 {self.backend}{reason}",
         ]
+        if worst := collapse_line(self.modes, self.mean):
+            lines.insert(5, f"  most collapsed mode     {worst}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +122,18 @@ class TAEP:
             "backend": self.backend,
             "backend_reason": self.backend_reason,
             "settings": self.settings,
+            "modes": [mode.to_json() for mode in self.modes],
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+    def plot(self) -> Figure:
+        """Density of Δs, how paths carry ``⟨e^{−Δs}⟩``, and where modes are known their means: a matplotlib figure."""
+        from thermokern.quantities.plots import taep_figure  # matplotlib, which `import thermokern` leaves alone
+
+        return taep_figure(self)
 
 
 def taep(
@@ -220,6 +247,7 @@ def taep(
         values = values + ends + dim * table.chain_log_scale
     _check_paths(values, allow_nonfinite)
 
+    component = start_component(reference, process, x_start, t_eps, n_paths=n_paths, seed=seed, path_offset=path_offset)
     average = exponential_average(values, -1.0)
     _warn_few_paths(average, table)
     return TAEP(
@@ -247,6 +275,8 @@ def taep(
             "dtype": str(dtype)[6:],
             "torch": torch.__version__,
         },
+        start_component=component,
+        modes=mode_breakdown(values, component, reference),
     )
 
 
