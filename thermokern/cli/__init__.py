@@ -118,7 +118,7 @@ def _taep(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     result = thermokern.load(options.file)
     if not isinstance(result, thermokern.TAEP):
-        raise TypeError(f"file: expected a TAEP, got {options.file.name}, which holds a {type(result).__name__}")
+        raise TypeError(f"file: expected a TAEP, got {options.file.name}, which is an {type(result).__name__}")
     print(result.summary())
     if options.out is not None:
         _list_files(write_taep(result, options.out, _footer()))

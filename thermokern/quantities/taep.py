@@ -273,7 +273,7 @@ def taep(
             "seed": seed,
             "path_offset": path_offset,
             "dtype": str(dtype)[6:],
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         },
         start_component=component,
         modes=mode_breakdown(values, component, reference),

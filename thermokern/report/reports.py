@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,10 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
                 "Mode by mode",
                 html.paragraph(
                     "Paths by the mode of the target that they start from, for one model of each panel. Mean Δs in a "
-                    "mode against the log of its weight in the target over that in the model; a mode's share of the "
-                    "variance, Σ (Δs − mean)² over its paths divided by the same sum over all, against theory for "
-                    "modes far apart. A rare mode is lifted far above the mean and carries most of the variance."
+                    "mode (nats, ± one standard error) against the log of its weight in the target over that in the "
+                    "model; a mode's share of the variance, Σ (Δs − mean)² over its paths divided by the same sum over "
+                    "all, against theory for modes far apart. A rare mode is lifted far above the mean; all m of them "
+                    "carry the share 1 − m/8 of the variance."
                 ),
                 *(part for panel in PANELS for part in _panel_modes(result, panel)),
             ),
@@ -115,7 +117,6 @@ def _panel_modes(result: ModeCollapse, panel: str) -> list[str]:
         rows.append(
             (
                 exact.index,
-                f"{exact.weight:.4g}",
                 f"{model_weight:.4g}",
                 f"{theory:+.4f}",
                 exact.mean,
@@ -127,14 +128,13 @@ def _panel_modes(result: ModeCollapse, panel: str) -> list[str]:
         )
     head = (
         "mode",
-        "weight in the target",
-        "in the model",
+        "model weight",
         "log ratio",
-        "mean Δs, exact field",
-        "mean Δs, network",
-        "share of variance, theory",
-        "exact field",
-        "network",
+        "mean: exact field",
+        "mean: network",
+        "share: theory",
+        "share: exact field",
+        "share: network",
     )
     name = f"({panel}) m = {collapse.m}, ε = {collapse.epsilon:g}"
     return [html.paragraph(name), html.table(head, rows)]
@@ -159,7 +159,7 @@ def write_taep(result: TAEP, out: Path, footer: str) -> list[Path]:
                 ),
             ),
             *_modes(result),
-            html.section("Settings", html.preformatted(json.dumps(result.settings, indent=2))),
+            html.section("Settings", html.preformatted(_readable(result.settings))),
         ],
         footer,
     )
@@ -202,6 +202,12 @@ def _modes(result: TAEP) -> list[str]:
 
 def _collapse_order(mode: Mode) -> float:
     return -mode.mean.value if math.isfinite(mode.mean.value) else math.inf
+
+
+def _readable(settings: dict[str, Any]) -> str:
+    """JSON with each list of numbers on a line of its own."""
+    text = json.dumps(settings, indent=2)
+    return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", lambda match: "[" + " ".join(match[1].split()) + "]", text)
 
 
 def _percent(share: Estimate) -> str:
