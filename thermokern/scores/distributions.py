@@ -194,7 +194,8 @@ class Gaussian(GaussianMixture):
 
 
 def _float64(name: str, values: ArrayLike | None) -> Tensor:
-    tensor = torch.as_tensor(values).detach().to("cpu", torch.float64)
+    # The dtype at once: by itself as_tensor reads a list of numbers as float32.
+    tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"{name}: expected finite numbers")
     return tensor
