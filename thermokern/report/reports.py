@@ -121,7 +121,7 @@ def _panel_modes(result: ModeCollapse, panel: str) -> list[str]:
                 f"{theory:+.4f}",
                 exact.mean,
                 network.mean,
-                f"{share:.1%}",
+                f"{100.0 * share:.2f} %",
                 _percent(exact.share_of_variance),
                 _percent(network.share_of_variance),
             )
