@@ -102,10 +102,18 @@ def test_own_points_belong_to_their_most_probable_mode() -> None:
     result = tk.taep(MODEL, TARGET, tk.VP(), x0=points, n_steps=5)
     assert result.start_component is not None
     assert_exact(result.start_component, component)
-    late = tk.taep(MODEL, TARGET, tk.VP(), x0=points, n_steps=5, t_eps=0.3)
+    # Unequal spreads: late, the wide component takes points that were the narrow one's at t = 0.
+    law = tk.GaussianMixture([[0.0, 0.0], [1.0, 0.0]], std=[0.2, 2.0], weights=[0.3, 0.7])
+    late = tk.taep(law, law, tk.VP(), x0=law.sample(400), n_steps=5, t_eps=0.3)
     assert late.start_component is not None
-    assert_exact(late.start_component, TARGET.most_probable_component(late.x_start, 0.3, tk.VP()))
-    assert not torch.equal(late.start_component, component)
+    assert_exact(late.start_component, law.most_probable_component(late.x_start, 0.3, tk.VP()))
+    assert not torch.equal(late.start_component, law.most_probable_component(late.x_start, 0.0, tk.VP()))
+
+
+def test_of_equally_probable_components_the_first_is_taken() -> None:
+    law = tk.GaussianMixture([[1.0], [1.0], [-1.0]], std=0.5, weights=[0.25, 0.25, 0.5])
+    found = law.most_probable_component(torch.tensor([[1.2], [-0.9]]), 0.0, tk.VP())
+    assert found.tolist() == [0, 2]
 
 
 def test_standard_error_of_a_share_against_replicates() -> None:
@@ -133,7 +141,7 @@ def test_the_collapsed_modes_are_named(result: tk.TAEP) -> None:
     worst = result.modes[4]
     line = next(line for line in result.summary().splitlines() if "most collapsed mode" in line)
     assert f"4: mean {worst.mean} nats" in line
-    assert f"{worst.share_of_variance.value:.1%} of the variance" in line
+    assert f"{worst.n_paths / 40_000:.1%} of the paths, {worst.share_of_variance.value:.1%} of the variance" in line
     assert [mode["index"] for mode in result.to_json()["modes"]] == list(range(8))
 
 
@@ -146,7 +154,8 @@ def test_what_does_not_stand_out_is_not_named() -> None:
         return Mode(3, 0.1, n_paths, tk.Estimate(value, stderr), tk.Estimate(0.5, 0.1, ""), average)
 
     # The standard error of the difference is 0.05: three of them are 0.15.
-    assert collapse_line([mode(1.16, 0.04)], mean) is not None
+    line = collapse_line([mode(1.16, 0.04), mode(0.9, 0.04, n_paths=300)], mean)
+    assert line == "3: mean 1.160 ± 0.040 nats, 25.0% of the paths, 50.0% of the variance"
     assert collapse_line([mode(1.14, 0.04)], mean) is None
     assert collapse_line([mode(0.5, 0.04)], mean) is None
     assert collapse_line([mode(9.0, 0.04, n_paths=9)], mean) is None

@@ -77,7 +77,7 @@ def test_a_result_draws_its_modes(result: tk.TAEP) -> None:
         assert (high - low) / 4 == pytest.approx(mode.mean.stderr, rel=1e-6)
     red, *blue = (bar.get_facecolor()[:3] for bar in bars)
     assert red == pytest.approx(to_rgb("#c53030"))  # mode 0 has most of the variance: the full colour
-    assert all(b > r for r, _, b in blue)
+    assert all(b > r > 0.75 for r, _, b in blue)  # pale: two per cent of the variance each
     assert [text.get_text() for text in modes.texts] == [f"{m.share_of_variance.value:.0%}" for m in result.modes]
     assert "red: collapsed" in modes.get_title()
 

@@ -103,6 +103,8 @@ def test_tensors_that_share_memory_or_have_strides_are_saved(result: tk.TAEP, tm
     assert_exact(loaded.x_end, both.T.contiguous())
     loaded.x_end.zero_()
     assert_exact(loaded.x_start, both.T.contiguous())
+    replace(result, x_start=both, x_end=both, values=both[0]).save(tmp_path / "a.safetensors")
+    assert_exact(tk.load(tmp_path / "a.safetensors").values, both[0])
 
 
 def test_a_file_says_what_made_it(file: Path, result: tk.TAEP) -> None:
