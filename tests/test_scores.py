@@ -257,3 +257,13 @@ def test_what_cannot_be_fused_runs_in_the_reference_and_says_why() -> None:
         tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5, backend="fused")
     plain = tk.taep(lambda x, t: -x, tk.Gaussian([0.0, 0.0]), tk.VP(), n_paths=10, n_steps=5)
     assert plain.backend == "reference"
+
+
+def test_numbers_given_as_lists_keep_float64() -> None:
+    """0.1 in a list is 0.1, not its float32 neighbour 1.5e-9 away."""
+    law = tk.GaussianMixture([[0.1], [0.2]], std=[0.3, 0.7], weights=[0.1, 0.9])
+    assert law.weights.tolist() == [0.1, 0.9]
+    assert law.means.tolist() == [[0.1], [0.2]]
+    assert law.variances.tolist() == [[0.3**2], [0.7**2]]
+    assert tk.GaussianMixture.ring(std=0.1).variances[0, 0].item() == 0.1**2
+    assert tk.Gaussian([0.1], 0.3).variances.item() == 0.3

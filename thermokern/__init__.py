@@ -11,7 +11,9 @@ from thermokern.quantities import (
     DetailedFluctuationTheorem,
     Estimate,
     FewPathsWarning,
+    Mode,
     detailed_fluctuation_theorem,
+    load,
     taep,
 )
 from thermokern.scores import (
@@ -32,11 +34,13 @@ __all__ = [
     "FewPathsWarning",
     "Gaussian",
     "GaussianMixture",
+    "Mode",
     "ScoreMLP",
     "ScoreModel",
     "__version__",
     "detailed_fluctuation_theorem",
     "info",
+    "load",
     "load_checkpoint",
     "ops",
     "save_checkpoint",

@@ -1,4 +1,4 @@
-"""The command line: ``thermokern demo | info | taep CONFIG | reproduce mode-collapse | bench``."""
+"""The command line: ``thermokern demo | info | taep CONFIG | show FILE | reproduce mode-collapse | bench``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--threads", type=int, help="threads of the kernels and of PyTorch")
     output = argparse.ArgumentParser(add_help=False)
-    output.add_argument("--out", type=Path, help="folder for the figure, result.json and report.html")
+    output.add_argument("--out", type=Path, help="folder for the figures, numbers and report.html")
     output.add_argument("--seed", type=int, help="seed of every random number")
     output.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     taep = commands.add_parser("taep", parents=[common, output], help="the TAEP that a YAML file describes")
     taep.add_argument("config", type=Path)
     taep.set_defaults(run=_taep)
+    show = commands.add_parser("show", parents=[common], help="a result that taep --out saved, result.safetensors")
+    show.add_argument("file", type=Path)
+    show.add_argument("--out", type=Path, help="folder for the figure, result.json and report.html")
+    show.set_defaults(run=_show)
     reproduce = commands.add_parser("reproduce", parents=[common, output], help="a paper's figure")
     reproduce.add_argument("experiment", choices=["mode-collapse"])
     reproduce.add_argument("--full", action="store_true", help="train every network first, with the paper's settings")
@@ -103,6 +107,18 @@ def _show_mode_collapse(options: argparse.Namespace, checkpoints: Path | None) -
 
 def _taep(options: argparse.Namespace) -> None:
     result = run_config(options.config, seed=options.seed, progress=not options.quiet)
+    print(result.summary())
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        saved = options.out / "result.safetensors"
+        result.save(saved)
+        _list_files([saved, *write_taep(result, options.out, _footer())])
+
+
+def _show(options: argparse.Namespace) -> None:
+    result = thermokern.load(options.file)
+    if not isinstance(result, thermokern.TAEP):
+        raise TypeError(f"file: expected a TAEP, got {options.file.name}, which is an {type(result).__name__}")
     print(result.summary())
     if options.out is not None:
         _list_files(write_taep(result, options.out, _footer()))

@@ -2,7 +2,10 @@
 
 from thermokern.quantities.estimate import Estimate, ExponentialAverage
 from thermokern.quantities.fluctuation import DetailedFluctuationTheorem, detailed_fluctuation_theorem
-from thermokern.quantities.taep import TAEP, FewPathsWarning, taep
+from thermokern.quantities.modes import Mode
+from thermokern.quantities.result import TAEP
+from thermokern.quantities.storage import load
+from thermokern.quantities.taep import FewPathsWarning, taep
 
 __all__ = [
     "TAEP",
@@ -10,6 +13,8 @@ __all__ = [
     "Estimate",
     "ExponentialAverage",
     "FewPathsWarning",
+    "Mode",
     "detailed_fluctuation_theorem",
+    "load",
     "taep",
 ]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.quantities.storage import stored
 
 
+@stored("estimate")
 @dataclass(frozen=True)
 class Estimate:
     """A number and its standard error, both in `unit`."""
@@ -51,6 +53,7 @@ def variance_estimate(values: Tensor, unit: str = "nats²") -> Estimate:
     return Estimate(variance, math.sqrt(max(0.0, fourth - (m.n - 3) / (m.n - 1) * variance**2) / m.n), unit)
 
 
+@stored("exponential-average")
 @dataclass(frozen=True)
 class ExponentialAverage(Estimate):
     """``⟨e^{±x}⟩`` with the number of paths that carry it.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern.quantities.estimate import Estimate
-from thermokern.quantities.taep import TAEP
+from thermokern.quantities.result import TAEP
 
 # What both ensembles must have in common, or they do not speak of one model.
 _COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "from_prior")

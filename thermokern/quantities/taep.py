@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,13 @@ from thermokern.ops._library import MAX_DIM, check_finite, check_seed
 from thermokern.processes import LinearProcess, step_table
 from thermokern.quantities.backends import ScoreLike, choose_backend
 from thermokern.quantities.estimate import (
-    Estimate,
     ExponentialAverage,
     exponential_average,
     mean_estimate,
     variance_estimate,
 )
+from thermokern.quantities.modes import mode_breakdown, start_component
+from thermokern.quantities.result import TAEP
 from thermokern.scores import Distribution, ScoreModel
 
 SCHEMES = ("auto", *ops.SCHEMES)
@@ -35,84 +34,6 @@ FEW_PATHS = 0.01
 
 class FewPathsWarning(UserWarning):
     """An exponential average whose standard error is not to be trusted."""
-
-
-@dataclass(frozen=True)
-class TAEP:
-    """Time-asymmetry entropy production of each path, and its statistics. Nats throughout.
-
-    Attributes
-    ----------
-    values : Tensor
-        (n,) Δs of each path.
-    mean, variance : Estimate
-    fluctuation_theorem : ExponentialAverage
-        ``⟨e^{−Δs}⟩``, which is 1 when the reference is exact (Ding, Quan and Tu, Eq. 30); ``⟨e^{+Δs}⟩`` of reverse
-        paths.
-    score_matching : Estimate
-        ``∫ D ⟨|s_θ − s_*|²⟩ dt``, which equals the mean when the reference is exact (Eq. 33); over reverse paths, minus
-        the mean.
-    x_start, x_end : Tensor
-        (n, d), the ends of each path, at ``t_eps`` and ``t_end``, whatever the direction.
-    endpoint_log_ratio : Tensor or None
-        (n,) ``log(p/q)(x_start) − log(p/q)(x_end)`` where model and reference both know their densities: what Δs is,
-        path by path, in continuous time (Eq. 36), without `from_prior`'s term.
-    reference_is_exact : bool
-        Whether the reference is the score of the law that paths start from; Eq. 30 and 33 need that.
-    backend : str
-        What ran: ``fused`` or ``reference``.
-    backend_reason : str
-        Under ``auto``, why not the fused kernels; else empty.
-    settings : dict
-        All that defines the calculation: model, reference, process, grid, scheme, seed, versions.
-    """
-
-    values: Tensor
-    mean: Estimate
-    variance: Estimate
-    fluctuation_theorem: ExponentialAverage
-    score_matching: Estimate
-    x_start: Tensor
-    x_end: Tensor
-    endpoint_log_ratio: Tensor | None
-    reference_is_exact: bool
-    backend: str
-    backend_reason: str
-    settings: dict[str, Any]
-
-    def summary(self) -> str:
-        """A table of the estimates, for people."""
-        s, average = self.settings, self.fluctuation_theorem
-        exact = "exact" if self.reference_is_exact else "not exact: <exp(-TAEP)> need not be 1"
-        reason = f" ({self.backend_reason})" if self.backend_reason else ""
-        share = average.effective_sample_size / average.n if average.n else math.nan
-        sign = "-" if s["direction"] == "forward" else "+"
-        lines = [
-            f"TAEP of {len(self.values)} {s['direction']} paths, {s['n_steps']} steps of {s['process']}, "
-            f"scheme {s['scheme']}",
-            f"  mean                    {self.mean} nats",
-            f"  variance                {self.variance} nats²",
-            f"  <exp({sign}TAEP)>            {average}   (carried by {share:.1%} of the paths)",
-            f"  score matching          {self.score_matching} nats",
-            f"  reference               {exact}",
-            f"  backend                 {self.backend}{reason}",
-        ]
-        return "\n".join(lines)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-path tensors, ready for :mod:`json`."""
-        average = self.fluctuation_theorem
-        return {
-            "mean": _pair(self.mean),
-            "variance": _pair(self.variance),
-            "fluctuation_theorem": {**_pair(average), "effective_sample_size": average.effective_sample_size},
-            "score_matching": _pair(self.score_matching),
-            "n_paths": len(self.values),
-            "reference_is_exact": self.reference_is_exact,
-            "backend": self.backend,
-            "backend_reason": self.backend_reason,
-            "settings": self.settings,
-        }
 
 
 def taep(
@@ -254,7 +175,10 @@ def taep(
         values = values + reference.log_prob(x_end, ends[1], process) - log_prior
     _check_paths(values, allow_nonfinite)
 
-    average = exponential_average(values, 1.0 if reverse else -1.0)
+    drawn = None if reverse else n_paths  # components that paths were drawn from; else that of where they lie
+    component = start_component(reference, process, x_start, ends[0], n_paths=drawn, seed=seed, path_offset=path_offset)
+    sign = 1.0 if reverse else -1.0
+    average = exponential_average(values, sign)
     _warn_few_paths(average, table)
     return TAEP(
         values=values,
@@ -281,8 +205,10 @@ def taep(
             "direction": direction,
             "from_prior": from_prior,
             "dtype": str(dtype)[6:],
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         },
+        start_component=component,
+        modes=mode_breakdown(values, component, reference, scale=sign),
     )
 
 
@@ -293,10 +219,6 @@ def describe(score: ScoreLike) -> dict[str, Any]:
     if isinstance(score, ScoreModel):
         return {"kind": "ScoreModel", "network": type(score.network).__name__, "predicts": score.predicts}
     return {"kind": getattr(score, "__name__", type(score).__name__)}
-
-
-def _pair(estimate: Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "stderr": estimate.stderr, "unit": estimate.unit}
 
 
 def _one_process(process: LinearProcess | None, *scores: ScoreLike) -> LinearProcess:

@@ -1,6 +1,7 @@
 """Figures and self-contained HTML reports."""
 
-from thermokern.report.figures import mode_collapse_figure, taep_figure
+from thermokern.quantities.plots import taep_figure
+from thermokern.report.figures import mode_collapse_figure
 from thermokern.report.reports import write_mode_collapse, write_taep
 
 __all__ = ["mode_collapse_figure", "taep_figure", "write_mode_collapse", "write_taep"]

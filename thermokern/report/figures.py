@@ -1,4 +1,4 @@
-"""Figures: pictures where people look rather than read."""
+"""Figures of experiments: pictures where people look rather than read."""
 
 from __future__ import annotations
 
@@ -13,37 +13,8 @@ from torch import Tensor
 
 from thermokern.experiments import PANELS, Collapse, ModeCollapse
 from thermokern.quantities import TAEP
-from thermokern.report.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS, THEORY, Colour, severities, style
-
-
-def taep_figure(result: TAEP) -> Figure:
-    """The distribution of Δs beside the weights that the fluctuation theorem gives it."""
-    with style():
-        figure = Figure(figsize=(7.2, 3.0), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        values = result.values[result.values.isfinite()].double().numpy()
-        if len(values) == 0:
-            left.text(0.5, 0.5, "no paths", ha="center", va="center", transform=left.transAxes)
-            return figure
-        _density(left, values, EXACT, fill=True)
-        left.axvline(result.mean.value, color=INK, lw=1)
-        left.set(title=f"{len(values):,} paths", xlabel="Δs (nats)", ylabel="density")
-        left.text(
-            0.98,
-            0.95,
-            f"mean {result.mean}\nvariance {result.variance}",
-            transform=left.transAxes,
-            ha="right",
-            va="top",
-            fontsize=8,
-        )
-        order = np.sort(values)
-        weight = np.cumsum(np.exp(-(order - order[0])))
-        right.plot(order, np.arange(1, len(order) + 1) / len(order), color=EXACT, label="paths below Δs")
-        right.plot(order, weight / weight[-1], color=NETWORK, label="share of ⟨exp(−Δs)⟩ below Δs")
-        right.set(title=f"⟨exp(−Δs)⟩ = {result.fluctuation_theorem}", xlabel="Δs (nats)", ylabel="cumulative share")
-        right.legend(loc="lower right")
-    return figure
+from thermokern.quantities.plots import draw_density
+from thermokern.quantities.style import COLLAPSED, EXACT, MUTED, NETWORK, POINTS, THEORY, severities, style
 
 
 def mode_collapse_figure(result: ModeCollapse) -> Figure:
@@ -79,8 +50,8 @@ def _sweep(
     density = figure.add_subplot(columns[1])
     for collapse, colour in zip(collapses, colours, strict=True):
         values = result.evaluations[collapse].network.values.double().numpy()
-        _density(density, values, colour, label=f"{symbol} = {key(collapse):g}")
-    density.set(title=f"{title} (networks)", xlabel="Δs (nats)", ylabel="density", yscale="log", ylim=(3e-3, 30))
+        draw_density(density, values, colour, label=f"{symbol} = {key(collapse):g}")
+    density.set(title=f"{title} (networks)", xlabel="Δs (nats)", ylabel="density", yscale="log", ylim=(3e-3, 100))
     density.legend(loc="upper right", ncols=2)
 
     variance, theorem = figure.add_subplot(columns[2]), figure.add_subplot(columns[3])
@@ -130,7 +101,7 @@ def _pair(figure: Figure, cell: SubplotSpec, result: ModeCollapse) -> None:
     density = figure.add_subplot(columns[1])
     for collapse, colour in zip(collapses, colours, strict=True):
         values = result.evaluations[collapse].network.values.double().numpy()
-        _density(density, values, colour, label=f"m = {collapse.m}, ε = {collapse.epsilon:g}", fill=True)
+        draw_density(density, values, colour, label=f"m = {collapse.m}, ε = {collapse.epsilon:g}", fill=True)
     density.set(title="one mean, two variances (networks)", xlabel="Δs (nats)", ylabel="density")
     density.legend(loc="upper right")
     for column, quantity, theory, title in (
@@ -179,16 +150,6 @@ def _scatter(axes: Axes, points: Tensor, title: str, collapsed: int) -> None:
     axes.set_title(title, fontsize=8.5, fontweight="normal", pad=2)
     for spine in axes.spines.values():
         spine.set(visible=True, color=MUTED, lw=0.5)
-
-
-def _density(axes: Axes, values: np.ndarray, colour: Colour, label: str | None = None, fill: bool = False) -> None:
-    low, high = np.quantile(values, [0.0005, 0.9995]).tolist()
-    margin = 0.03 * (high - low) + 1e-6
-    bins = np.linspace(low - margin, high + margin, 71)
-    height, edges = np.histogram(values, bins=bins, density=True)
-    axes.stairs(height, edges, color=colour, lw=1.2, label=label)
-    if fill:
-        axes.stairs(height, edges, color=colour, fill=True, alpha=0.25)
 
 
 def _tag(axes: Axes, text: str) -> None:

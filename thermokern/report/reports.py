@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from thermokern.experiments import ModeCollapse
-from thermokern.quantities import TAEP
+from thermokern.experiments import PANELS, ModeCollapse
+from thermokern.quantities import TAEP, Estimate, Mode
+from thermokern.quantities.modes import collapsed_modes
+from thermokern.quantities.plots import taep_figure
 from thermokern.report import html
-from thermokern.report.figures import mode_collapse_figure, taep_figure
+from thermokern.report.figures import mode_collapse_figure
+
+# Rows of a table of modes; those of highest mean are kept.
+MODES_SHOWN = 40
 
 
 def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Path]:
@@ -82,6 +89,17 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
                 html.table(head, rows),
             ),
             html.section(
+                "Mode by mode",
+                html.paragraph(
+                    "Paths by the mode of the target that they start from, for one model of each panel. Mean Δs in a "
+                    "mode (nats, ± one standard error) against the log of its weight in the target over that in the "
+                    "model; a mode's share of the variance, Σ (Δs − mean)² over its paths divided by the same sum over "
+                    "all, against theory for modes far apart. A rare mode is lifted far above the mean; all m of them "
+                    "carry the share 1 − m/8 of the variance."
+                ),
+                *(part for panel in PANELS for part in _panel_modes(result, panel)),
+            ),
+            html.section(
                 "How it was computed",
                 html.table(
                     ("", "paths", "steps", "scheme", "backend"),
@@ -103,28 +121,116 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
     return _write(out, "mode_collapse.png", picture, result.to_json(), page)
 
 
+def _panel_modes(result: ModeCollapse, panel: str) -> list[str]:
+    """The most severe model of a panel, mode by mode: its name and a table."""
+    collapse = PANELS[panel][-1]
+    evaluation = result.evaluations[collapse]
+    rows = []
+    pairs = zip(evaluation.exact.modes, evaluation.network.modes, collapse.weights, strict=True)
+    for exact, network, model_weight in pairs:
+        theory = math.log(exact.weight / model_weight)
+        share = exact.weight * (theory - collapse.kl) ** 2 / collapse.variance
+        rows.append(
+            (
+                exact.index,
+                f"{model_weight:.4g}",
+                f"{theory:+.4f}",
+                exact.mean,
+                network.mean,
+                f"{100.0 * share:.2f} %",
+                _percent(exact.share_of_variance),
+                _percent(network.share_of_variance),
+            )
+        )
+    head = (
+        "mode",
+        "model weight",
+        "log ratio",
+        "mean: exact field",
+        "mean: network",
+        "share: theory",
+        "share: exact field",
+        "share: network",
+    )
+    name = f"({panel}) m = {collapse.m}, ε = {collapse.epsilon:g}"
+    return [html.paragraph(name), html.table(head, rows)]
+
+
 def write_taep(result: TAEP, out: Path, footer: str) -> list[Path]:
     """Figure, numbers and page of one TAEP; the files written."""
-    picture = taep_figure(result)
+    picture, settings = taep_figure(result), result.settings
     page = html.page(
         "Time-asymmetry entropy production",
-        f"{len(result.values):,} forward paths, {result.settings['n_steps']} steps, {result.settings['process']}.",
+        f"{len(result.values):,} {settings['direction']} paths, {settings['n_steps']} steps, {settings['process']}.",
         [
             html.section("Estimates", html.preformatted(result.summary())),
             html.section(
                 "Distribution",
                 html.figure(
                     picture,
-                    "Density of the TAEP and how paths carry its exponential average",
-                    "Left: density of Δs, its mean marked. Right: how the paths, and how their weights exp(−Δs), are "
-                    "spread; an average carried by few paths rises in a few high steps at the left end.",
+                    "Density of the TAEP, how paths carry its exponential average, and the modes where they are known",
+                    f"Density of Δs, its mean marked. How the paths, and how their weights {result.weight_name}, are "
+                    "spread below Δs; an average carried by few paths rises in a few high steps at the left end."
+                    + (" The mean of each mode, the overall mean dashed." if result.modes else ""),
                 ),
             ),
-            html.section("Settings", html.preformatted(json.dumps(result.settings, indent=2))),
+            *_modes(result),
+            html.section("Settings", html.preformatted(_readable(result.settings))),
         ],
         footer,
     )
     return _write(out, "taep.png", picture, result.to_json(), page)
+
+
+def _modes(result: TAEP) -> list[str]:
+    """The section of modes, where they are known."""
+    if not result.modes:
+        return []
+    collapsed = {mode.index for mode in collapsed_modes(result.modes, result.mean)}
+    shown = sorted(sorted(result.modes, key=_collapse_order)[:MODES_SHOWN], key=lambda mode: mode.index)
+    rows = [
+        (
+            mode.index,
+            f"{mode.weight:.4g}",
+            f"{mode.n_paths:,}",
+            mode.mean,
+            _percent(mode.share_of_variance),
+            mode.fluctuation_theorem,
+            "collapsed" if mode.index in collapsed else "",
+        )
+        for mode in shown
+    ]
+    left_out = len(result.modes) - len(shown)
+    return [
+        html.section(
+            "Mode by mode",
+            html.paragraph(
+                "Paths by the component of the reference that they start from. Mean Δs in nats, ± one standard error; "
+                "share of the variance: Σ (Δs − mean)² over the mode's paths divided by the same sum over all. "
+                f"⟨{result.weight_name}⟩ within a mode is, for modes far apart and forward paths, how many times its due "
+                "weight the model gives it. Collapsed: over three standard errors above the overall mean."
+            ),
+            html.table(
+                ("mode", "weight", "paths", "mean Δs", "share of variance", f"⟨{result.weight_name}⟩", ""), rows
+            ),
+            *([html.paragraph(f"{left_out} modes of lower mean are left out; result.json has them.")] * bool(left_out)),
+        )
+    ]
+
+
+def _collapse_order(mode: Mode) -> float:
+    return -mode.mean.value if math.isfinite(mode.mean.value) else math.inf
+
+
+def _readable(settings: dict[str, Any]) -> str:
+    """JSON with each list of numbers on a line of its own."""
+    text = json.dumps(settings, indent=2)
+    return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", lambda match: "[" + " ".join(match[1].split()) + "]", text)
+
+
+def _percent(share: Estimate) -> str:
+    """A share and its standard error in percent."""
+    return f"{Estimate(100.0 * share.value, 100.0 * share.stderr)} %" if math.isfinite(share.value) else "–"
 
 
 def _write(out: Path, name: str, picture: Figure, numbers: dict[str, Any], page: str) -> list[Path]:

@@ -134,6 +134,29 @@ class GaussianMixture(Distribution):
         edges = self.weights.cumsum(0)
         return torch.searchsorted(edges / edges[-1], uniform, right=True).clamp_max(len(edges) - 1)
 
+    def most_probable_component(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
+        """The component of largest responsibility ``w_c N(x; m μ_c, m² σ²_c + v)``, (n,) int64; of equals the first.
+
+        Parameters
+        ----------
+        x : Tensor
+            (n, d).
+        t : float
+            Time of the process; 0 is the data.
+        """
+        m, v = (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
+        points = x.detach().to("cpu", torch.float64)
+        best = torch.full((len(points),), -math.inf, dtype=torch.float64)
+        component = torch.zeros(len(points), dtype=torch.int64)
+        for c, log_weight in enumerate(self.weights.log()):  # one component at a time: (n, d) in memory, not (n, K, d)
+            variances = m * m * self.variances[c] + v
+            squares = ((points - m * self.means[c]).square() / variances).sum(1)
+            log_density = log_weight - 0.5 * (squares + variances.log().sum())
+            better = log_density > best
+            component[better] = c
+            best = torch.where(better, log_density, best)
+        return component
+
     def sample(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:
         component = self.component(n, seed, path_offset)
         # Number 0 chose the component; its block is left alone.
@@ -171,7 +194,8 @@ class Gaussian(GaussianMixture):
 
 
 def _float64(name: str, values: ArrayLike | None) -> Tensor:
-    tensor = torch.as_tensor(values).detach().to("cpu", torch.float64)
+    # The dtype at once: by itself as_tensor reads a list of numbers as float32.
+    tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"{name}: expected finite numbers")
     return tensor

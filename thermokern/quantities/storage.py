@@ -1,0 +1,198 @@
+"""Results on disk: one safetensors file, per-path tensors as they are and all else as JSON metadata.
+
+A result is a frozen dataclass that :func:`stored` has given a name; its fields hold tensors, numbers, strings, None,
+lists, tuples, dictionaries by string, and other such dataclasses. Nothing in a file is code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import struct
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from thermokern._info import VERSION
+
+FORMAT = "thermokern.result"
+# Raised when a file of today could be read wrongly by the code of yesterday; a new field with a default does not.
+FORMAT_VERSION = 1
+
+_KINDS: dict[str, type[Any]] = {}
+_NAMES: dict[type[Any], str] = {}
+
+Class = TypeVar("Class", bound=type[Any])
+
+
+def stored(kind: str) -> Callable[[Class], Class]:
+    """Class decorator: the frozen dataclass may stand in a file, under the name `kind`, which is for ever."""
+
+    def register(cls: Class) -> Class:
+        if not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            raise TypeError(f"{cls.__name__}: expected a frozen dataclass")
+        if kind in _KINDS:
+            raise ValueError(f"kind: {kind!r} is taken by {_KINDS[kind].__name__}")
+        _KINDS[kind], _NAMES[cls] = cls, kind
+        return cls
+
+    return register
+
+
+def save(result: Any, path: str | Path) -> None:
+    """Write a result as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    result : dataclass
+        Of a kind that :func:`stored` knows, such as :class:`TAEP`.
+    path : path
+        Usually ends in ``.safetensors``; its folder must exist. A file that is there is replaced in one step.
+
+    Raises
+    ------
+    TypeError
+        Naming the field that cannot be stored.
+    FileNotFoundError
+        When the folder is missing.
+    """
+    path = Path(path)
+    if type(result) not in _NAMES:
+        raise TypeError(f"result: expected one of {', '.join(sorted(_KINDS))}, got {type(result).__name__}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: no such folder {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"path: expected a file, got the folder {path}")
+    tensors: dict[str, Tensor] = {}
+    body = _encode(result, "", tensors)
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "kind": _NAMES[type(result)],
+        "versions": json.dumps({"thermokern": VERSION, "torch": torch.__version__}),
+        "result": json.dumps(body, allow_nan=False),
+    }
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:  # not save_file, whose files only their owner may read
+            file.write(serialize(tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> Any:
+    """Read a result that :func:`save` wrote: the same tensors and numbers, bit for bit.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    TAEP or another result
+        Of the class that was saved, its tensors on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        Naming the file: not safetensors (a pickle, say), truncated, not a result, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: no such file {path}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_format(path.name, metadata)
+            # A copy: what is read must outlive whatever happens to the file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"path: expected a result that save() wrote, got {path.name}, which is not a whole safetensors file "
+            f"({error}); pickles (.pt, .pkl) are refused, since reading one can run code"
+        ) from None
+    try:
+        result = _decode(json.loads(metadata["result"]), tensors)
+        if type(result) is not _KINDS[metadata["kind"]]:
+            raise TypeError(f"a {type(result).__name__} under the name {metadata['kind']}")
+    except (KeyError, TypeError, ValueError, AttributeError, struct.error, RecursionError) as error:
+        raise ValueError(
+            f"path: {path.name} is a result, but not a whole one ({type(error).__name__}: {error})"
+        ) from None
+    return result
+
+
+def _check_format(name: str, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        hint = "; it is a network: load_checkpoint reads it" if "architecture" in metadata else ""
+        raise ValueError(
+            f"path: expected a result that save() wrote, got {name}, which holds something else "
+            f"(format {metadata.get('format')!r}){hint}"
+        )
+    version = metadata.get("format_version", "")
+    if not (version.isascii() and version.isdigit() and int(version) >= 1):
+        raise ValueError(f"path: {name} has no valid format version (expected {FORMAT_VERSION}, got {version!r})")
+    if int(version) > FORMAT_VERSION:
+        raise ValueError(
+            f"path: {name} has format version {version}, and thermokern {VERSION} reads up to {FORMAT_VERSION}: "
+            "use a newer thermokern"
+        )
+    if metadata.get("kind") not in _KINDS:
+        raise ValueError(
+            f"path: {name} holds a {metadata.get('kind')!r}; thermokern {VERSION} knows {', '.join(sorted(_KINDS))}"
+        )
+
+
+def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON; its tensors go into `tensors` under their dotted names."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        # The bits, where JSON has no word for the number; repr is exact for the others.
+        return float(value) if math.isfinite(value) else {"$bits": struct.pack(">d", value).hex()}
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{where}: expected a dense tensor, got {value.layout}")
+        tensors[where] = value.detach().cpu().contiguous().clone()  # two names of one storage become two
+        return {"$tensor": where}
+    if type(value) in _NAMES:
+        prefix = f"{where}." if where else ""
+        items = {f.name: _encode(getattr(value, f.name), prefix + f.name, tensors) for f in fields(value)}
+        return {"$kind": _NAMES[type(value)], **items}
+    if isinstance(value, list | tuple):
+        parts = [_encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]
+        return {"$tuple": parts} if isinstance(value, tuple) else parts
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or key.startswith("$"):
+                raise TypeError(f"{where}: expected keys that are strings without a leading $, got {key!r}")
+        return {key: _encode(item, f"{where}.{key}", tensors) for key, item in value.items()}
+    raise TypeError(f"{where}: expected a tensor, number, string or a stored result, got {type(value).__name__}")
+
+
+def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$tensor" in value:
+        return tensors[value["$tensor"]]
+    if "$bits" in value:
+        return struct.unpack(">d", bytes.fromhex(value["$bits"]))[0]
+    if "$tuple" in value:
+        return tuple(_decode(item, tensors) for item in value["$tuple"])
+    items = {key: _decode(item, tensors) for key, item in value.items() if key != "$kind"}
+    return _KINDS[value["$kind"]](**items) if "$kind" in value else items
