@@ -6,6 +6,7 @@ from thermokern.scores.divergence import exact_divergence
 from thermokern.scores.fusion import NotFusable, fuse
 from thermokern.scores.model import ScoreModel
 from thermokern.scores.networks import ScoreMLP
+from thermokern.scores.rotation import Rotation, rotate
 
 __all__ = [
     "ArrayLike",
@@ -13,11 +14,13 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "NotFusable",
+    "Rotation",
     "ScoreMLP",
     "ScoreModel",
     "exact_divergence",
     "fuse",
     "load_checkpoint",
     "read_record",
+    "rotate",
     "save_checkpoint",
 ]
