@@ -8,10 +8,13 @@ from thermokern._info import info
 from thermokern.processes import VE, VP
 from thermokern.quantities import TAEP, Estimate, FewPathsWarning, taep
 from thermokern.scores import (
+    Empirical,
     Gaussian,
     GaussianMixture,
     ScoreMLP,
     ScoreModel,
+    SwissRoll,
+    UniformBox,
     load_checkpoint,
     save_checkpoint,
 )
@@ -20,12 +23,15 @@ __all__ = [
     "TAEP",
     "VE",
     "VP",
+    "Empirical",
     "Estimate",
     "FewPathsWarning",
     "Gaussian",
     "GaussianMixture",
     "ScoreMLP",
     "ScoreModel",
+    "SwissRoll",
+    "UniformBox",
     "__version__",
     "info",
     "load_checkpoint",
