@@ -148,7 +148,7 @@ def test_box_at_the_data() -> None:
 
 
 def test_box_samples_are_uniform(seed: int) -> None:
-    """Sampling: moments and the share of each octant, |z| at most 4.5; every point inside."""
+    """Sampling: moments, the shares of octants and of sixteenths, |z| at most 4.5; every point inside."""
     law, n = tk.UniformBox([-1.0, 2.0, 0.0], [1.0, 5.0, 0.1]), 200_000
     unit = (law.sample(n, seed=seed) - law.low) / (law.high - law.low)
     assert 0.0 <= unit.min().item() <= unit.max().item() <= 1.0
@@ -156,6 +156,9 @@ def test_box_samples_are_uniform(seed: int) -> None:
     assert_z(((unit.square().mean(0) - 1 / 3) / math.sqrt(4 / 45 / n)).tolist(), 4.5, "squares")
     share = torch.bincount(((unit > 0.5).long() * torch.tensor([1, 2, 4])).sum(1), minlength=8).double() / n
     assert_z(((share - 1 / 8) / math.sqrt(7 / 64 / n)).tolist(), 4.5, "octants")
+    for axis in range(3):
+        share = torch.histc(unit[:, axis], 16, 0.0, 1.0) / n
+        assert_z(((share - 1 / 16) / math.sqrt(15 / 256 / n)).tolist(), 4.5, "sixteenths")
     assert_exact((law.sample(50, seed=seed, path_offset=70) - law.low) / (law.high - law.low), unit[70:120])
 
 

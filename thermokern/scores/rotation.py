@@ -26,12 +26,12 @@ def rotate(model: GaussianMixture, reference: GaussianMixture) -> Rotation | Non
     """The rotation R after which both mixtures are diagonal: ``N(μ, Σ)`` becomes ``N(Rᵀμ, RᵀΣR)``.
 
     There is one where all covariances commute: for a Gaussian of full covariance beside an isotropic law, or beside any
-    law of the same principal axes. Isotropic components stay as they are; their means turn with the others.
+    law of the same principal axes. Isotropic components keep their variances; their means turn with the others.
 
     Parameters
     ----------
     model, reference : GaussianMixture
-        Of one dimension.
+        Of the same dimension.
 
     Returns
     -------
@@ -92,9 +92,7 @@ def _common_eigenbasis(covariances: Tensor) -> tuple[Tensor, float]:
 
 
 def _rotated(law: GaussianMixture, matrix: Tensor) -> GaussianMixture:
-    isotropic = law.eigenvalues.amax(1) == law.eigenvalues.amin(1)
-    turned = (matrix.mT @ law.covariances @ matrix).diagonal(dim1=1, dim2=2)
-    variances = torch.where(isotropic[:, None], law.eigenvalues, turned)
+    variances = (matrix.mT @ law.covariances @ matrix).diagonal(dim1=1, dim2=2)
     means = law.means @ matrix
     if isinstance(law, Gaussian):
         return Gaussian(means[0], variances[0])

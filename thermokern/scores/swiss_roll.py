@@ -39,8 +39,8 @@ class SwissRoll(GaussianMixture):
 
     References
     ----------
-    Marsland, *Machine learning: an algorithmic perspective*, 2014, ch. 6; Kodama and Hinczewski, *Thermodynamic bounds
-    on diffusion models*, App. H, for the division by 5.
+    Kodama and Hinczewski, *Performance limits of score-based generative models via stochastic thermodynamics*, 2025,
+    App. G.1.
     """
 
     def __init__(self, noise: float = 0.5) -> None:
