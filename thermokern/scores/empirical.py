@@ -13,7 +13,8 @@ from thermokern.processes import LinearProcess
 from thermokern.scores.distributions import ArrayLike, Distribution, as_float64, transition
 
 LEAST_BUDGET = 2**20  # bytes
-_TILE = 2**20  # numbers of one tensor of a tile: more would leave the cache and gain nothing
+_TILE = 2**18  # numbers of one tensor of a tile, and at least _ROWS points of it: more would leave the cache
+_ROWS = 256
 _COMPONENTS = 2048  # of a tile
 _TENSORS = 8  # of a tile's size that are alive together, one in float64 counted twice
 
@@ -75,7 +76,7 @@ def equal_mixture_score(
 ) -> ops.MixtureScore:
     """Score, its divergence and log density of ``(1/N) Σ_i N(m x_i, variance I)``, in the dtype of `x` (n, d)."""
     dim, count = x.shape[1], len(points)
-    tile = min(_TILE, memory_budget // (_TENSORS * x.element_size()))
+    tile = min(max(_TILE, _ROWS * dim), memory_budget // (_TENSORS * x.element_size()))
     components = max(1, min(count, _COMPONENTS, tile // (4 * dim)))
     rows = max(1, (tile - components * dim) // (components + 4 * dim))
     parts = [_one_block(block, points, m, variance, components) for block in torch.split(x, rows)]
