@@ -86,6 +86,26 @@ def test_mistakes_in_a_config_are_named(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("model", "backend"),
+    [
+        ("swiss-roll: {noise: 0.7}", "fused"),
+        ("gaussian: {mean: [0, 0], covariance: [[2, 0.5], [0.5, 1]]}", "reference"),
+        ("box: {low: [-1, -1], high: [1, 2]}", "reference"),
+        ("empirical: {points: points.npy}", "reference"),
+        ("empirical: {points: [[0, 0], [1, 2.5]]}", "reference"),
+    ],
+)
+def test_laws_in_a_config(folder: Path, capsys: pytest.CaptureFixture[str], model: str, backend: str) -> None:
+    config = f"model: {{{model}}}\nreference: {{swiss-roll: {{}}}}\nprocess: VP\nn_paths: 20\nn_steps: 5\n"
+    (folder / "laws.yaml").write_text(config)
+    assert main(["taep", str(folder / "laws.yaml"), "--out", str(folder / "out"), "--quiet"]) == 0
+    capsys.readouterr()
+    result = json.loads((folder / "out" / "result.json").read_text())
+    assert result["backend"] == backend
+    assert result["settings"]["reference"] == {"kind": "SwissRoll", "noise": 0.5}
+
+
 def test_points_that_are_pickles_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(folder / "points.npy", np.array([{"a": 1}], dtype=object))
     assert main(["taep", str(folder / "run.yaml"), "--quiet"]) == 2

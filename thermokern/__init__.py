@@ -17,10 +17,13 @@ from thermokern.quantities import (
     taep,
 )
 from thermokern.scores import (
+    Empirical,
     Gaussian,
     GaussianMixture,
     ScoreMLP,
     ScoreModel,
+    SwissRoll,
+    UniformBox,
     load_checkpoint,
     save_checkpoint,
 )
@@ -30,6 +33,7 @@ __all__ = [
     "VE",
     "VP",
     "DetailedFluctuationTheorem",
+    "Empirical",
     "Estimate",
     "FewPathsWarning",
     "Gaussian",
@@ -37,6 +41,8 @@ __all__ = [
     "Mode",
     "ScoreMLP",
     "ScoreModel",
+    "SwissRoll",
+    "UniformBox",
     "__version__",
     "detailed_fluctuation_theorem",
     "info",

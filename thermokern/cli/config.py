@@ -10,20 +10,36 @@ import yaml
 
 from thermokern.processes import VE, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
-from thermokern.scores import Gaussian, GaussianMixture, ScoreModel, load_checkpoint
+from thermokern.scores import (
+    Distribution,
+    Empirical,
+    Gaussian,
+    GaussianMixture,
+    ScoreModel,
+    SwissRoll,
+    UniformBox,
+    load_checkpoint,
+)
 
 _OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "seed", "backend")
 _PROCESSES: dict[str, type[LinearProcess]] = {"VP": VP, "VE": VE}
-_LAWS = {"ring": GaussianMixture.ring, "mixture": GaussianMixture, "gaussian": Gaussian}
+_LAWS = {
+    "ring": GaussianMixture.ring,
+    "mixture": GaussianMixture,
+    "gaussian": Gaussian,
+    "box": UniformBox,
+    "swiss-roll": SwissRoll,
+    "empirical": Empirical,
+}
 
 
 def run_config(path: Path, *, seed: int | None = None, progress: bool = True) -> TAEP:
     """The TAEP that a configuration file describes; paths in it are relative to the file.
 
     Keys: ``model`` and ``reference`` (each ``checkpoint: FILE`` with ``predicts`` and ``architecture`` where the file
-    does not say, or ``ring:``, ``mixture:``, ``gaussian:`` with the arguments of the distribution), ``process``
-    (``kind`` and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of
-    :func:`thermokern.taep`.
+    does not say, or ``ring:``, ``mixture:``, ``gaussian:``, ``box:``, ``swiss-roll:``, ``empirical:`` with the
+    arguments of the distribution; ``points`` of the last may name a .npy file), ``process`` (``kind`` and its
+    arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of :func:`thermokern.taep`.
     """
     try:
         config = yaml.safe_load(path.read_text())
@@ -57,7 +73,7 @@ def _process(entry: Any) -> LinearProcess | None:
     return _call("process", _PROCESSES[kind], arguments)  # type: ignore[no-any-return]
 
 
-def _score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -> ScoreModel | GaussianMixture:
+def _score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -> ScoreModel | Distribution:
     if not isinstance(entry, dict):
         raise ValueError(f"{name}: expected checkpoint, {', '.join(_LAWS)} and arguments, got {entry!r}")
     if "checkpoint" in entry:
@@ -67,6 +83,8 @@ def _score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -
     if len(entry) != 1 or next(iter(entry)) not in _LAWS:
         raise ValueError(f"{name}: expected one of checkpoint, {', '.join(_LAWS)}, got {', '.join(map(str, entry))}")
     kind, arguments = next(iter(entry.items()))
+    if kind == "empirical" and isinstance(arguments, dict) and isinstance(arguments.get("points"), str):
+        arguments = {**arguments, "points": _points(folder / arguments["points"])}
     return _call(f"{name}.{kind}", _LAWS[kind], arguments or {})  # type: ignore[no-any-return]
 
 

@@ -68,7 +68,7 @@ def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int, dtype: 
             return score.source(table)
         if isinstance(score, ScoreModel):
             return fuse(score, table.times, dim, dtype)
-        raise NotFusable(f"a {type(score).__name__} is known to the reference alone")
+        raise NotFusable(f"only the reference knows scores of the kind {type(score).__name__}")
     except NotFusable as error:
         raise NotFusable(f"{role}: {error}") from None
 

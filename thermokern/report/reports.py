@@ -207,8 +207,8 @@ def _modes(result: TAEP) -> list[str]:
             html.paragraph(
                 "Paths by the component of the reference that they start from. Mean Δs in nats, ± one standard error; "
                 "share of the variance: Σ (Δs − mean)² over the mode's paths divided by the same sum over all. "
-                f"⟨{result.weight_name}⟩ within a mode is, for modes far apart and forward paths, how many times its due "
-                "weight the model gives it. Collapsed: over three standard errors above the overall mean."
+                f"⟨{result.weight_name}⟩ within a mode is, for modes far apart and forward paths, how many times its "
+                "due weight the model gives it. Collapsed: over three standard errors above the overall mean."
             ),
             html.table(
                 ("mode", "weight", "paths", "mean Δs", "share of variance", f"⟨{result.weight_name}⟩", ""), rows

@@ -1,23 +1,32 @@
 """Scores: targets in closed form, networks, and adapters from one to the other."""
 
+from thermokern.scores.box import UniformBox
 from thermokern.scores.checkpoint import load_checkpoint, read_record, save_checkpoint
 from thermokern.scores.distributions import ArrayLike, Distribution, Gaussian, GaussianMixture
 from thermokern.scores.divergence import exact_divergence
+from thermokern.scores.empirical import Empirical
 from thermokern.scores.fusion import NotFusable, fuse
 from thermokern.scores.model import ScoreModel
 from thermokern.scores.networks import ScoreMLP
+from thermokern.scores.rotation import Rotation, rotate
+from thermokern.scores.swiss_roll import SwissRoll
 
 __all__ = [
     "ArrayLike",
     "Distribution",
+    "Empirical",
     "Gaussian",
     "GaussianMixture",
     "NotFusable",
+    "Rotation",
     "ScoreMLP",
     "ScoreModel",
+    "SwissRoll",
+    "UniformBox",
     "exact_divergence",
     "fuse",
     "load_checkpoint",
     "read_record",
+    "rotate",
     "save_checkpoint",
 ]

@@ -14,8 +14,18 @@ from thermokern import ops
 from thermokern.ops._library import MAX_DIM, PRECISIONS
 from thermokern.ops.mixture_score import check_mixture
 from thermokern.processes import LinearProcess
+from thermokern.scores.covariance import eigenbasis, full_mixture_score
+from thermokern.scores.entropy import entropy_by_quadrature
+from thermokern.scores.fusion import NotFusable
 
-ArrayLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]] | float
+ArrayLike = (
+    Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]] | float
+)
+
+# Components up to which the kernel serves: the error of its float32 sums grows with their number, and from about 600 on
+# it is more than twice that of PyTorch, which adds in pairs.
+_MANY = 256
+_BLOCK = 2**18  # numbers (points × components × d) that PyTorch holds at once in each intermediate
 
 
 class Distribution(ABC):
@@ -39,6 +49,10 @@ class Distribution(ABC):
         """Score (n, d), divergence (n,) and log density (n,) at time `t`, in the dtype of `x` (n, d)."""
 
     @abstractmethod
+    def entropy(self) -> float:
+        """``−∫ p log p dx`` at data time, nats; a ValueError where it is not known."""
+
+    @abstractmethod
     def settings(self) -> dict[str, object]:
         """What defines the law, for reports and saved results."""
 
@@ -56,16 +70,30 @@ class Distribution(ABC):
 
 
 class GaussianMixture(Distribution):
-    """``Σ_c w_c N(μ_c, diag σ²_c)``.
+    """``Σ_c w_c N(μ_c, Σ_c)``.
 
     Parameters
     ----------
     means : array
         (K, d).
-    std, variances : float or array
-        One of the two: a number, (K,) or (K, d).
+    std, variances, covariances : float or array
+        One of the three. The first two: a number, (K,) or (K, d). The last: (K, d, d), symmetric and positive
+        definite.
     weights : array, optional
         (K,), non-negative with sum 1; equal when left out.
+
+    Attributes
+    ----------
+    eigenvalues : Tensor
+        (K, d), of each covariance: the variances along the columns of `eigenvectors`.
+    eigenvectors : Tensor or None
+        (K, d, d), axes in columns; None where every covariance is diagonal, which is what the fused kernels take. See
+        :func:`thermokern.scores.rotate`.
+
+    Notes
+    -----
+    At a time with mean scale m and variance v each component is ``N(m μ_c, m² Σ_c + v I)``, which keeps its
+    eigenvectors: they are computed once, in float64.
     """
 
     def __init__(
@@ -74,28 +102,53 @@ class GaussianMixture(Distribution):
         *,
         std: ArrayLike | None = None,
         variances: ArrayLike | None = None,
+        covariances: ArrayLike | None = None,
         weights: ArrayLike | None = None,
     ) -> None:
-        self.means = _float64("means", means)
+        self.means = as_float64("means", means)
         if self.means.dim() != 2 or 0 in self.means.shape:
             raise ValueError(f"means: expected (components, d), got {tuple(self.means.shape)}")
         count, self.dim = self.means.shape
-        if (std is None) == (variances is None):
-            raise ValueError("std, variances: expected exactly one of the two")
-        name, given = ("std", std) if std is not None else ("variances", variances)
-        spread = _float64(name, given)
-        if spread.shape not in ((), (count,), (count, self.dim)):
-            raise ValueError(
-                f"{name}: expected a number, ({count},) or ({count}, {self.dim}) as means has it, "
-                f"got {tuple(spread.shape)}"
-            )
-        if not bool((spread > 0).all()):
-            raise ValueError(f"{name}: expected positive numbers, got {spread.min().item():g}")
-        spread = spread[:, None] if spread.dim() == 1 else spread
-        self.variances = (spread.square() if std is not None else spread).expand(count, self.dim).contiguous()
+        spreads = {"std": std, "variances": variances, "covariances": covariances}
+        given = [(name, as_float64(name, value)) for name, value in spreads.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError("std, variances, covariances: expected exactly one of the three")
+        name, spread = given[0]
+        self.eigenvectors: Tensor | None = None
+        if name == "covariances":
+            if spread.shape != (count, self.dim, self.dim):
+                raise ValueError(
+                    f"{name}: expected ({count}, {self.dim}, {self.dim}) as means has it, got {tuple(spread.shape)}"
+                )
+            self.eigenvalues, self.eigenvectors = eigenbasis(name, spread)
+        else:
+            if spread.shape not in ((), (count,), (count, self.dim)):
+                raise ValueError(
+                    f"{name}: expected a number, ({count},) or ({count}, {self.dim}) as means has it, "
+                    f"got {tuple(spread.shape)}"
+                )
+            if not bool((spread > 0).all()):
+                raise ValueError(f"{name}: expected positive numbers, got {spread.min().item():g}")
+            spread = spread[:, None] if spread.dim() == 1 else spread
+            self.eigenvalues = (spread.square() if name == "std" else spread).expand(count, self.dim).contiguous()
         equal = torch.full((count,), 1.0 / count, dtype=torch.float64)
-        self.weights = equal if weights is None else _float64("weights", weights)
-        check_mixture(self.means, self.variances, self.weights)
+        self.weights = equal if weights is None else as_float64("weights", weights)
+        check_mixture(self.means, self.eigenvalues, self.weights)
+        self.weights = self.weights / self.weights.sum()  # which float32 leaves at 1 ± 1e-7
+
+    @property
+    def variances(self) -> Tensor:
+        """Diagonals of the covariances, (K, d), of a mixture whose covariances are diagonal."""
+        if self.eigenvectors is not None:
+            raise ValueError("variances: these covariances are not diagonal, see covariances")
+        return self.eigenvalues
+
+    @property
+    def covariances(self) -> Tensor:
+        """(K, d, d)."""
+        if self.eigenvectors is None:
+            return torch.diag_embed(self.eigenvalues)
+        return (self.eigenvectors * self.eigenvalues[:, None, :]) @ self.eigenvectors.mT
 
     @classmethod
     def ring(
@@ -109,23 +162,76 @@ class GaussianMixture(Distribution):
         return cls(means, std=std, weights=weights)
 
     def settings(self) -> dict[str, object]:
+        full = self.eigenvectors is not None
         return {
             "kind": type(self).__name__,
             "means": self.means.tolist(),
-            "variances": self.variances.tolist(),
+            **({"covariances": self.covariances.tolist()} if full else {"variances": self.variances.tolist()}),
             "weights": self.weights.tolist(),
         }
 
     def source(self, table: ops.StepTable) -> ops.MixtureSource:
         """The fused kernels' form of this law at the nodes of a step table."""
+        if self.eigenvectors is not None:
+            raise NotFusable("the kernels take diagonal covariances alone")
         return ops.MixtureSource(self.means, self.variances, self.weights, table.mean_scale, table.variance)
 
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
-        m, v = (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
-        parameters = m * self.means, m * m * self.variances + v, self.weights
-        if x.dtype in PRECISIONS and x.device.type == "cpu" and not x.requires_grad and self.dim <= MAX_DIM:
-            return ops.mixture_score(x, *parameters)
-        return ops.mixture_score_reference(x, *parameters)
+        return self._diffused(x, *transition(t, process))
+
+    def _diffused(self, x: Tensor, m: float, v: float) -> ops.MixtureScore:
+        """Of ``Σ_c w_c N(m μ_c, m² Σ_c + v I)``; in blocks of points, so that memory does not grow with n K d."""
+        means, eigenvalues = m * self.means, m * m * self.eigenvalues + v
+        if self.eigenvectors is not None:
+            basis = self.eigenvectors.to(x)
+            parts = [
+                full_mixture_score(block, means, eigenvalues, basis, self.weights)
+                for block in torch.split(x, max(1, _BLOCK // means.numel()))
+            ]
+        elif self._in_kernel(x):
+            return ops.mixture_score(x, means, eigenvalues, self.weights)
+        else:
+            parts = [
+                ops.mixture_score_reference(block, means, eigenvalues, self.weights)
+                for block in torch.split(x, max(1, _BLOCK // means.numel()))
+            ]
+        return ops.MixtureScore(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _in_kernel(self, x: Tensor) -> bool:
+        plain = x.dtype in PRECISIONS and x.device.type == "cpu" and not x.requires_grad
+        return plain and self.dim <= MAX_DIM and len(self.means) <= _MANY
+
+    def entropy(self) -> float:
+        """``−∫ p log p``, nats, at data time.
+
+        One component: ``½ Σ log(2πe λ_i)``. More: in one and two dimensions, by adaptive quadrature to an absolute
+        error below 1e-9; in more there is no closed form and a ValueError says so.
+        """
+        present = self.weights > 0
+        if int(present.sum()) == 1:
+            return 0.5 * (2.0 * math.pi * math.e * self.eigenvalues[present]).log().sum().item()
+        if self.dim > 2:
+            raise ValueError(
+                f"entropy: that of a mixture is known for one component, or in one and two dimensions by quadrature, "
+                f"not for {len(self.weights)} components in {self.dim}; average −log_prob over samples instead"
+            )
+        extent = self.eigenvalues[present].sqrt()
+        scales = torch.stack([extent.amin(1), extent.amax(1)], dim=1)
+        return entropy_by_quadrature(self._log_density, self.means[present], scales)
+
+    def _log_density(self, x: Tensor) -> Tensor:
+        """``log p`` alone at data time, (n,): a tenth of the work of all three."""
+        if self.eigenvectors is not None:
+            return self._diffused(x, 1.0, 0.0).log_density
+        log_normaliser = self.weights.log() - 0.5 * (2.0 * math.pi * self.eigenvalues).log().sum(1)  # (K,)
+        parts = []
+        for block in torch.split(x, max(1, _BLOCK // len(self.means))):
+            log_components = log_normaliser.expand(len(block), -1)  # (n, K)
+            for axis in range(self.dim):
+                square = (self.means[:, axis] - block[:, axis, None]).square()
+                log_components = torch.addcdiv(log_components, square, self.eigenvalues[:, axis], value=-0.5)
+            parts.append(log_components.logsumexp(1))
+        return torch.cat(parts)
 
     def component(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:
         """The component that each point of :meth:`sample` comes from, (n,) int64."""
@@ -161,41 +267,56 @@ class GaussianMixture(Distribution):
         component = self.component(n, seed, path_offset)
         # Number 0 chose the component; its block is left alone.
         z = ops.normals(n, self.dim, seed=seed, path_offset=path_offset, purpose="component", first=4)
-        return self.means[component] + self.variances[component].sqrt() * z
+        shift = self.eigenvalues[component].sqrt() * z
+        if self.eigenvectors is None:
+            return self.means[component] + shift
+        # Axis by axis: a matrix product may round a point differently in other company.
+        x = self.means[component]
+        for axis in range(self.dim):
+            x = x + self.eigenvectors[component, :, axis] * shift[:, axis, None]
+        return x
 
 
 class Gaussian(GaussianMixture):
-    """``N(mean, diag(covariance))``.
+    """``N(mean, covariance)``.
 
     Parameters
     ----------
     mean : array
         (d,).
     covariance : float or array
-        A number, a diagonal (d,), or a diagonal matrix (d, d).
+        A number, a diagonal (d,), or a matrix (d, d), symmetric and positive definite.
     """
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike = 1.0) -> None:
-        mean = _float64("mean", mean)
+        mean = as_float64("mean", mean)
         if mean.dim() != 1:
             raise ValueError(f"mean: expected (d,), got {tuple(mean.shape)}")
-        covariance = _float64("covariance", covariance)
+        covariance = as_float64("covariance", covariance)
+        dim = len(mean)
+        if covariance.shape not in ((), (dim,), (dim, dim)):
+            raise ValueError(
+                f"covariance: expected a number, ({dim},) or ({dim}, {dim}) as mean has it, "
+                f"got {tuple(covariance.shape)}"
+            )
         if covariance.dim() == 2:
-            if covariance.shape != (len(mean), len(mean)) or bool((covariance != covariance.diag().diag()).any()):
-                raise ValueError("covariance: expected a diagonal matrix (d, d), a diagonal (d,) or a number")
-            covariance = covariance.diag()
-        if covariance.shape not in ((), mean.shape):
-            raise ValueError(f"covariance: expected a number or ({len(mean)},), got {tuple(covariance.shape)}")
-        super().__init__(mean[None], variances=covariance.expand(len(mean))[None])
-
-    def entropy(self) -> float:
-        """``½ Σ log(2πe σ²_i)``, nats."""
-        return 0.5 * (2.0 * math.pi * math.e * self.variances).log().sum().item()
+            eigenbasis("covariance", covariance[None])
+            super().__init__(mean[None], covariances=covariance[None])
+        else:
+            if not bool((covariance > 0).all()):
+                raise ValueError(f"covariance: expected positive variances, got {covariance.min().item():g}")
+            super().__init__(mean[None], variances=covariance.expand(dim)[None])
 
 
-def _float64(name: str, values: ArrayLike | None) -> Tensor:
-    # The dtype at once: by itself as_tensor reads a list of numbers as float32.
-    tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
+def transition(t: float, process: LinearProcess) -> tuple[float, float]:
+    """``m`` and ``v`` of the transition from the data to time `t`; at t = 0 exactly 1 and 0."""
+    return (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
+
+
+def as_float64(name: str, values: ArrayLike | None) -> Tensor:
+    # Numbers and lists straight to float64: PyTorch's own choice for them is float32, and 0.3 would be 0.30000001.
+    given = values if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values, dtype=torch.float64)
+    tensor = torch.as_tensor(given).detach().to("cpu", torch.float64)
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"{name}: expected finite numbers")
     return tensor
