@@ -5,7 +5,7 @@ import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runt
 from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
-from thermokern.processes import VE, VP
+from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import TAEP, Estimate, FewPathsWarning, taep
 from thermokern.scores import (
     Gaussian,
@@ -17,15 +17,20 @@ from thermokern.scores import (
 )
 
 __all__ = [
+    "EDM",
     "TAEP",
     "VE",
     "VP",
+    "CosineVP",
+    "DiscreteVP",
     "Estimate",
     "FewPathsWarning",
+    "Flow",
     "Gaussian",
     "GaussianMixture",
     "ScoreMLP",
     "ScoreModel",
+    "SubVP",
     "__version__",
     "info",
     "load_checkpoint",
