@@ -245,7 +245,7 @@ def test_default_grid_is_a_known_spacing() -> None:
         "EDM": 0.002,
         "DiscreteVP": 1.0,
     }
-    assert {kind.__name__ for kind in KINDS.values() if kind.default_spacing != "uniform"} == {"EDM", "Flow"}
+    assert {kind.__name__ for kind in KINDS.values() if kind.default_spacing != "uniform"} == {"EDM"}
 
 
 def test_grid_of_edm_is_geometric() -> None:

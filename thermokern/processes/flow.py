@@ -32,7 +32,7 @@ class Flow(LinearProcess):
     ``f = a'/a`` and ``g² = 2(b b' − b² a'/a)``, with derivatives by autograd. Rectified flow, ``a = 1 − t`` and
     ``b = t``, unless told otherwise: ``f = −1/(1 − t)``, ``g² = 2t/(1 − t)``. These grow without bound as a → 0, so
     time ends before that. Most libraries put the data at t = 1: there t → 1 − t and the velocity changes its sign.
-    The prior is N(0, v(t_end) I). Grids are uniform in the log signal-to-noise ratio unless told otherwise.
+    The prior is N(0, v(t_end) I).
 
     Parameters
     ----------
@@ -47,8 +47,6 @@ class Flow(LinearProcess):
     Lipman et al., *Flow matching for generative modeling*, 2023, Eq. 10–15; Liu, Gong and Liu, *Flow straight and fast:
     learning to generate and transfer data with rectified flow*, 2023, Eq. 1.
     """
-
-    default_spacing = "log-snr"
 
     def __init__(self, a: Schedule | None = None, b: Schedule | None = None, *, t_end: float = 1.0 - 1e-3) -> None:
         if (a is None) != (b is None):
