@@ -238,6 +238,13 @@ def test_grid(process: LinearProcess, n_steps: int, t_eps: float, spacing: str) 
     close(even.diff(), torch.full((n_steps,), span / n_steps, dtype=torch.float64), 1e-9, 1e-12 * even.abs().max())
 
 
+@given(processes, st.floats(1e-4, 1.0))
+def test_time_of_a_signal_to_noise_ratio(process: LinearProcess, share: float) -> None:
+    log_snr = process.log_snr(share * process.t_end)
+    assert abs(process.log_snr(process.time_at(log_snr)) - log_snr) < 1e-9
+    assert process.time_at(process.log_snr(process.t_end) - 1.0) == process.t_end
+
+
 def test_default_grid_is_a_known_spacing() -> None:
     for process in PROCESSES:
         assert torch.equal(process.grid(10), process.grid(10, process.default_t_eps, process.default_spacing))

@@ -75,6 +75,10 @@ class LinearProcess(ABC):
         """Logarithm of the signal-to-noise ratio, ``log(m²/v)``; same shape as `t`."""
         return _at(lambda s: 2.0 * self._mean_scale(s).log() - self._variance(s).log(), t)
 
+    def time_at(self, log_snr: float) -> float:
+        """The time at which :meth:`log_snr` is `log_snr`, to rounding; ``t_end`` where it never falls so low."""
+        return _bisect(self.log_snr, torch.tensor([log_snr], dtype=torch.float64), 0.0, self.t_end).item()
+
     def prior(self, dim: int) -> torch.distributions.Distribution:
         """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""
         scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from thermokern.processes import PROCESSES, LinearProcess
-from thermokern.scores.model import ScoreModel
+from thermokern.scores.model import PREDICTIONS, ScoreModel
 from thermokern.scores.networks import ScoreMLP
 
 
@@ -85,7 +85,7 @@ def load_checkpoint(
         raise ValueError(f"predicts: the checkpoint {path.name} predicts {stored_predicts!r}, got {predicts!r}")
     predicts = predicts or stored_predicts
     if predicts is None:
-        raise ValueError(f"predicts: the checkpoint {path.name} does not say whether it predicts score or epsilon")
+        raise ValueError(f"predicts: the checkpoint {path.name} does not say which of {PREDICTIONS} it predicts")
     architecture = {**metadata.get("architecture", {}), **(architecture or {})}
     if "dim" not in architecture:
         raise ValueError(f"architecture: the checkpoint {path.name} has none; give dim, width, depth, …")
