@@ -62,6 +62,7 @@ processes = st.one_of(vp, ve, sub_vp, cosine, edm, discrete, flow)
 # DDPM's own table, β from 1e-4 to 0.02 in 1000 steps, and a short one that is anything but smooth.
 DDPM = DiscreteVP((1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0))
 ROUGH = DiscreteVP([0.99, 0.7, 0.69, 0.2])
+PLATEAU = DiscreteVP([0.5, 0.5 - 1e-16])  # β too small for float64 to tell v(1.25) from v(1.75)
 NEW = [SubVP(), SubVP(0.0, 4.0), CosineVP(), CosineVP(0.1, 0.01), EDM(), EDM(5.0), DDPM, ROUGH, Flow(), Flow(t_end=0.7)]
 PROCESSES = [VP(), VP(0.0, 3.0), VP(2.0, 2.0), VP.from_sigma(10.0), VE(), VE(1.5), VE(90.0), *NEW]
 PROCESSES.append(Flow(cosine_of, sine_of, t_end=0.98))
@@ -242,7 +243,7 @@ def test_grid(process: LinearProcess, n_steps: int, t_eps: float, spacing: str) 
 def test_time_of_a_signal_to_noise_ratio(process: LinearProcess, share: float) -> None:
     log_snr = process.log_snr(share * process.t_end)
     assert abs(process.log_snr(process.time_at(log_snr)) - log_snr) < 1e-9
-    assert process.time_at(process.log_snr(process.t_end) - 1.0) == process.t_end
+    assert abs(process.time_at(process.log_snr(process.t_end) - 1.0) / process.t_end - 1.0) < 1e-15
 
 
 def test_default_grid_is_a_known_spacing() -> None:
@@ -335,6 +336,55 @@ def test_sampler_chain_against_densities(process: LinearProcess, k: int, seed: i
     assert abs(step - (forward - reverse)) <= 1e-11 * size
 
 
+@given(processes, st.integers(0, 8), st.integers(0, 2**31), st.sampled_from(["ddpm", "ddpm-large"]))
+def test_ddpm_chains_against_bayes(process: LinearProcess, k: int, seed: int, chain: str) -> None:
+    """q(x_k | x_{k+1}, x_0) from the product of q(x_{k+1} | x_k) and q(x_k | x_0), at x_0 = (x_{k+1} + v s)/m."""
+    table = step_table(process, process.grid(9, 1e-2, "log-snr"), "sampler", chain=chain)
+    generator = torch.Generator().manual_seed(seed)
+    x, z, s = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    c = {name: table.column(name)[k].item() for name in COLUMNS}
+    d = {name: table.column(name)[k + 1].item() for name in COLUMNS}
+    (m, v), (m_next, v_next) = ((process.mean_scale(t), process.variance(t)) for t in table.times[k : k + 2].tolist())
+    transition = m_next / m
+    added = v_next - transition**2 * v  # so that v is that of the process at both ends
+
+    after = transition * x + math.sqrt(added) * z
+    forward = Normal(transition * x, math.sqrt(added)).log_prob(after).sum()
+    data = (after + v_next * s) / m_next
+    precision = 1.0 / v + transition**2 / added
+    mean = (m * data / v + transition * after / added) / precision
+    spread = 1.0 / precision if chain == "ddpm" else added
+    reverse = Normal(mean, math.sqrt(spread)).log_prob(x).sum()
+
+    close(c["drift"] * x + c["noise"] * z, after, 1e-12, 1e-12)
+    w = d["chain_position"] * x + d["chain_noise"] * z + d["chain_score"] * s
+    variance = (math.sqrt(added) / transition / (1.0 + d["chain_noise"])) ** 2  # of the reverse step
+    assert abs(variance / spread - 1.0) < 1e-10
+    step = (w * (z + 0.5 * w)).sum() + 5 * 0.5 * math.log(variance / added)
+    terms = data.square() * m * m * v / v_next**2 / spread + x.square() / spread + after.square() / added
+    size = 1.0 + w.square().sum() + z.square().sum() + forward.abs() + reverse.abs() + terms.sum()
+    assert abs(step - (forward - reverse)) <= 1e-11 * size
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+@pytest.mark.parametrize("chain", ["ddpm", "ddpm-large"])
+def test_ddpm_chains_keep_the_law_and_a_positive_variance(process: LinearProcess, chain: str) -> None:
+    """At the default first time and on both grids; the forward chain goes through N(m x_0, v I) at every node."""
+    for spacing in ("uniform", "log-snr"):
+        table = step_table(process, process.grid(50, None, spacing), "sampler", chain=chain)
+        assert bool(table.columns.isfinite().all())
+        m, v = table.mean_scale[0].item(), table.variance[0].item()
+        for k in range(50):
+            drift, noise = table.column("drift")[k].item(), table.column("noise")[k].item()
+            m, v = drift * m, drift**2 * v + noise**2
+            assert abs(m / table.mean_scale[k + 1].item() - 1.0) < 1e-12
+            assert abs(v / table.variance[k + 1].item() - 1.0) < 1e-12
+        ratios = table.variance[:-1] / table.variance[1:] if chain == "ddpm" else torch.ones(50, dtype=torch.float64)
+        assert bool((ratios > 0.0).all())
+        assert abs(table.chain_log_scale - 0.5 * ratios.log().sum().item()) < 1e-9
+        assert abs(table.chain_variance_ratio - ratios.max().item()) < 1e-12
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
 def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
     """The op's sum and the table's constant are the log density ratio of two whole chains, Δ without its end terms."""
@@ -414,6 +464,12 @@ def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
         (lambda: VP().grid(10, math.nan), "t_eps"),
         (lambda: VP().grid(10, 1e-3, "log"), "spacing"),
         (lambda: step_table(VP(), VP().grid(3), "strato"), "scheme"),
+        (lambda: step_table(VP(), VP().grid(3), "sampler", chain="ddim"), "chain"),
+        (lambda: step_table(VP(), VP().grid(3), "ito", chain="ddpm"), "chain"),
+        (
+            lambda: step_table(PLATEAU, torch.tensor([1.25, 1.75], dtype=torch.float64), "sampler", chain="ddpm"),
+            "times",
+        ),
         (lambda: step_table(VP(), torch.tensor([0.5]), "ito"), "times"),
         (lambda: step_table(VP(), torch.tensor([0.5, 0.4]), "ito"), "times"),
         (lambda: step_table(VP(), torch.tensor([0.5, 0.5]), "ito"), "times"),

@@ -13,7 +13,7 @@ from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
 from thermokern.scores import Gaussian, GaussianMixture, ScoreModel, load_checkpoint
 
-_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "seed", "backend")
+_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "chain", "seed", "backend")
 _PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}
 _LAWS = {"ring": GaussianMixture.ring, "mixture": GaussianMixture, "gaussian": Gaussian}
 

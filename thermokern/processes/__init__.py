@@ -1,5 +1,6 @@
 """Linear diffusion processes, their time grids and tables of per-step coefficients."""
 
+from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.flow import Flow
 from thermokern.processes.linear import VE, VP, LinearProcess
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
@@ -11,6 +12,8 @@ PROCESSES: dict[str, type[LinearProcess]] = {
 }
 
 __all__ = [
+    "CHAINS",
+    "DEFAULT_CHAIN",
     "EDM",
     "PROCESSES",
     "VE",

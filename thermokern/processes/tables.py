@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.step_table import COLUMNS, SCHEMES, StepTable
+from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.linear import LinearProcess
 
 
-def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
+def step_table(process: LinearProcess, times: Tensor, scheme: str, *, chain: str = DEFAULT_CHAIN) -> StepTable:
     """Tabulate a process and a scheme on a time grid.
 
     With ``D = g²/2``, steps ``h_k`` and increments for model minus reference (Ding, Quan and Tu, Eq. 28, with each
@@ -18,8 +19,11 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
     - ``ito``: ``D_k h_k [|s|² + 2∇·s](x_k) + g_k √h_k s(x_k)·z_k``
     - ``stratonovich``: both ends' mean of ``D h_k [|s|² + ∇·s] + g √h_k s·z_k``
     - ``backward-ito``: ``D_{k+1} h_k |s|²(x_{k+1}) + g_{k+1} √h_k s(x_{k+1})·z_k``
-    - ``sampler``: log of the forward chain's transition density over the reverse chain's, whose step is
-      ``x_k ~ N((1 − f_{k+1} h_k) x_{k+1} + g²_{k+1} h_k s_θ(x_{k+1}), g²_{k+1} h_k I)``
+    - ``sampler``: log of the forward chain's transition density over the reverse chain's. With the chain
+      ``euler-maruyama``, whose forward steps are those of the other schemes, the reverse step is
+      ``x_k ~ N((1 − f_{k+1} h_k) x_{k+1} + g²_{k+1} h_k s_θ(x_{k+1}), g²_{k+1} h_k I)``. With ``ddpm`` paths step by
+      ``F = m_{k+1}/m_k``, ``G² = v_{k+1} − F² v_k``, exactly as the process does, and the reverse step is its
+      posterior, ``x_k ~ N((x_{k+1} + G² s_θ(x_{k+1}))/F, (G² v_k/v_{k+1}) I)``; ``ddpm-large`` has variance ``G²``.
 
     Parameters
     ----------
@@ -27,34 +31,44 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str) -> StepTable:
     times : Tensor
         (n_nodes,) increasing, at least two.
     scheme : {"ito", "stratonovich", "backward-ito", "sampler"}
+    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+        Of the sampler scheme; the others take the first alone.
+
+    References
+    ----------
+    Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 7 and Sec. 3.2.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
+    if chain not in CHAINS:
+        raise ValueError(f"chain: expected one of {tuple(CHAINS)}, got {chain!r}")
+    if chain != DEFAULT_CHAIN and scheme != "sampler":
+        raise ValueError(f"chain: expected {DEFAULT_CHAIN!r} with the scheme {scheme!r}, got {chain!r}")
     times = torch.as_tensor(times, dtype=torch.float64)
     if times.dim() != 1 or times.numel() < 2:
         raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
     if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
         raise ValueError("times: expected finite increasing numbers")
     h = times.diff()  # (n_steps,)
-    f, g2 = process.f(times), process.g2(times)  # (n_nodes,)
+    g2 = process.g2(times)  # (n_nodes,)
+    steps = CHAINS[chain](process, times)
     diffusion, root_h = 0.5 * g2, h.sqrt()
     column = dict(zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64), strict=True))
     before, after = slice(None, -1), slice(1, None)  # the nodes that a step leaves and reaches
 
-    column["drift"][before] = 1.0 + f[before] * h
+    column["drift"][before] = steps.drift
     column["drift"][-1] = 1.0
-    column["noise"][before] = g2[before].sqrt() * root_h
+    column["noise"][before] = steps.noise
     leave, reach = {"ito": (1.0, 0.0), "stratonovich": (0.5, 0.5)}.get(scheme, (0.0, 1.0))
     column["mismatch"][before] += leave * diffusion[before] * h
     column["mismatch"][after] += reach * diffusion[after] * h
     log_scale, ratio = 0.0, 1.0
     if scheme == "sampler":
-        position_scale, score_scale, variance = 1.0 - f[after] * h, g2[after] * h, g2[after] * h
-        std = variance.sqrt()
-        column["chain_position"][after] = (position_scale * column["drift"][before] - 1.0) / std
-        column["chain_noise"][after] = position_scale * column["noise"][before] / std - 1.0
-        column["chain_score"][after] = score_scale / std
-        ratios = variance / column["noise"][before].square()
+        std = steps.variance.sqrt()
+        column["chain_position"][after] = (steps.position * steps.drift - 1.0) / std
+        column["chain_noise"][after] = steps.position * steps.noise / std - 1.0
+        column["chain_score"][after] = steps.score / std
+        ratios = steps.variance / steps.noise.square()
         log_scale, ratio = 0.5 * ratios.log().sum().item(), ratios.max().item()
     else:
         column["energy"].copy_(column["mismatch"])

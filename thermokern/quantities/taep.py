@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM, check_finite, check_seed
-from thermokern.processes import LinearProcess, step_table
+from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
 from thermokern.quantities.backends import ScoreLike, choose_backend
 from thermokern.quantities.estimate import (
     Estimate,
@@ -120,6 +120,7 @@ def taep(
     t_eps: float | None = None,
     spacing: str | None = None,
     scheme: str = "auto",
+    chain: str = DEFAULT_CHAIN,
     seed: int = 0,
     path_offset: int = 0,
     backend: str = "auto",
@@ -151,6 +152,8 @@ def taep(
         ``stratonovich`` (d ≤ 16), else ``backward-ito``, which needs no divergence. ``sampler`` is the log density
         ratio of the discrete chains themselves: ``⟨e^{−Δ}⟩ = 1`` for any number of steps; its reference must be a
         distribution.
+    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+        The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "reference"}
@@ -202,7 +205,7 @@ def taep(
             raise ValueError(f"{name}: expected dimension {dim} as the paths have it, got {score.dim}")
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
-    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme)
+    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, chain=chain)
     m, v = table.mean_scale[0], table.variance[0]
     z = ops.normals(len(start), dim, seed=seed, path_offset=path_offset, purpose="start")
     x_start = (m * start + v.sqrt() * z).to(dtype)
@@ -242,6 +245,7 @@ def taep(
             "t_eps": table.times[0].item(),
             "spacing": spacing or process.default_spacing,
             "scheme": scheme,
+            "chain": chain,
             "seed": seed,
             "path_offset": path_offset,
             "dtype": str(dtype)[6:],
