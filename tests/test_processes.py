@@ -467,7 +467,7 @@ def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
         (lambda: step_table(VP(), VP().grid(3), "sampler", chain="ddim"), "chain"),
         (lambda: step_table(VP(), VP().grid(3), "ito", chain="ddpm"), "chain"),
         (
-            lambda: step_table(PLATEAU, torch.tensor([1.25, 1.75], dtype=torch.float64), "sampler", chain="ddpm"),
+            lambda: step_table(PLATEAU, torch.tensor([1.25, 1.75]), "sampler", chain="ddpm"),
             "times",
         ),
         (lambda: step_table(VP(), torch.tensor([0.5]), "ito"), "times"),
