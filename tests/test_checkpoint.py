@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import thermokern as tk
 from thermokern.experiments.mode_collapse import COLLAPSES, shipped_checkpoints
+from thermokern.processes import PROCESSES
 from thermokern.scores import load_checkpoint, read_record, save_checkpoint
 
 
@@ -28,6 +29,20 @@ def test_round_trip(tmp_path: Path, model: tk.ScoreModel) -> None:
     x = torch.randn(5, 3)
     assert torch.equal(again(x, 0.4), model(x, 0.4))
     assert read_record(path) == {"steps": 3}
+
+
+@pytest.mark.parametrize("kind", PROCESSES)
+def test_every_process_round_trips(tmp_path: Path, kind: str) -> None:
+    arguments = {"EDM": [7.0], "DiscreteVP": [[0.9, 0.7, 1.0 / 3.0]], "CosineVP": [0.1, 0.03], "VE": [3.3], "Flow": []}
+    process = PROCESSES[kind](*arguments.get(kind, [1.0 / 3.0, 7.7]), **({"t_end": 0.7} if kind == "Flow" else {}))
+    save_checkpoint(tmp_path / "net.safetensors", tk.ScoreModel(tk.ScoreMLP(1, width=3, depth=1), process))
+    assert load_checkpoint(tmp_path / "net.safetensors").process == process
+
+
+def test_a_flow_of_own_functions_cannot_be_saved(tmp_path: Path) -> None:
+    own = tk.Flow(torch.ones_like, torch.square, t_end=1.0)
+    with pytest.raises(ValueError, match="^model: expected a process that numbers define"):
+        save_checkpoint(tmp_path / "net.safetensors", tk.ScoreModel(tk.ScoreMLP(1), own))
 
 
 def test_a_bare_safetensors_file_needs_words(tmp_path: Path, model: tk.ScoreModel) -> None:

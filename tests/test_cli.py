@@ -68,6 +68,9 @@ def test_own_checkpoint_and_own_points(folder: Path, capsys: pytest.CaptureFixtu
         ("n_steps: 50", "n_steps: ten", "n_steps"),
         ("points.npy", "nothing.npy", "nothing.npy"),
         ("kind: VP", "kind: OU", "process.kind"),
+        ("kind: VP", "kind: EDM", "process: "),
+        ("kind: VP, beta_max: 18", "kind: Flow, a: cos, b: sin", "process: a: expected a callable"),
+        ("kind: VP, beta_max: 18", "kind: CosineVP, s: -1", "s: expected"),
         ("ring: {std: 0.25}", "ring: {sigma: 0.25}", "reference.ring"),
         ("ring: {std: 0.25}", "circle: {}", "reference"),
         ("width: 16", "width: 17", "another architecture"),
@@ -104,6 +107,24 @@ def test_laws_in_a_config(folder: Path, capsys: pytest.CaptureFixture[str], mode
     result = json.loads((folder / "out" / "result.json").read_text())
     assert result["backend"] == backend
     assert result["settings"]["reference"] == {"kind": "SwissRoll", "noise": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("entry", "printed"),
+    [
+        ("{kind: VP.from_sigma, sigma: 10}", "VP(beta_min=0.461512, beta_max=8.76873)"),
+        ("{kind: SubVP, beta_max: 18}", "SubVP(beta_min=0.1, beta_max=18)"),
+        ("CosineVP", "CosineVP(s=0.008, alpha_bar_min=0.0001)"),
+        ("{kind: EDM, sigma_max: 20}", "EDM(sigma_max=20)"),
+        ("{kind: DiscreteVP, alphas_cumprod: [0.9, 0.5, 0.1]}", "DiscreteVP(3 steps, alphas_cumprod 0.9 to 0.1)"),
+        ("{kind: Flow, t_end: 0.9}", "Flow(t_end=0.9)"),
+    ],
+)
+def test_every_kind_of_process(folder: Path, capsys: pytest.CaptureFixture[str], entry: str, printed: str) -> None:
+    config = "model: {ring: {std: 0.3}}\nreference: {ring: {}}\nn_paths: 50\nn_steps: 5\nspacing: log-snr\n"
+    (folder / "run.yaml").write_text(f"{config}process: {entry}\n")
+    assert main(["taep", str(folder / "run.yaml"), "--quiet"]) == 0
+    assert f"TAEP of 50 forward paths, 5 steps of {printed}" in capsys.readouterr().out
 
 
 def test_points_that_are_pickles_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -310,7 +310,7 @@ def test_empirical_law_has_no_density_at_the_data() -> None:
     result = tk.taep(tk.Gaussian([0.5]), law, tk.VP(), n_paths=20, n_steps=5)
     assert (result.backend, result.backend_reason) == (
         "reference",
-        "reference: a Empirical is known to the reference alone",
+        "reference: only the reference knows scores of the kind Empirical",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -13,12 +14,58 @@ from torch.distributions import Normal
 
 from thermokern.ops import SCHEMES, StepTable, trajectory_reference
 from thermokern.ops.step_table import COLUMNS
-from thermokern.processes import VE, VP, LinearProcess, step_table
+from thermokern.processes import (
+    EDM,
+    VE,
+    VP,
+    CosineVP,
+    DiscreteVP,
+    Flow,
+    LinearProcess,
+    SubVP,
+    step_table,
+)
+from thermokern.processes import (
+    PROCESSES as KINDS,
+)
 
 vp = st.builds(lambda low, more: VP(low, low + more), st.floats(0.0, 5.0), st.floats(0.01, 30.0))
 ve = st.builds(VE, st.floats(1.01, 100.0))
-processes = st.one_of(vp, ve)
-PROCESSES = [VP(), VP(0.0, 3.0), VP(2.0, 2.0), VE(), VE(1.5), VE(90.0)]
+sub_vp = st.builds(lambda low, more: SubVP(low, low + more), st.floats(0.0, 5.0), st.floats(0.01, 30.0))
+cosine = st.builds(CosineVP, st.floats(1e-3, 0.5), st.floats(1e-6, 0.1))
+edm = st.builds(EDM, st.floats(1.0, 200.0))
+discrete = st.lists(st.floats(1e-5, 0.5), min_size=2, max_size=30).map(
+    lambda betas: DiscreteVP((1.0 - torch.tensor(betas, dtype=torch.float64)).cumprod(0))
+)
+
+
+def cosine_of(t: Tensor) -> Tensor:
+    return torch.cos(0.5 * math.pi * t)
+
+
+def sine_of(t: Tensor) -> Tensor:
+    return torch.sin(0.5 * math.pi * t)
+
+
+flow = st.one_of(
+    st.builds(lambda t_end: Flow(t_end=t_end), st.floats(0.6, 0.9999)),
+    st.builds(lambda t_end: Flow(cosine_of, sine_of, t_end=t_end), st.floats(0.6, 0.999)),
+    st.builds(
+        lambda rate, scale: Flow(lambda t: torch.exp(-rate * t), lambda t: scale * t * (1.0 + t), t_end=2.0),
+        st.floats(0.1, 3.0),
+        st.floats(0.1, 10.0),
+    ),
+    st.builds(lambda scale: Flow(torch.ones_like, lambda t: scale * t, t_end=3.0), st.floats(0.1, 10.0)),
+)
+processes = st.one_of(vp, ve, sub_vp, cosine, edm, discrete, flow)
+
+# DDPM's own table, β from 1e-4 to 0.02 in 1000 steps, and a short one that is anything but smooth.
+DDPM = DiscreteVP((1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0))
+ROUGH = DiscreteVP([0.99, 0.7, 0.69, 0.2])
+PLATEAU = DiscreteVP([0.5, 0.5 - 1e-16])  # β too small for float64 to tell v(1.25) from v(1.75)
+NEW = [SubVP(), SubVP(0.0, 4.0), CosineVP(), CosineVP(0.1, 0.01), EDM(), EDM(5.0), DDPM, ROUGH, Flow(), Flow(t_end=0.7)]
+PROCESSES = [VP(), VP(0.0, 3.0), VP(2.0, 2.0), VP.from_sigma(10.0), VE(), VE(1.5), VE(90.0), *NEW]
+PROCESSES.append(Flow(cosine_of, sine_of, t_end=0.98))
 
 
 def close(actual: Tensor, expected: Tensor, relative: float, absolute: float = 0.0) -> None:
@@ -82,9 +129,66 @@ def test_known_values() -> None:
     assert abs(VE(25.0).g2(0.5) - 25.0) < 1e-13
 
 
+def test_known_values_of_the_schedules() -> None:
+    b = 0.1 + 0.5 * 19.9
+    assert abs(SubVP().variance(1.0) - (1.0 - math.exp(-b)) ** 2) < 1e-15
+    assert abs(SubVP().g2(1.0) - 20.0 * (1.0 - math.exp(-2.0 * b))) < 1e-14
+    assert SubVP().g2(0.0) == 0.0
+    angle, first = 0.5 * math.pi * 0.308 / 1.008, 0.5 * math.pi * 0.008 / 1.008
+    assert abs(CosineVP().mean_scale(0.3) - math.cos(angle) / math.cos(first)) < 1e-15
+    assert abs(CosineVP().g2(0.3) - math.pi * math.tan(angle) / 1.008) < 1e-14
+    assert CosineVP().t_end < 1.0
+    assert abs(CosineVP().mean_scale(CosineVP().t_end) ** 2 / 1e-4 - 1.0) < 1e-11
+    assert (EDM().t_end, EDM().g2(3.0), EDM().variance(3.0), EDM().mean_scale(3.0)) == (80.0, 6.0, 9.0, 1.0)
+    assert (Flow().mean_scale(0.25), Flow().variance(0.25), Flow().t_end) == (0.75, 0.0625, 0.999)
+    assert abs(Flow().f(0.25) + 1.0 / 0.75) < 1e-15
+    assert abs(Flow().g2(0.25) - 0.5 / 0.75) < 1e-15
+
+
+@given(st.floats(0.1, 100.0), st.floats(0.0, 1.0))
+def test_vp_from_sigma(sigma: float, ratio: float) -> None:
+    process = VP.from_sigma(sigma, ratio)
+    assert abs(math.exp(process.log_snr(1.0)) * sigma**2 - 1.0) < 1e-12
+    assert abs(process.beta_min / (0.5 * (process.beta_min + process.beta_max)) - ratio) < 1e-14
+
+
+def test_vp_from_sigma_leaves_a_part_of_the_data() -> None:
+    """m(1)² = 1/101 at σ = 10: what makes p_T differ from the prior."""
+    assert abs(VP.from_sigma(10.0).mean_scale(1.0) ** 2 * 101.0 - 1.0) < 1e-13
+
+
+def test_steps_of_a_table_are_whole_times() -> None:
+    alphas_cumprod = [0.99, 0.7, 0.69, 0.2]
+    for k, alpha_bar in enumerate(alphas_cumprod):
+        assert abs(ROUGH.mean_scale(k + 1.0) ** 2 - alpha_bar) < 1e-15
+        assert abs(ROUGH.variance(k + 1.0) - (1.0 - alpha_bar)) < 1e-15
+    assert abs(ROUGH.g2(1.0) - math.log(0.99 / 0.7)) < 1e-15  # of the interval that begins at t = 1
+    assert ROUGH.g2(4.0) == ROUGH.g2(3.5)
+    assert ROUGH.t_end == 4.0
+    assert DDPM.grid(999).tolist() == [float(t) for t in range(1, 1001)]
+
+
+def test_a_table_of_a_smooth_schedule_is_the_smooth_process() -> None:
+    """ᾱ of VP at 4000 times gives VP back, its time in units of steps."""
+    n, smooth = 4000, VP()
+    knots = torch.arange(1, n + 1, dtype=torch.float64) / n
+    process = DiscreteVP(smooth.mean_scale(knots).square())
+    t = torch.linspace(0.05, 0.95, 37, dtype=torch.float64)
+    assert ((process.mean_scale(n * t) / smooth.mean_scale(t) - 1.0).abs() < 1e-6).all()
+    assert ((n * process.g2(n * t) / smooth.g2(t) - 1.0).abs() < 3e-3).all()
+
+
+def test_derivatives_of_a_flow_are_differentiable_and_need_no_gradient_mode() -> None:
+    t = torch.tensor([0.2, 0.5], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(Flow().f(t).sum(), t)
+    close(slope, -1.0 / (1.0 - t.detach()).square(), 1e-14)
+    with torch.no_grad():
+        close(Flow().f(t), -1.0 / (1.0 - t), 1e-14)
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
 def test_prior(process: LinearProcess) -> None:
-    variance = 1.0 if isinstance(process, VP) else process.variance(process.t_end)
+    variance = 1.0 if isinstance(process, VP | SubVP | CosineVP | DiscreteVP) else process.variance(process.t_end)
     x = torch.tensor([[0.3, -1.2, 2.0]], dtype=torch.float64)
     expected = -0.5 * (x.square().sum(1) / variance + 3 * math.log(2 * math.pi * variance))
     close(process.prior(3).log_prob(x), expected, 1e-14)
@@ -95,8 +199,28 @@ def test_processes_are_values() -> None:
     assert VP() != VP(0.1, 19.0)
     assert VP() != VE()
     assert len({VE(2.0), VE(2.0), VE(3.0)}) == 2
+    assert EDM() != VE()
+    assert SubVP() != VP()
+    assert Flow() == Flow(t_end=0.999)
+    assert Flow() != Flow(t_end=0.99)
+    assert Flow(cosine_of, sine_of) == Flow(cosine_of, sine_of) != Flow()
+    assert DiscreteVP([0.9, 0.5]) == DiscreteVP(torch.tensor([0.9, 0.5], dtype=torch.float64)) != DiscreteVP([0.9, 0.4])
+    assert len({repr(process) for process in PROCESSES}) == len(set(PROCESSES)) == len(PROCESSES)
+    assert max(len(repr(process)) for process in PROCESSES) < 80
+    assert {type(process) for process in PROCESSES} == set(KINDS.values())
     for process in PROCESSES:
-        assert type(process)(**process.settings()) == process
+        if not process.settings().keys() & {"a", "b"}:  # a flow's own functions are no settings
+            again = KINDS[type(process).__name__](**json.loads(json.dumps(process.settings())))
+            assert again == process
+            assert hash(again) == hash(process)
+
+
+def test_representations() -> None:
+    assert repr(CosineVP()) == "CosineVP(s=0.008, alpha_bar_min=0.0001)"
+    assert repr(EDM()) == "EDM(sigma_max=80)"
+    assert repr(ROUGH) == "DiscreteVP(4 steps, alphas_cumprod 0.99 to 0.2)"
+    assert repr(Flow()) == "Flow(t_end=0.999)"
+    assert repr(Flow(cosine_of, sine_of)) == "Flow(a=cosine_of, b=sine_of, t_end=0.999)"
 
 
 # ---- grids
@@ -115,9 +239,28 @@ def test_grid(process: LinearProcess, n_steps: int, t_eps: float, spacing: str) 
     close(even.diff(), torch.full((n_steps,), span / n_steps, dtype=torch.float64), 1e-9, 1e-12 * even.abs().max())
 
 
+@given(processes, st.floats(1e-4, 1.0))
+def test_time_of_a_signal_to_noise_ratio(process: LinearProcess, share: float) -> None:
+    log_snr = process.log_snr(share * process.t_end)
+    assert abs(process.log_snr(process.time_at(log_snr)) - log_snr) < 1e-9
+    assert abs(process.time_at(process.log_snr(process.t_end) - 1.0) / process.t_end - 1.0) < 1e-15
+
+
 def test_default_grid_is_a_known_spacing() -> None:
     for process in PROCESSES:
-        assert torch.equal(process.grid(10), process.grid(10, 1e-3, process.default_spacing))
+        assert torch.equal(process.grid(10), process.grid(10, process.default_t_eps, process.default_spacing))
+    assert {kind.__name__: kind.default_t_eps for kind in KINDS.values() if kind.default_t_eps != 1e-3} == {
+        "EDM": 0.002,
+        "DiscreteVP": 1.0,
+    }
+    assert {kind.__name__ for kind in KINDS.values() if kind.default_spacing != "uniform"} == {"EDM"}
+
+
+def test_grid_of_edm_is_geometric() -> None:
+    times = EDM().grid(100)
+    assert (times[0].item(), times[-1].item()) == (0.002, 80.0)
+    ratio = 40_000.0**0.01
+    close(times[1:] / times[:-1], torch.full((100,), ratio, dtype=torch.float64), 1e-13)
 
 
 # ---- step tables
@@ -193,6 +336,55 @@ def test_sampler_chain_against_densities(process: LinearProcess, k: int, seed: i
     assert abs(step - (forward - reverse)) <= 1e-11 * size
 
 
+@given(processes, st.integers(0, 8), st.integers(0, 2**31), st.sampled_from(["ddpm", "ddpm-large"]))
+def test_ddpm_chains_against_bayes(process: LinearProcess, k: int, seed: int, chain: str) -> None:
+    """q(x_k | x_{k+1}, x_0) from the product of q(x_{k+1} | x_k) and q(x_k | x_0), at x_0 = (x_{k+1} + v s)/m."""
+    table = step_table(process, process.grid(9, 1e-2, "log-snr"), "sampler", chain=chain)
+    generator = torch.Generator().manual_seed(seed)
+    x, z, s = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    c = {name: table.column(name)[k].item() for name in COLUMNS}
+    d = {name: table.column(name)[k + 1].item() for name in COLUMNS}
+    (m, v), (m_next, v_next) = ((process.mean_scale(t), process.variance(t)) for t in table.times[k : k + 2].tolist())
+    transition = m_next / m
+    added = v_next - transition**2 * v  # so that v is that of the process at both ends
+
+    after = transition * x + math.sqrt(added) * z
+    forward = Normal(transition * x, math.sqrt(added)).log_prob(after).sum()
+    data = (after + v_next * s) / m_next
+    precision = 1.0 / v + transition**2 / added
+    mean = (m * data / v + transition * after / added) / precision
+    spread = 1.0 / precision if chain == "ddpm" else added
+    reverse = Normal(mean, math.sqrt(spread)).log_prob(x).sum()
+
+    close(c["drift"] * x + c["noise"] * z, after, 1e-12, 1e-12)
+    w = d["chain_position"] * x + d["chain_noise"] * z + d["chain_score"] * s
+    variance = (math.sqrt(added) / transition / (1.0 + d["chain_noise"])) ** 2  # of the reverse step
+    assert abs(variance / spread - 1.0) < 1e-10
+    step = (w * (z + 0.5 * w)).sum() + 5 * 0.5 * math.log(variance / added)
+    terms = data.square() * m * m * v / v_next**2 / spread + x.square() / spread + after.square() / added
+    size = 1.0 + w.square().sum() + z.square().sum() + forward.abs() + reverse.abs() + terms.sum()
+    assert abs(step - (forward - reverse)) <= 1e-11 * size
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+@pytest.mark.parametrize("chain", ["ddpm", "ddpm-large"])
+def test_ddpm_chains_keep_the_law_and_a_positive_variance(process: LinearProcess, chain: str) -> None:
+    """At the default first time and on both grids; the forward chain goes through N(m x_0, v I) at every node."""
+    for spacing in ("uniform", "log-snr"):
+        table = step_table(process, process.grid(50, None, spacing), "sampler", chain=chain)
+        assert bool(table.columns.isfinite().all())
+        m, v = table.mean_scale[0].item(), table.variance[0].item()
+        for k in range(50):
+            drift, noise = table.column("drift")[k].item(), table.column("noise")[k].item()
+            m, v = drift * m, drift**2 * v + noise**2
+            assert abs(m / table.mean_scale[k + 1].item() - 1.0) < 1e-12
+            assert abs(v / table.variance[k + 1].item() - 1.0) < 1e-12
+        ratios = table.variance[:-1] / table.variance[1:] if chain == "ddpm" else torch.ones(50, dtype=torch.float64)
+        assert bool((ratios > 0.0).all())
+        assert abs(table.chain_log_scale - 0.5 * ratios.log().sum().item()) < 1e-9
+        assert abs(table.chain_variance_ratio - ratios.max().item()) < 1e-12
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
 def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
     """The op's sum and the table's constant are the log density ratio of two whole chains, Δ without its end terms."""
@@ -231,6 +423,39 @@ def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
         (lambda: VP(0.0, math.inf), "beta_max"),
         (lambda: VE(1.0), "sigma"),
         (lambda: VE(math.nan), "sigma"),
+        (lambda: VP.from_sigma(0.0), "sigma"),
+        (lambda: VP.from_sigma(math.nan), "sigma"),
+        (lambda: VP.from_sigma(10.0, 1.5), "ratio"),
+        (lambda: VP.from_sigma(10.0, math.nan), "ratio"),
+        (lambda: SubVP(-0.1), "beta_min"),
+        (lambda: SubVP(0.1, math.inf), "beta_max"),
+        (lambda: CosineVP(0.0), "s"),
+        (lambda: CosineVP(math.inf), "s"),
+        (lambda: CosineVP(0.008, 0.0), "alpha_bar_min"),
+        (lambda: CosineVP(0.008, math.nan), "alpha_bar_min"),
+        (lambda: EDM(0.0), "sigma_max"),
+        (lambda: EDM(math.inf), "sigma_max"),
+        (lambda: DiscreteVP([0.5]), "alphas_cumprod"),
+        (lambda: DiscreteVP([[0.5, 0.4]]), "alphas_cumprod"),
+        (lambda: DiscreteVP([0.5, 0.6]), "alphas_cumprod"),
+        (lambda: DiscreteVP([0.5, 0.5]), "alphas_cumprod"),
+        (lambda: DiscreteVP([1.0, 0.5]), "alphas_cumprod"),
+        (lambda: DiscreteVP([0.5, 0.0]), "alphas_cumprod"),
+        (lambda: DiscreteVP([0.5, math.nan]), "alphas_cumprod"),
+        (lambda: DiscreteVP("linear"), "alphas_cumprod"),
+        (lambda: Flow(cosine_of), "a, b"),
+        (lambda: Flow("cos", sine_of), "a"),
+        (lambda: Flow(cosine_of, lambda t: 0.5), "b"),
+        (lambda: Flow(cosine_of, lambda t: t.sum()), "b"),
+        (lambda: Flow(sine_of, sine_of), "a"),
+        (lambda: Flow(cosine_of, cosine_of), "b"),
+        (lambda: Flow(cosine_of, lambda t: -t), "b"),
+        (lambda: Flow(cosine_of, lambda t: t.detach()), "b"),
+        (lambda: Flow(t_end=1.0), "a"),
+        (lambda: Flow(t_end=0.0), "t_end"),
+        (lambda: Flow(t_end=math.nan), "t_end"),
+        (lambda: Flow(torch.ones_like, lambda t: t * (1.0 - t), t_end=0.9), "a, b"),
+        (lambda: EDM().grid(10, 80.0), "t_eps"),
         (lambda: VP().grid(0), "n_steps"),
         (lambda: VP().grid(2.5), "n_steps"),
         (lambda: VP().grid(True), "n_steps"),
@@ -239,6 +464,12 @@ def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
         (lambda: VP().grid(10, math.nan), "t_eps"),
         (lambda: VP().grid(10, 1e-3, "log"), "spacing"),
         (lambda: step_table(VP(), VP().grid(3), "strato"), "scheme"),
+        (lambda: step_table(VP(), VP().grid(3), "sampler", chain="ddim"), "chain"),
+        (lambda: step_table(VP(), VP().grid(3), "ito", chain="ddpm"), "chain"),
+        (
+            lambda: step_table(PLATEAU, torch.tensor([1.25, 1.75]), "sampler", chain="ddpm"),
+            "times",
+        ),
         (lambda: step_table(VP(), torch.tensor([0.5]), "ito"), "times"),
         (lambda: step_table(VP(), torch.tensor([0.5, 0.4]), "ito"), "times"),
         (lambda: step_table(VP(), torch.tensor([0.5, 0.5]), "ito"), "times"),

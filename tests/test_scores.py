@@ -13,6 +13,7 @@ from torch.nn import functional
 
 import thermokern as tk
 from thermokern.scores import NotFusable, exact_divergence, fuse
+from thermokern.scores.model import PREDICTIONS
 
 TIMES = tk.VP().grid(4)
 
@@ -110,6 +111,116 @@ def test_an_epsilon_network_s_score() -> None:
     x_t = m * x_0 + v**0.5 * epsilon
     model = tk.ScoreModel(lambda x, time: epsilon, process, "epsilon")
     assert (model(x_t, t) + (x_t - m * x_0) / v).abs().max().item() < 1e-5
+
+
+PROCESSES = {
+    "VP": tk.VP(),
+    "VE": tk.VE(5.0),
+    "SubVP": tk.SubVP(),
+    "CosineVP": tk.CosineVP(),
+    "EDM": tk.EDM(20.0),
+    "DiscreteVP": tk.DiscreteVP([0.99, 0.8, 0.5, 0.45, 0.1]),
+    "Flow": tk.Flow(),
+    "curved flow": tk.Flow(lambda t: torch.exp(-2.0 * t), lambda t: t * (1.0 + t), t_end=1.5),
+}
+LAW = tk.GaussianMixture(
+    [[1.0, -2.0], [0.5, 1.0], [-1.0, 0.0]], variances=[[0.5, 0.2], [0.1, 1.0], [0.3, 0.3]], weights=[0.5, 0.2, 0.3]
+)
+
+
+def ideal_output(predicts: str, x: Tensor, t: float, process: tk.processes.LinearProcess) -> Tensor:
+    """What a perfect network of each kind says, from the posterior of x_0 given x and not from a score."""
+    time = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    m, std = process.mean_scale(time), process.variance(time).sqrt()
+    slopes = [torch.autograd.grad(y, time, allow_unused=True)[0] if y.requires_grad else None for y in (m, std)]
+    m_slope, std_slope = (0.0 if slope is None else slope.item() for slope in slopes)
+    m, std = m.item(), std.item()
+    spread = m * m * LAW.variances + std * std  # (K, d)
+    offset = x[:, None, :] - m * LAW.means  # (n, K, d)
+    log_share = LAW.weights.log() - 0.5 * (offset.square() / spread + spread.log()).sum(-1)
+    share = log_share.softmax(1)[:, :, None]
+    data = (share * (LAW.means + m * LAW.variances / spread * offset)).sum(1)  # E[x_0 | x]
+    noise = (share * (std / spread * offset)).sum(1)  # E[ε | x]
+    return {
+        "score": -noise / std,
+        "epsilon": noise,
+        "x0": data,
+        "v": m * noise - std * data,
+        "entropy": -noise / std - 2.0 * process.f(t) / process.g2(t) * x,
+        "flow": m_slope * data + std_slope * noise,
+    }[predicts]
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
+@pytest.mark.parametrize("predicts", PREDICTIONS)
+def test_every_kind_of_network_gives_the_same_score(predicts: str, process: tk.processes.LinearProcess) -> None:
+    """Rounding in float64, of the sum ``output_scale · out + skip · x``, which may cancel."""
+    x = 2.0 * torch.randn(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    for share in (1e-3, 0.03, 0.31, 0.77, 1.0):
+        t = share * process.t_end
+        out = ideal_output(predicts, x, t, process)
+        model = tk.ScoreModel(lambda y, time, out=out: out, process, predicts)
+        scale, skip = (part(torch.tensor(t, dtype=torch.float64)).item() for part in (model.output_scale, model.skip))
+        terms = (scale * out).abs() + (skip * x).abs() + x.abs() / process.variance(t)
+        assert bool(((model(x, t) - LAW.score(x, t, process)).abs() <= 1e-13 * (1.0 + terms)).all())
+
+
+def test_a_rectified_flow_s_score() -> None:
+    """−(x + (1 − t) u)/t; and with a, b in general (a u − a' x)/(b (a' b − a b'))."""
+    x, u, t = torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64), 0.3
+    model = tk.ScoreModel(lambda y, time: u, tk.Flow(), "flow")
+    assert (model(x, t) + (x + (1.0 - t) * u) / t).abs().max().item() < 1e-14
+    a, b = math.exp(-2.0 * t), t * (1.0 + t)
+    a_slope, b_slope = -2.0 * a, 1.0 + 2.0 * t
+    expected = (a * u - a_slope * x) / (b * (a_slope * b - a * b_slope))
+    model = tk.ScoreModel(lambda y, time: u, PROCESSES["curved flow"], "flow")
+    assert (model(x, t) - expected).abs().max().item() < 1e-14 * (1.0 + expected.abs().max().item())
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
+@pytest.mark.parametrize("own", ["Flow", "VP", "EDM"])
+def test_a_network_under_another_process(own: str, process: tk.processes.LinearProcess) -> None:
+    """s(x, t) = c s_own(c x, t*) at equal signal-to-noise ratio is the law's score under the other process."""
+    trained_for = {"Flow": tk.Flow(t_end=1.0 - 1e-5), "VP": tk.VP(), "EDM": tk.EDM(1e4)}[own]
+    predicts = "flow" if own == "Flow" else "epsilon"
+
+    def network(y: Tensor, time: Tensor) -> Tensor:
+        return ideal_output(predicts, y, time[0].item(), trained_for)
+
+    moved = tk.ScoreModel(network, trained_for, predicts).under(process)
+    assert moved.process == process
+    x = 2.0 * torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    for share in (1e-2, 0.31, 0.77):
+        t = share * process.t_end
+        expected = LAW.score(x, t, process)
+        bound = 1e-11 * (1.0 + expected.abs().max().item() + (x / process.variance(t)).abs().max().item())
+        assert (moved(x, t) - expected).abs().max().item() < bound
+
+
+def test_a_network_under_a_process_that_is_noisier_than_its_own_is_an_error() -> None:
+    moved = tk.ScoreModel(lambda x, t: x, tk.Flow(t_end=0.9), "flow").under(tk.VP())
+    with pytest.raises(ValueError, match="^process: expected log signal-to-noise ratios of at least"):
+        moved(torch.zeros(3, 2), 1.0)
+    own = tk.ScoreModel(lambda x, t: x, tk.Flow(), "flow")
+    x = torch.ones(3, 2)  # float32, whose last time lies above 0.999
+    assert (own.under(tk.Flow())(x, 0.999) / own(x, 0.999) - 1.0).abs().max().item() < 1e-4
+    assert own.under(tk.VP())(torch.zeros(0, 2), 0.5).shape == (0, 2)
+
+
+def test_a_flow_runs_in_taep_under_its_own_process_and_under_another() -> None:
+    """δ is that of a smaller weight, whatever the parameterisation: Δs agree path by path with those of the law."""
+    law, rare = tk.GaussianMixture.ring(), tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)
+    flow = tk.Flow()
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        time = t[0].double().item()
+        return flow.f(time) * x - 0.5 * flow.g2(time) * rare.score(x, time, flow)
+
+    model = tk.ScoreModel(velocity, flow, "flow")
+    for process, score in ((flow, model), (tk.VP(), model.under(tk.VP()))):
+        options = {"n_paths": 50, "n_steps": 100, "scheme": "backward-ito", "dtype": torch.float64}
+        got, expected = (tk.taep(one, law, process, **options) for one in (score, rare))
+        assert (got.values - expected.values).abs().max().item() < 1e-9
 
 
 def test_network_with_a_wrong_output_is_an_error() -> None:
@@ -219,7 +330,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("predicts", ["score", "epsilon"])
+@pytest.mark.parametrize("predicts", PREDICTIONS)
 @pytest.mark.parametrize("make", RECOGNISED.values(), ids=RECOGNISED.keys())
 def test_recognised_networks_give_the_network_s_score_and_divergence(make, predicts: str) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)

@@ -5,7 +5,7 @@ import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runt
 from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
-from thermokern.processes import VE, VP
+from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
     DetailedFluctuationTheorem,
@@ -29,18 +29,23 @@ from thermokern.scores import (
 )
 
 __all__ = [
+    "EDM",
     "TAEP",
     "VE",
     "VP",
+    "CosineVP",
     "DetailedFluctuationTheorem",
+    "DiscreteVP",
     "Empirical",
     "Estimate",
     "FewPathsWarning",
+    "Flow",
     "Gaussian",
     "GaussianMixture",
     "Mode",
     "ScoreMLP",
     "ScoreModel",
+    "SubVP",
     "SwissRoll",
     "UniformBox",
     "__version__",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from thermokern.processes import VE, VP, LinearProcess
+from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
 from thermokern.scores import (
     Distribution,
@@ -21,8 +22,8 @@ from thermokern.scores import (
     load_checkpoint,
 )
 
-_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "seed", "backend")
-_PROCESSES: dict[str, type[LinearProcess]] = {"VP": VP, "VE": VE}
+_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "chain", "direction", "from_prior", "seed", "backend")
+_PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}
 _LAWS = {
     "ring": GaussianMixture.ring,
     "mixture": GaussianMixture,
@@ -38,8 +39,9 @@ def run_config(path: Path, *, seed: int | None = None, progress: bool = True) ->
 
     Keys: ``model`` and ``reference`` (each ``checkpoint: FILE`` with ``predicts`` and ``architecture`` where the file
     does not say, or ``ring:``, ``mixture:``, ``gaussian:``, ``box:``, ``swiss-roll:``, ``empirical:`` with the
-    arguments of the distribution; ``points`` of the last may name a .npy file), ``process`` (``kind`` and its
-    arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of :func:`thermokern.taep`.
+    arguments of the distribution; ``points`` of the last may name a .npy file), ``process`` (``kind``, such as VP,
+    VP.from_sigma or EDM, and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of
+    :func:`thermokern.taep`.
     """
     try:
         config = yaml.safe_load(path.read_text())

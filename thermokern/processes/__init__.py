@@ -1,6 +1,27 @@
 """Linear diffusion processes, their time grids and tables of per-step coefficients."""
 
+from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
+from thermokern.processes.flow import Flow
 from thermokern.processes.linear import VE, VP, LinearProcess
+from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
 from thermokern.processes.tables import step_table
 
-__all__ = ["VE", "VP", "LinearProcess", "step_table"]
+# By the name that checkpoints and configurations give.
+PROCESSES: dict[str, type[LinearProcess]] = {
+    kind.__name__: kind for kind in (VP, VE, SubVP, CosineVP, EDM, DiscreteVP, Flow)
+}
+
+__all__ = [
+    "CHAINS",
+    "DEFAULT_CHAIN",
+    "EDM",
+    "PROCESSES",
+    "VE",
+    "VP",
+    "CosineVP",
+    "DiscreteVP",
+    "Flow",
+    "LinearProcess",
+    "SubVP",
+    "step_table",
+]

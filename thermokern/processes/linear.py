@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,9 +29,14 @@ class LinearProcess(ABC):
     ----------
     t_end : float
         The time at which the process ends.
+    default_t_eps : float
+        The first time of :meth:`grid` when none is given.
+    default_spacing : str
+        The spacing of :meth:`grid` when none is given.
     """
 
     t_end: float = 1.0
+    default_t_eps: float = 1e-3
     default_spacing: str = "uniform"
 
     @abstractmethod
@@ -47,8 +52,8 @@ class LinearProcess(ABC):
     def _variance(self, t: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def settings(self) -> dict[str, float]:
-        """The constructor's arguments, for reports and saved results."""
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, ready for :mod:`json`, for reports and saved results."""
 
     def f(self, t: Time) -> Time:
         """Drift factor ``f(t)`` of ``dx = f x dt + g dw``, per unit time; same shape as `t`."""
@@ -70,6 +75,10 @@ class LinearProcess(ABC):
         """Logarithm of the signal-to-noise ratio, ``log(m²/v)``; same shape as `t`."""
         return _at(lambda s: 2.0 * self._mean_scale(s).log() - self._variance(s).log(), t)
 
+    def time_at(self, log_snr: float) -> float:
+        """The time at which :meth:`log_snr` is `log_snr`, to rounding; ``t_end`` where it never falls so low."""
+        return _bisect(self.log_snr, torch.tensor([log_snr], dtype=torch.float64), 0.0, self.t_end).item()
+
     def prior(self, dim: int) -> torch.distributions.Distribution:
         """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""
         scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64)
@@ -78,15 +87,15 @@ class LinearProcess(ABC):
     def _prior_variance(self) -> float:
         return self.variance(self.t_end)
 
-    def grid(self, n_steps: int, t_eps: float = 1e-3, spacing: str | None = None) -> Tensor:
+    def grid(self, n_steps: int, t_eps: float | None = None, spacing: str | None = None) -> Tensor:
         """Times ``t_0 = t_eps < … < t_n = t_end``.
 
         Parameters
         ----------
         n_steps : int
             Number of steps, at least 1.
-        t_eps : float
-            First time, in ``(0, t_end)``.
+        t_eps : float, optional
+            First time, in ``(0, t_end)``. The process's own choice when left out.
         spacing : {"uniform", "log-snr"}, optional
             Uniform in time, or uniform in :meth:`log_snr`. The process's own choice when left out.
 
@@ -97,6 +106,7 @@ class LinearProcess(ABC):
         """
         if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
             raise ValueError(f"n_steps: expected an integer of at least 1, got {n_steps!r}")
+        t_eps = self.default_t_eps if t_eps is None else t_eps
         if not (math.isfinite(t_eps) and 0.0 < t_eps < self.t_end):
             raise ValueError(f"t_eps: expected a time in (0, {self.t_end}), got {t_eps!r}")
         spacing = self.default_spacing if spacing is None else spacing
@@ -118,38 +128,26 @@ class LinearProcess(ABC):
         return type(self) is type(other) and self.settings() == other.settings()
 
     def __hash__(self) -> int:
-        return hash((type(self), tuple(self.settings().items())))
+        return hash((type(self), repr(self)))  # equal settings have equal representations
 
 
-class VP(LinearProcess):
-    """Variance-preserving process: ``f = −β/2``, ``g² = β``, ``β = β_min + t (β_max − β_min)``, ``t`` in [0, 1].
+class BetaProcess(LinearProcess):
+    """A process with ``f = −β(t)/2`` and so ``m = e^{−B/2}``, where ``B(t) = ∫_0^t β``.
 
-    ``m = e^{−B/2}`` and ``v = 1 − e^{−B}`` with ``B(t) = ∫_0^t β``. Its stationary law is N(0, I).
-
-    References
-    ----------
-    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, Eq. 11.
+    Variance-preserving unless overridden: ``g² = β``, ``v = 1 − e^{−B}``. The prior is N(0, I).
     """
 
-    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
-        if not (math.isfinite(beta_min) and beta_min >= 0.0):
-            raise ValueError(f"beta_min: expected a finite number of at least 0, got {beta_min!r}")
-        if not (math.isfinite(beta_max) and beta_max >= beta_min and beta_max > 0.0):
-            raise ValueError(f"beta_max: expected a finite positive number of at least beta_min, got {beta_max!r}")
-        self.beta_min = float(beta_min)
-        self.beta_max = float(beta_max)
+    @abstractmethod
+    def _beta(self, t: Tensor) -> Tensor: ...
 
-    def settings(self) -> dict[str, float]:
-        return {"beta_min": self.beta_min, "beta_max": self.beta_max}
-
-    def _integrated_beta(self, t: Tensor) -> Tensor:
-        return t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min))
+    @abstractmethod
+    def _integrated_beta(self, t: Tensor) -> Tensor: ...
 
     def _f(self, t: Tensor) -> Tensor:
-        return -0.5 * self._g2(t)
+        return -0.5 * self._beta(t)
 
     def _g2(self, t: Tensor) -> Tensor:
-        return self.beta_min + t * (self.beta_max - self.beta_min)
+        return self._beta(t)
 
     def _mean_scale(self, t: Tensor) -> Tensor:
         return torch.exp(-0.5 * self._integrated_beta(t))
@@ -159,6 +157,63 @@ class VP(LinearProcess):
 
     def _prior_variance(self) -> float:
         return 1.0
+
+
+class LinearBeta(BetaProcess):
+    """A :class:`BetaProcess` with ``β = β_min + t (β_max − β_min)``, ``t`` in [0, 1]."""
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+        if not (math.isfinite(beta_min) and beta_min >= 0.0):
+            raise ValueError(f"beta_min: expected a finite number of at least 0, got {beta_min!r}")
+        if not (math.isfinite(beta_max) and beta_max >= beta_min and beta_max > 0.0):
+            raise ValueError(f"beta_max: expected a finite positive number of at least beta_min, got {beta_max!r}")
+        self.beta_min = float(beta_min)
+        self.beta_max = float(beta_max)
+
+    def settings(self) -> dict[str, Any]:
+        return {"beta_min": self.beta_min, "beta_max": self.beta_max}
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def _integrated_beta(self, t: Tensor) -> Tensor:
+        return t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min))
+
+
+class VP(LinearBeta):
+    """Variance-preserving process: ``f = −β/2``, ``g² = β``, ``β = β_min + t (β_max − β_min)``, ``t`` in [0, 1].
+
+    ``m = e^{−B/2}`` and ``v = 1 − e^{−B}`` with ``B(t) = ∫_0^t β``. Its stationary law is N(0, I).
+
+    References
+    ----------
+    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, Eq. 11.
+    """
+
+    @classmethod
+    def from_sigma(cls, sigma: float, ratio: float = 0.1) -> VP:
+        """The process whose last signal-to-noise ratio is ``m(1)²/v(1) = 1/σ²``, that of data at noise level `sigma`.
+
+        ``β_min = r B_1``, ``β_max = (2 − r) B_1``, ``B_1 = ln(1 + σ²)``. The data are still seen at the end,
+        ``m(1)² = 1/(1 + σ²)``: 1/101 at σ = 10, so that p_T is not the prior N(0, I).
+
+        Parameters
+        ----------
+        sigma : float
+            Positive, in units of the data's.
+        ratio : float
+            ``r = β_min/B_1``, in [0, 1].
+
+        References
+        ----------
+        Kodama and Hinczewski, arXiv 2510.06174, App. D.3.
+        """
+        if not (math.isfinite(sigma) and sigma > 0.0):
+            raise ValueError(f"sigma: expected a finite positive number, got {sigma!r}")
+        if not 0.0 <= ratio <= 1.0:
+            raise ValueError(f"ratio: expected a number in [0, 1], got {ratio!r}")
+        total = math.log1p(sigma * sigma)
+        return cls(ratio * total, (2.0 - ratio) * total)
 
 
 class VE(LinearProcess):
@@ -176,7 +231,7 @@ class VE(LinearProcess):
             raise ValueError(f"sigma: expected a finite number above 1, got {sigma!r}")
         self.sigma = float(sigma)
 
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, Any]:
         return {"sigma": self.sigma}
 
     def _f(self, t: Tensor) -> Tensor:

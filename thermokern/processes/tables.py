@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.step_table import COLUMNS, DIRECTIONS, SCHEMES, StepTable
+from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN, Chain
 from thermokern.processes.linear import LinearProcess
 
 
-def step_table(process: LinearProcess, times: Tensor, scheme: str, direction: str = "forward") -> StepTable:
+def step_table(
+    process: LinearProcess, times: Tensor, scheme: str, direction: str = "forward", *, chain: str = DEFAULT_CHAIN
+) -> StepTable:
     """Tabulate a process and a scheme on a time grid.
 
     With ``D = g²/2``, steps ``h_k`` and increments for model minus reference (Ding, Quan and Tu, Eq. 28, with each
@@ -18,8 +21,11 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str, direction: st
     - ``ito``: ``D_k h_k [|s|² + 2∇·s](x_k) + g_k √h_k s(x_k)·z_k``
     - ``stratonovich``: both ends' mean of ``D h_k [|s|² + ∇·s] + g √h_k s·z_k``
     - ``backward-ito``: ``D_{k+1} h_k |s|²(x_{k+1}) + g_{k+1} √h_k s(x_{k+1})·z_k``
-    - ``sampler``: log of the forward chain's transition density over the reverse chain's, whose step is
-      ``x_k ~ N((1 − f_{k+1} h_k) x_{k+1} + g²_{k+1} h_k s_θ(x_{k+1}), g²_{k+1} h_k I)``
+    - ``sampler``: log of the forward chain's transition density over the reverse chain's. With the chain
+      ``euler-maruyama``, whose forward steps are those of the other schemes, the reverse step is
+      ``x_k ~ N((1 − f_{k+1} h_k) x_{k+1} + g²_{k+1} h_k s_θ(x_{k+1}), g²_{k+1} h_k I)``. With ``ddpm`` paths step by
+      ``F = m_{k+1}/m_k``, ``G² = v_{k+1} − F² v_k``, exactly as the process does, and the reverse step is its
+      posterior, ``x_k ~ N((x_{k+1} + G² s_θ(x_{k+1}))/F, (G² v_k/v_{k+1}) I)``; ``ddpm-large`` has variance ``G²``.
 
     Parameters
     ----------
@@ -28,46 +34,55 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str, direction: st
         (n_nodes,) increasing, at least two.
     scheme : {"ito", "stratonovich", "backward-ito", "sampler"}
     direction : {"forward", "reverse"}
-        Reverse paths are driven by the model, ``x_k = x_{k+1} − f x_{k+1} h + g² s_θ(x_{k+1}) h + g √h z̃`` with the
-        coefficients of ``t_{k+1}``, and the same increments are read off them.
+        Reverse paths take the chain's reverse steps, driven by the model, and the same increments are read off them.
+    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+        Of the sampler scheme; the others take the first alone.
+
+    References
+    ----------
+    Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 7 and Sec. 3.2.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
     if direction not in DIRECTIONS:
         raise ValueError(f"direction: expected one of {DIRECTIONS}, got {direction!r}")
+    if chain not in CHAINS:
+        raise ValueError(f"chain: expected one of {tuple(CHAINS)}, got {chain!r}")
+    if chain != DEFAULT_CHAIN and scheme != "sampler":
+        raise ValueError(f"chain: expected {DEFAULT_CHAIN!r} with the scheme {scheme!r}, got {chain!r}")
     times = torch.as_tensor(times, dtype=torch.float64)
     if times.dim() != 1 or times.numel() < 2:
         raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
     if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
         raise ValueError("times: expected finite increasing numbers")
     h = times.diff()  # (n_steps,)
-    f, g2 = process.f(times), process.g2(times)  # (n_nodes,)
+    g2 = process.g2(times)  # (n_nodes,)
+    steps = CHAINS[chain](process, times)
     diffusion, root_h = 0.5 * g2, h.sqrt()
     column = dict(zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64), strict=True))
     before, after = slice(None, -1), slice(1, None)  # the nodes that a step leaves and reaches
 
-    column["drift"][before] = 1.0 + f[before] * h
+    column["drift"][before] = steps.drift
     column["drift"][-1] = 1.0
-    column["noise"][before] = g2[before].sqrt() * root_h
+    column["noise"][before] = steps.noise
     column["seen_noise"][before] = 1.0
     leave, reach = {"ito": (1.0, 0.0), "stratonovich": (0.5, 0.5)}.get(scheme, (0.0, 1.0))
     column["mismatch"][before] += leave * diffusion[before] * h
     column["mismatch"][after] += reach * diffusion[after] * h
     log_scale, ratio = 0.0, 1.0
     if scheme == "sampler":
-        position_scale, score_scale, variance = 1.0 - f[after] * h, g2[after] * h, g2[after] * h
-        std = variance.sqrt()
-        column["chain_position"][after] = (position_scale * column["drift"][before] - 1.0) / std
-        column["chain_noise"][after] = position_scale * column["noise"][before] / std - 1.0
-        column["chain_score"][after] = score_scale / std
-        ratios = variance / column["noise"][before].square()
+        std = steps.variance.sqrt()
+        column["chain_position"][after] = (steps.position * steps.drift - 1.0) / std
+        column["chain_noise"][after] = steps.position * steps.noise / std - 1.0
+        column["chain_score"][after] = steps.score / std
+        ratios = steps.variance / steps.noise.square()
         log_scale, ratio = 0.5 * ratios.log().sum().item(), ratios.max().item()
     else:
         column["energy"].copy_(column["mismatch"])
         column["work_drawn"][before] = leave * g2[before].sqrt() * root_h
         column["work_carried"][after] = reach * g2[after].sqrt() * root_h
     if direction == "reverse":
-        _drive_by_model(column, f, g2, h)
+        _drive_by_model(column, steps)
     order = slice(None) if direction == "forward" else torch.arange(times.numel() - 1, -1, -1)
     return StepTable(
         times=times[order],
@@ -81,23 +96,21 @@ def step_table(process: LinearProcess, times: Tensor, scheme: str, direction: st
     )
 
 
-def _drive_by_model(column: dict[str, Tensor], f: Tensor, g2: Tensor, h: Tensor) -> None:
+def _drive_by_model(column: dict[str, Tensor], steps: Chain) -> None:
     """Turn the columns of forward paths, in order of time, into those of reverse paths.
 
     The forward step ``x_k → F x_k + G z`` that a reverse step retraces tells its noise, ``z = (x_{k+1} − F x_k)/G``.
     """
-    before, after = slice(None, -1), slice(1, None)
-    forward, amplitude = column["drift"][before].clone(), column["noise"][before].clone()  # F_k, G_k
-    drift, push, noise = 1.0 - f[after] * h, g2[after] * h, (g2[after] * h).sqrt()
+    std = steps.variance.sqrt()
     for name, values, first in (
-        ("drift", drift, 1.0),
-        ("push", push, 0.0),
-        ("noise", noise, 0.0),
-        ("seen_position", (1.0 - forward * drift) / amplitude, 0.0),
-        ("seen_score", -forward * push / amplitude, 0.0),
-        ("seen_noise", -forward * noise / amplitude, 0.0),
+        ("drift", steps.position, 1.0),
+        ("push", steps.score, 0.0),
+        ("noise", std, 0.0),
+        ("seen_position", (1.0 - steps.drift * steps.position) / steps.noise, 0.0),
+        ("seen_score", -steps.drift * steps.score / steps.noise, 0.0),
+        ("seen_noise", -steps.drift * std / steps.noise, 0.0),
     ):
-        column[name][after] = values
+        column[name][1:] = values
         column[name][0] = first
     # The noise that leads to a node in time is drawn there, and that which leaves it is carried.
     column["work_drawn"], column["work_carried"] = column["work_carried"], column["work_drawn"]

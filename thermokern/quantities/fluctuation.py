@@ -13,7 +13,7 @@ from thermokern.quantities.estimate import Estimate
 from thermokern.quantities.result import TAEP
 
 # What both ensembles must have in common, or they do not speak of one model.
-_COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "from_prior")
+_COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "chain", "from_prior")
 
 
 @dataclass(frozen=True)

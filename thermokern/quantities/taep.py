@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM, check_finite, check_seed
-from thermokern.processes import LinearProcess, step_table
+from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
 from thermokern.quantities.backends import ScoreLike, choose_backend
 from thermokern.quantities.estimate import (
     ExponentialAverage,
@@ -44,9 +44,10 @@ def taep(
     n_paths: int | None = None,
     x0: Tensor | np.ndarray | None = None,
     n_steps: int = 1000,
-    t_eps: float = 1e-3,
+    t_eps: float | None = None,
     spacing: str | None = None,
     scheme: str = "auto",
+    chain: str = DEFAULT_CHAIN,
     seed: int = 0,
     path_offset: int = 0,
     direction: str = "forward",
@@ -80,6 +81,8 @@ def taep(
         ``stratonovich`` (d ≤ 16), else ``backward-ito``, which needs no divergence. ``sampler`` is the log density
         ratio of the discrete chains themselves: ``⟨e^{−Δ}⟩ = 1`` for any number of steps; its reference must be a
         distribution.
+    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+        The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     direction : {"forward", "reverse"}
@@ -149,7 +152,7 @@ def taep(
             raise ValueError(f"{name}: expected dimension {dim} as the paths have it, got {score.dim}")
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
-    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction)
+    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
     z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
     if reverse and from_prior:
         x_first = process.prior(dim).stddev * z
@@ -197,9 +200,10 @@ def taep(
             "reference": describe(reference),
             "process": repr(process),
             "n_steps": n_steps,
-            "t_eps": t_eps,
+            "t_eps": ends[0],
             "spacing": spacing or process.default_spacing,
             "scheme": scheme,
+            "chain": chain,
             "seed": seed,
             "path_offset": path_offset,
             "direction": direction,

@@ -9,11 +9,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from thermokern.processes import VE, VP, LinearProcess
-from thermokern.scores.model import ScoreModel
+from thermokern.processes import PROCESSES, LinearProcess
+from thermokern.scores.model import PREDICTIONS, ScoreModel
 from thermokern.scores.networks import ScoreMLP
-
-PROCESSES: dict[str, type[LinearProcess]] = {"VP": VP, "VE": VE}
 
 
 def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] | None = None) -> None:
@@ -24,12 +22,14 @@ def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] 
     path : path
         Ends in ``.safetensors``.
     model : ScoreModel
-        Around a :class:`ScoreMLP`.
+        Around a :class:`ScoreMLP`. Of flows, only the rectified one: functions cannot be stored.
     record : dict, optional
         How it was trained; stored as JSON and returned by :func:`read_record`.
     """
     if not isinstance(model.network, ScoreMLP):
         raise TypeError(f"model: expected a ScoreMLP network, got {type(model.network).__name__}")
+    if model.process.settings().keys() & {"a", "b"}:
+        raise ValueError(f"model: expected a process that numbers define, got {model.process}")
     metadata = {
         "architecture": model.network.architecture,
         "process": {"kind": type(model.process).__name__, **model.process.settings()},
@@ -85,7 +85,7 @@ def load_checkpoint(
         raise ValueError(f"predicts: the checkpoint {path.name} predicts {stored_predicts!r}, got {predicts!r}")
     predicts = predicts or stored_predicts
     if predicts is None:
-        raise ValueError(f"predicts: the checkpoint {path.name} does not say whether it predicts score or epsilon")
+        raise ValueError(f"predicts: the checkpoint {path.name} does not say which of {PREDICTIONS} it predicts")
     architecture = {**metadata.get("architecture", {}), **(architecture or {})}
     if "dim" not in architecture:
         raise ValueError(f"architecture: the checkpoint {path.name} has none; give dim, width, depth, …")

@@ -10,12 +10,23 @@ from torch import Tensor, nn
 
 from thermokern.processes import LinearProcess
 
-PREDICTIONS = ("score", "epsilon")
+PREDICTIONS = ("score", "epsilon", "x0", "v", "entropy", "flow")
+_LOG_SNR_SLACK = 1e-3  # what rounding a last time to float32 may cost
 
 
 @dataclass(frozen=True)
 class ScoreModel:
     """A network ``network(x, t)`` read as a score: ``s = output_scale(t) · network(x, t) + skip(t) · x``.
+
+    With ``x = m x_0 + √v ε`` and ``dx = f x dt + g dw``, what the network predicts and the score that follows:
+
+    - ``score``: the score itself
+    - ``epsilon``: the noise ε, ``s = −out/√v``
+    - ``x0``: the data x_0 (a denoiser), ``s = (m out − x)/v``
+    - ``v``: ``m ε − √v x_0``, ``s = −(√v x + m out)/(√v (m² + v))``
+    - ``entropy``: the score without that of the law which drift and noise leave alone, ``s = out + 2 f x/g²``
+    - ``flow``: the velocity of the probability-flow equation, ``u = f x − ½ g² s``, which is ``m' x_0 + (√v)' ε`` on
+      average; ``s = 2 (f x − out)/g²``, for a rectified flow ``−(x + (1 − t) out)/t``
 
     Parameters
     ----------
@@ -23,12 +34,14 @@ class ScoreModel:
         Receives x (n, …) and t (n,), of x's dtype, in process time; returns a tensor of x's shape.
     process : LinearProcess
         The process that the network was trained for.
-    predicts : {"score", "epsilon"}
-        ``score``: the output is the score. ``epsilon``: the noise, ``s = −out/√v(t)``.
+    predicts : {"score", "epsilon", "x0", "v", "entropy", "flow"}
 
     References
     ----------
-    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, App. B.
+    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, Eq. 13 (flow) and
+    App. B (epsilon); Salimans and Ho, *Progressive distillation for fast sampling of diffusion models*, 2022, App. D
+    (x0, v); Premkumar, *Neural entropy*, arXiv 2409.03817 (entropy); Lipman et al., *Flow matching for generative
+    modeling*, 2023, Eq. 10–15 (flow).
     """
 
     network: nn.Module | Callable[[Tensor, Tensor], Tensor]
@@ -45,11 +58,50 @@ class ScoreModel:
 
     def output_scale(self, t: Tensor) -> Tensor:
         """Factor of the network's output at times `t`, same shape."""
-        return -1.0 / self.process.variance(t).sqrt() if self.predicts == "epsilon" else torch.ones_like(t)
+        process = self.process
+        match self.predicts:
+            case "epsilon":
+                return -1.0 / process.variance(t).sqrt()
+            case "x0":
+                return process.mean_scale(t) / process.variance(t)
+            case "v":
+                m, v = process.mean_scale(t), process.variance(t)
+                return -m / (v.sqrt() * (m.square() + v))
+            case "flow":
+                return -2.0 / process.g2(t)
+        return torch.ones_like(t)
 
     def skip(self, t: Tensor) -> Tensor:
         """Factor of ``x`` at times `t`, same shape."""
+        process = self.process
+        match self.predicts:
+            case "x0":
+                return -1.0 / process.variance(t)
+            case "v":
+                return -1.0 / (process.mean_scale(t).square() + process.variance(t))
+            case "entropy" | "flow":
+                return 2.0 * process.f(t) / process.g2(t)
         return torch.zeros_like(t)
+
+    def under(self, process: LinearProcess) -> ScoreModel:
+        """The same network as a score under another process, such as a flow's under VP.
+
+        All linear processes pass through the same laws, up to a change of scale and of time. With ``t*`` where the
+        network's own process has the signal-to-noise ratio that `process` has at t, and ``c = m_own(t*)/m(t)``, the
+        score is ``s(x, t) = c s_own(c x, t*)``.
+
+        Parameters
+        ----------
+        process : LinearProcess
+            Its signal-to-noise ratios must not fall below the least of the network's own process; where they do, the
+            call is an error.
+
+        Returns
+        -------
+        ScoreModel
+            It predicts the score under `process`, in PyTorch alone: the fused kernels do not take it.
+        """
+        return ScoreModel(_Moved(self, process), process)
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Score at one time for all points, (n, …) as `x`."""
@@ -61,3 +113,27 @@ class ScoreModel:
         if out.dtype != x.dtype:
             raise ValueError(f"network: expected an output of the dtype of x, {x.dtype}, got {out.dtype}")
         return self.output_scale(time).item() * out + self.skip(time).item() * x
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """The score of `own` under another process, see :meth:`ScoreModel.under`."""
+
+    own: ScoreModel
+    process: LinearProcess
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        if not len(t):
+            return torch.zeros_like(x)
+        if bool((t != t[0]).any()):
+            raise ValueError("t: expected one time for all points")
+        time, own = t[0].item(), self.own.process
+        log_snr, least = self.process.log_snr(time), own.log_snr(own.t_end)
+        if log_snr < least - _LOG_SNR_SLACK:
+            raise ValueError(
+                f"process: expected log signal-to-noise ratios of at least {least:.3g}, where the network's own {own} "
+                f"ends, got {log_snr:.3g} for {self.process} at t = {time:g}"
+            )
+        own_time = own.time_at(log_snr)
+        scale = own.mean_scale(own_time) / self.process.mean_scale(time)
+        return scale * self.own(scale * x, own_time)

@@ -1,0 +1,74 @@
+"""Pairs of discrete chains, forward and reverse, that the sampler scheme compares; each a table of numbers.
+
+What a number of steps costs, ``⟨Δ⟩`` of the exact score, depends on the chain more than on anything else. In nats on
+the ring of Ding, Quan and Tu under VP, 50 steps uniform in time and in the log signal-to-noise ratio: Euler–Maruyama
+1.75 and 0.96, DDPM's posterior 50.1 and 1.62, the same with its larger variance 0.31 and 0.41.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from thermokern.processes.linear import LinearProcess
+
+
+class Chain(NamedTuple):
+    """Forward ``x_{k+1} ~ N(drift x_k, noise² I)``, in reverse ``x_k ~ N(position x_{k+1} + score s_θ, variance I)``.
+
+    Each (n_steps,) float64; ``s_θ`` is taken at x_{k+1} and t_{k+1}.
+    """
+
+    drift: Tensor
+    noise: Tensor
+    position: Tensor
+    score: Tensor
+    variance: Tensor
+
+
+def euler_maruyama(process: LinearProcess, times: Tensor) -> Chain:
+    """Euler–Maruyama steps of the process and of its reverse: variance ``g²_{k+1} h_k``."""
+    h = times.diff()  # (n_steps,)
+    f, g2 = process.f(times), process.g2(times)  # (n_nodes,)
+    push = g2[1:] * h
+    return Chain(1.0 + f[:-1] * h, g2[:-1].sqrt() * h.sqrt(), 1.0 - f[1:] * h, push, push)
+
+
+def ddpm(process: LinearProcess, times: Tensor) -> Chain:
+    """The process's exact transitions, and the posterior ``q(x_k | x_{k+1}, x̂_0)`` at ``x̂_0 = (x_{k+1} + v s_θ)/m``.
+
+    With ``F = m_{k+1}/m_k`` and ``G² = v_{k+1} − F² v_k`` its mean is ``(x_{k+1} + G² s_θ)/F`` and its variance
+    ``G² v_k/v_{k+1}``, the β̃ of Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 7.
+    """
+    drift, added = _transitions(process, times)
+    v = process.variance(times)
+    return Chain(drift, added.sqrt(), 1.0 / drift, added / drift, added * v[:-1] / v[1:])
+
+
+def ddpm_large(process: LinearProcess, times: Tensor) -> Chain:
+    """As :func:`ddpm`, with the whole variance ``G²`` of the forward step: the β of Ho, Jain and Abbeel, Sec. 3.2.
+
+    Under a variance-preserving process it is exact for data from N(0, I), and β̃ for a single point.
+    """
+    drift, added = _transitions(process, times)
+    return Chain(drift, added.sqrt(), 1.0 / drift, added / drift, added)
+
+
+CHAINS: dict[str, Callable[[LinearProcess, Tensor], Chain]] = {
+    "euler-maruyama": euler_maruyama,
+    "ddpm": ddpm,
+    "ddpm-large": ddpm_large,
+}
+DEFAULT_CHAIN = "euler-maruyama"
+
+
+def _transitions(process: LinearProcess, times: Tensor) -> tuple[Tensor, Tensor]:
+    """``F`` and ``G²`` of the exact transitions between neighbouring times, (n_steps,) each."""
+    m, v = process.mean_scale(times), process.variance(times)
+    drift = m[1:] / m[:-1]
+    added = v[1:] - drift.square() * v[:-1]
+    if not bool((added > 0.0).all()):
+        raise ValueError("times: expected steps long enough that float64 resolves their noise")
+    return drift, added

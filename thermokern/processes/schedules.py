@@ -1,0 +1,176 @@
+"""Processes with other noise schedules: sub-VP, cosine, EDM, and DDPM's from its table of ``ᾱ``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern.processes.linear import BetaProcess, LinearBeta, LinearProcess
+
+
+class SubVP(LinearBeta):
+    """Sub-VP process: ``f = −β/2``, ``g² = β (1 − e^{−2B})``, ``m = e^{−B/2}``, ``v = (1 − e^{−B})²``, ``t`` in [0, 1].
+
+    ``β = β_min + t (β_max − β_min)`` and ``B(t) = ∫_0^t β``. Its variance stays below that of :class:`VP`; ``g²`` is 0
+    at t = 0, and the law ``N(0, (1 − e^{−2B}) I)`` that its drift and noise would leave alone moves with t. The prior
+    is N(0, I).
+
+    References
+    ----------
+    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, App. B.
+    """
+
+    def _g2(self, t: Tensor) -> Tensor:
+        return -self._beta(t) * torch.expm1(-2.0 * self._integrated_beta(t))
+
+    def _variance(self, t: Tensor) -> Tensor:
+        return torch.expm1(-self._integrated_beta(t)).square()
+
+
+class CosineVP(BetaProcess):
+    """Variance-preserving with ``m = cos θ/cos θ_0``, ``θ = π(t + s)/(2(1 + s))``, ``β = π tan θ/(1 + s)``, ``g² = β``.
+
+    ``v = 1 − m²`` and ``θ_0 = θ(0)``. As β grows without bound towards t = 1, time ends where ``m²`` has fallen to
+    `alpha_bar_min`, ``t_end < 1``. There the step ``β h/2`` is largest: ``β ≈ π/((1 + s)√ᾱ_min)``, 312 by default.
+
+    Parameters
+    ----------
+    s : float
+        Offset of the angle, positive: β does not vanish at t = 0.
+    alpha_bar_min : float
+        ``ᾱ = m²`` at ``t_end``, in (0, 1).
+
+    References
+    ----------
+    Nichol and Dhariwal, *Improved denoising diffusion probabilistic models*, 2021, Eq. 17.
+    """
+
+    def __init__(self, s: float = 0.008, alpha_bar_min: float = 1e-4) -> None:
+        if not (math.isfinite(s) and s > 0.0):
+            raise ValueError(f"s: expected a finite positive number, got {s!r}")
+        if not 0.0 < alpha_bar_min < 1.0:
+            raise ValueError(f"alpha_bar_min: expected a number in (0, 1), got {alpha_bar_min!r}")
+        self.s, self.alpha_bar_min = float(s), float(alpha_bar_min)
+        self._rate = 0.5 * math.pi / (1.0 + self.s)  # dθ/dt
+        self._first = self._rate * self.s  # θ_0
+        self.t_end = math.acos(math.sqrt(self.alpha_bar_min) * math.cos(self._first)) / self._rate - self.s
+
+    def settings(self) -> dict[str, Any]:
+        return {"s": self.s, "alpha_bar_min": self.alpha_bar_min}
+
+    # cos θ, sin θ and 1 − m² by the angle θ − θ_0, so that all is exact at t = 0 and accurate just after.
+
+    def _beta(self, t: Tensor) -> Tensor:
+        angle, slope = self._rate * t, math.tan(self._first)
+        return 2.0 * self._rate * (angle.sin() + slope * angle.cos()) / (angle.cos() - slope * angle.sin())
+
+    def _integrated_beta(self, t: Tensor) -> Tensor:
+        return -2.0 * self._mean_scale(t).log()
+
+    def _mean_scale(self, t: Tensor) -> Tensor:
+        angle = self._rate * t
+        return angle.cos() - math.tan(self._first) * angle.sin()
+
+    def _variance(self, t: Tensor) -> Tensor:
+        angle = self._rate * t
+        return angle.sin() * (2.0 * self._first + angle).sin() / math.cos(self._first) ** 2
+
+
+class EDM(LinearProcess):
+    """EDM's process, whose time is the noise level: ``f = 0``, ``g² = 2t``, ``m = 1``, ``v = t²``, ``t`` up to σ_max.
+
+    The prior is N(0, σ_max² I). Grids are uniform in the log signal-to-noise ratio, so in log t, from t = 0.002 on,
+    unless they are told otherwise.
+
+    Parameters
+    ----------
+    sigma_max : float
+        The last time, in units of the data's.
+
+    References
+    ----------
+    Karras et al., *Elucidating the design space of diffusion-based generative models*, 2022, Table 1.
+    """
+
+    default_t_eps = 0.002
+    default_spacing = "log-snr"
+
+    def __init__(self, sigma_max: float = 80.0) -> None:
+        if not (math.isfinite(sigma_max) and sigma_max > self.default_t_eps):
+            raise ValueError(f"sigma_max: expected a finite number above {self.default_t_eps}, got {sigma_max!r}")
+        self.sigma_max = self.t_end = float(sigma_max)
+
+    def settings(self) -> dict[str, Any]:
+        return {"sigma_max": self.sigma_max}
+
+    def _f(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+    def _g2(self, t: Tensor) -> Tensor:
+        return 2.0 * t
+
+    def _mean_scale(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def _variance(self, t: Tensor) -> Tensor:
+        return t.square()
+
+
+class DiscreteVP(BetaProcess):
+    """DDPM's process from its table ``ᾱ_0 > ᾱ_1 > … > ᾱ_{N−1}``: ``m² = ᾱ``, ``v = 1 − ᾱ``, ``g² = β``, ``f = −β/2``.
+
+    Step k of the table (counted from 0, as checkpoints count) is time ``t = k + 1``; the data are at t = 0 and time
+    ends at N. Between those, ``B = −ln ᾱ`` is linear, with B(0) = 0: ``β`` is constant on each [k, k + 1), and at a
+    whole time it is that of the interval which begins there. Networks receive process time here as everywhere: one
+    trained on the step k is ``lambda x, t: network(x, t - 1)``. Grids begin at t = 1, the first noise level that such
+    a network has seen, unless they are told otherwise; ``grid(N − 1)`` are then the steps of the table. The prior is
+    N(0, I).
+
+    Parameters
+    ----------
+    alphas_cumprod : sequence, array or Tensor
+        (N,), N at least 2, decreasing, in (0, 1). Take the checkpoint's own: continuous formulas for its schedule are
+        several per cent off at the end.
+
+    References
+    ----------
+    Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 4.
+    """
+
+    default_t_eps = 1.0
+
+    def __init__(self, alphas_cumprod: Sequence[float] | np.ndarray | Tensor) -> None:
+        try:
+            table = torch.as_tensor(alphas_cumprod, dtype=torch.float64, device="cpu").detach()
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"alphas_cumprod: expected (N,) numbers, got {type(alphas_cumprod).__name__}") from None
+        if table.dim() != 1 or table.numel() < 2:
+            raise ValueError(f"alphas_cumprod: expected (N,) with N at least 2, got {tuple(table.shape)}")
+        edges = torch.cat([torch.ones(1, dtype=torch.float64), table, torch.zeros(1, dtype=torch.float64)])
+        if not bool((edges.diff() < 0.0).all()):
+            raise ValueError("alphas_cumprod: expected decreasing numbers in (0, 1)")
+        self.alphas_cumprod = table
+        self.t_end = float(table.numel())
+        self._knots = -edges[:-1].log()  # (N + 1,) B at t = 0 … N
+
+    def settings(self) -> dict[str, Any]:
+        return {"alphas_cumprod": self.alphas_cumprod.tolist()}
+
+    def _interval(self, t: Tensor) -> Tensor:
+        return t.detach().floor().long().clamp(0, self.alphas_cumprod.numel() - 1)
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return self._knots.diff().to(t)[self._interval(t)]
+
+    def _integrated_beta(self, t: Tensor) -> Tensor:
+        interval = self._interval(t)
+        return self._knots.to(t)[interval] + (t - interval) * self._beta(t)
+
+    def __repr__(self) -> str:
+        first, last = self.alphas_cumprod[0].item(), self.alphas_cumprod[-1].item()
+        return f"DiscreteVP({self.alphas_cumprod.numel()} steps, alphas_cumprod {first:g} to {last:g})"
