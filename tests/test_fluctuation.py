@@ -54,6 +54,22 @@ def test_theorem_holds(law: str, from_prior: bool, scheme: str) -> None:
     assert reverse.backend == "fused"
 
 
+@pytest.mark.parametrize("chain", ["ddpm", "ddpm-large"])
+def test_theorem_holds_for_each_chain(chain: str) -> None:
+    """Reverse paths take the chain's own reverse steps; those of another chain would fail."""
+    options = {"n_paths": 20_000, "n_steps": 400, "scheme": "sampler", "chain": chain, "spacing": "log-snr"}
+    forward, reverse = both(off_centre(0.3), off_centre(0.6), SHORT, **options)
+    assert_holds(tk.detailed_fluctuation_theorem(forward, reverse))
+
+
+@pytest.mark.parametrize(
+    "process", [tk.SubVP(), tk.CosineVP(), tk.EDM(20.0), tk.Flow()], ids=lambda process: type(process).__name__
+)
+def test_theorem_holds_under_every_kind_of_process(process: tk.VP) -> None:
+    forward, reverse = both(BIASED, RING, process, n_paths=20_000)
+    assert_holds(tk.detailed_fluctuation_theorem(forward, reverse))
+
+
 def test_theorem_holds_for_a_trained_network() -> None:
     network = tk.load_checkpoint(shipped_checkpoints() / "m2_eps0.01.safetensors")
     forward, reverse = both(network, RING, None, n_paths=4000, n_steps=250)
