@@ -36,8 +36,9 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
-	touch $@ $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; \
+	    print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lint'])")
+	touch $@
 
 clean:
 	rm -rf $(VENV) build out

@@ -56,13 +56,15 @@ class Buffer {
 // Paths first … first + lanes<S> of a stream, one per lane.
 template <class S>
 inline PathIndex<Native<S>> path_index(std::uint64_t first) {
-    PathIndex<Native<S>> path;
-    path.low = path.high = WordOf<Native<S>>{};
+    std::uint32_t low[lanes<S>], high[lanes<S>];
     for (int lane = 0; lane < lanes<S>; ++lane) {
         const std::uint64_t index = first + static_cast<std::uint64_t>(lane);
-        path.low[lane] = static_cast<std::uint32_t>(index);
-        path.high[lane] = static_cast<std::uint32_t>(index >> 32);
+        low[lane] = static_cast<std::uint32_t>(index);
+        high[lane] = static_cast<std::uint32_t>(index >> 32);
     }
+    PathIndex<Native<S>> path;
+    __builtin_memcpy(&path.low, low, sizeof low);
+    __builtin_memcpy(&path.high, high, sizeof high);
     return path;
 }
 

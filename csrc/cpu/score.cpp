@@ -8,7 +8,7 @@ static bool mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& ou
     const MixtureTable<S> table(arguments, out.dim, 1, Isotropic);
     const int components = static_cast<int>(arguments.components);
     const double work = mixture_work(components, out.dim);
-    return with_dim(out.dim, [&](auto d) {
+    return with_dim<S>(out.dim, [&](auto d) {
         return for_each_tile<S>(out.n, work, threads, interrupt, [&](std::int64_t first, int) {
             using D = decltype(d);
             const int dim = D::value(out.dim);

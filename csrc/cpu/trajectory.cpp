@@ -36,7 +36,7 @@ static bool run_mixtures(const TrajectoryArguments<S>& arguments, bool shared, i
     const double work = mixture_work(model.components + reference.components, dim);
     if (shared) {
         const MixtureTable<S> table(model, dim, n_nodes, Isotropic, reference.weights);
-        return with_dim(dim, [&](auto d) {
+        return with_dim<S>(dim, [&](auto d) {
             const SharedMixtures<S, Isotropic, decltype(d)::bound> scores{table.rows(),
                                                                           static_cast<int>(model.components)};
             return run(arguments, scores, d, 0, work, threads, interrupt);
@@ -44,7 +44,7 @@ static bool run_mixtures(const TrajectoryArguments<S>& arguments, bool shared, i
     }
     const MixtureTable<S> model_table(model, dim, n_nodes, Isotropic);
     const MixtureTable<S> reference_table(reference, dim, n_nodes, Isotropic);
-    return with_dim(dim, [&](auto d) {
+    return with_dim<S>(dim, [&](auto d) {
         constexpr int bound = decltype(d)::bound;
         using Source = Mixture<S, Isotropic, bound>;
         const Independent<Source, Source, bound> scores{
