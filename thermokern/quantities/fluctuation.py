@@ -16,7 +16,7 @@ from thermokern.quantities.result import TAEP
 _COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "chain", "from_prior")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetailedFluctuationTheorem:
     """``p_F(a) = e^a p_R(a)``: both histograms of Δs, and the line ``log p_F/p_R = intercept + slope · a``.
 

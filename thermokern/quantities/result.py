@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @stored("taep")
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TAEP:
     """Time-asymmetry entropy production of each path, and its statistics. Nats throughout.
 
