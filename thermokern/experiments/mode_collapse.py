@@ -101,7 +101,7 @@ class ModeCollapse:
     def table(self) -> str:
         """Theory, exact score field and network side by side, for people."""
         head = (
-            f"{'model':<16}{'':<9}{'mean TAEP':>18}{'KL':>9}{'variance':>18}{'Eq. 55':>9}{'<exp(-TAEP)>':>20}{'z':>7}"
+            f"{'model':<16}{'':<9}{'mean TAEP':>18}{'KL':>9}{'variance':>22}{'Eq. 55':>9}{'<exp(-TAEP)>':>20}{'z':>7}"
         )
         lines = [head, "-" * len(head)]
         for collapse, evaluation in self.evaluations.items():
@@ -109,7 +109,7 @@ class ModeCollapse:
                 label = f"m={collapse.m} ε={collapse.epsilon:g}" if name == "exact" else ""
                 average = result.fluctuation_theorem
                 lines.append(
-                    f"{label:<16}{name:<9}{result.mean!s:>18}{collapse.kl:>9.4f}{result.variance!s:>18}"
+                    f"{label:<16}{name:<9}{result.mean!s:>18}{collapse.kl:>9.4f}{result.variance!s:>22}"
                     f"{collapse.variance:>9.4f}{average!s:>20}{average.z(1.0):>7.1f}"
                 )
         return "\n".join(lines)
