@@ -4,127 +4,15 @@
 
 #include <array>
 #include <cstdlib>
-#include <deque>
-#include <vector>
 
 #include "../core/moments.hpp"
-#include "../cpu/kernels.hpp"
-#include "tensor_view.hpp"
+#include "running.hpp"
+#include "score_source.hpp"
 
 namespace tk::bindings {
 namespace {
 
-constexpr std::int64_t max_dim = 16, max_width = 256, step_columns = 13;
-
-void check(bool holds, const std::string& message) {
-    if (!holds) throw py::value_error(message);
-}
-
-template <class S>
-std::int64_t checked_dim(const TensorView<S>& x) {
-    const std::int64_t dim = x.size(1);
-    check(dim >= 1 && dim <= max_dim,
-          "x: expected a dimension from 1 to " + std::to_string(max_dim) + ", got " + std::to_string(dim));
-    return dim;
-}
-
-// A score source from Python: ("mixture", [means, variances, weights, mean_scale, variance]) in float64, or
-// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel.
-template <class S>
-class Source {
- public:
-    Source(const char* role, const std::string& kind, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes) {
-        const std::string prefix = std::string(role) + ".";
-        if (kind == "mixture") {
-            read_mixture(prefix, tensors, dim, n_nodes);
-        } else {
-            read_mlp(prefix, kind, tensors, dim, n_nodes);
-        }
-    }
-    const ScoreArguments<S>& arguments() const { return arguments_; }
-
- private:
-    void read_mixture(const std::string& prefix, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes) {
-        check(tensors.size() == 5, prefix + "mixture: expected 5 tensors, got " + std::to_string(tensors.size()));
-        const auto view = [&](const char* name, int index, std::initializer_list<std::int64_t> sizes) {
-            return doubles_.emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes)
-                .data();
-        };
-        MixtureArguments& mixture = arguments_.mixture;
-        mixture.means = view("means", 0, {any_size, dim});
-        mixture.components = doubles_.back().size(0);
-        check(mixture.components >= 1, prefix + "means: expected at least one component");
-        mixture.variances = view("variances", 1, {mixture.components, dim});
-        mixture.weights = view("weights", 2, {mixture.components});
-        mixture.mean_scale = view("mean_scale", 3, {n_nodes});
-        mixture.variance = view("variance", 4, {n_nodes});
-    }
-
-    void read_mlp(const std::string& prefix, const std::string& kind, const py::list& tensors, std::int64_t dim,
-                  std::int64_t n_nodes) {
-        constexpr std::array<const char*, 4> activations{"mlp:silu", "mlp:tanh", "mlp:relu", "mlp:gelu-tanh"};
-        MlpArguments<S>& mlp = arguments_.mlp;
-        arguments_.is_mlp = true;
-        mlp.activation = -1;
-        for (int i = 0; i < 4; ++i)
-            if (kind == activations[static_cast<std::size_t>(i)]) mlp.activation = i;
-        check(mlp.activation >= 0, prefix + "kind: unknown score source '" + kind + "'");
-        const std::int64_t layers = static_cast<std::int64_t>(tensors.size()) - 3;
-        check(layers >= 2 && layers <= MlpArguments<S>::max_layers, prefix + "weights: expected 2 to " +
-                                                                        std::to_string(MlpArguments<S>::max_layers) +
-                                                                        " matrices, got " + std::to_string(layers));
-        mlp.hidden_layers = layers - 1;
-        std::int64_t fan_in = dim, units = 0;
-        for (std::int64_t l = 0; l < layers; ++l) {
-            const bool last = l + 1 == layers;
-            const std::string name = prefix + "weights[" + std::to_string(l) + "]";
-            const auto& weight =
-                numbers_.emplace_back(name.c_str(), tensors[static_cast<std::size_t>(l)],
-                                      std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in});
-            fan_in = weight.size(0);
-            check(last || (fan_in >= 1 && fan_in <= max_width),
-                  name + ": expected 1 to " + std::to_string(max_width) + " rows, got " + std::to_string(fan_in));
-            mlp.weights[l] = weight.data();
-            mlp.widths[l] = fan_in;
-            units += fan_in;
-        }
-        const auto view = [&](const char* name, std::int64_t index, std::initializer_list<std::int64_t> sizes) {
-            return numbers_.emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes)
-                .data();
-        };
-        mlp.biases = view("biases", layers, {n_nodes, units});
-        mlp.output_scale = view("output_scale", layers + 1, {n_nodes});
-        mlp.skip = view("skip", layers + 2, {n_nodes});
-    }
-
-    ScoreArguments<S> arguments_{};
-    std::deque<TensorView<double>> doubles_;
-    std::deque<TensorView<S>> numbers_;
-};
-
-template <class S>
-const PrecisionKernels<S>& precision() {
-    if constexpr (sizeof(S) == 4)
-        return kernels().float32;
-    else
-        return kernels().float64;
-}
-
-bool signal_pending(void*) {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-}
-
-// Runs a kernel without the interpreter's lock; a signal, such as Ctrl-C, ends it and is raised.
-template <class Kernel>
-void run(const Kernel& kernel) {
-    bool finished;
-    {
-        const py::gil_scoped_release release;
-        finished = kernel(Interrupt{signal_pending, nullptr});
-    }
-    if (!finished) throw py::error_already_set();
-}
+constexpr std::int64_t step_columns = 13;
 
 template <class S>
 void normals(std::uint64_t seed, std::uint32_t purpose, std::uint64_t path_offset, std::uint64_t first,

@@ -1,0 +1,42 @@
+"""What the commands share: options, and how they say what they wrote."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+import thermokern
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def common_options() -> argparse.ArgumentParser:
+    """Options of every command that computes."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--threads", type=int, help="threads of the kernels and of PyTorch")
+    return parser
+
+
+def output_options() -> argparse.ArgumentParser:
+    """Options of every command that writes results."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--out", type=Path, help="folder for the figures, numbers and report.html")
+    parser.add_argument("--seed", type=int, help="seed of every random number")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def list_files(paths: list[Path]) -> None:
+    """Say what was written."""
+    for path in paths:
+        print(f"wrote {path}")
+
+
+def footer() -> str:
+    """What made a report."""
+    about = thermokern.info()
+    return (
+        f"thermokern {about['thermokern']}, PyTorch {about['torch']}, instruction set {about['instruction set']}, "
+        f"{about['threads']} thread(s)."
+    )
