@@ -29,6 +29,30 @@ def trajectory_float32(
     x_last: Any,
     threads: int,
 ) -> None: ...
+def trajectory_step_float32(
+    x: Any,
+    model: Any,
+    reference: Any,
+    node: Any,
+    drawn: Any,
+    carried: Any,
+    previous: Any,
+    draw: bool,
+    draw_carried: bool,
+    sampler: bool,
+    reverse: bool,
+    seed: int,
+    path_offset: int,
+    first: int,
+    value: Any,
+    mismatch: Any,
+    next: Any,
+    noise: Any,
+    threads: int,
+) -> None: ...
+def hutchinson_float32(
+    products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, threads: int
+) -> None: ...
 def moments_float32(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float32(values: Any, scale: float) -> tuple[float, float, float]: ...
 def evaluate_float32(function: str, x: Any, out: Any) -> None: ...
@@ -52,6 +76,30 @@ def trajectory_float64(
     mismatch: Any,
     x_last: Any,
     threads: int,
+) -> None: ...
+def trajectory_step_float64(
+    x: Any,
+    model: Any,
+    reference: Any,
+    node: Any,
+    drawn: Any,
+    carried: Any,
+    previous: Any,
+    draw: bool,
+    draw_carried: bool,
+    sampler: bool,
+    reverse: bool,
+    seed: int,
+    path_offset: int,
+    first: int,
+    value: Any,
+    mismatch: Any,
+    next: Any,
+    noise: Any,
+    threads: int,
+) -> None: ...
+def hutchinson_float64(
+    products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, threads: int
 ) -> None: ...
 def moments_float64(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float64(values: Any, scale: float) -> tuple[float, float, float]: ...

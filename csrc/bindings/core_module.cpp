@@ -10,6 +10,9 @@
 #include "score_source.hpp"
 
 namespace tk::bindings {
+
+void define_stream(py::module_& module);  // stream.cpp
+
 namespace {
 
 constexpr std::int64_t step_columns = 13;
@@ -134,5 +137,6 @@ PYBIND11_MODULE(_core, module) {
     module.attr("lanes") = tk::kernels().lanes;
     define<float>(module, "_float32");
     define<double>(module, "_float64");
+    define_stream(module);
     module.def("philox", &philox, "counter"_a, "seed"_a);
 }

@@ -51,13 +51,18 @@ struct PathIndex {
     WordOf<V> low, high;
 };
 
-// Normal numbers 4·block … 4·block + 3 of each path's stream.
+// Normal numbers 4·block … 4·block + 3 of each path's stream; lanes may differ in path, in block or in both.
 template <class V>
-TK_HD void normal_block(std::uint64_t seed, Purpose purpose, PathIndex<V> path, std::uint32_t block, V* normals) {
-    const Block<WordOf<V>> words = philox<WordOf<V>>(
-        {splat_word<V>(block), splat_word<V>(static_cast<std::uint32_t>(purpose)), path.low, path.high}, seed);
+TK_HD void normal_blocks(std::uint64_t seed, Purpose purpose, PathIndex<V> path, WordOf<V> block, V* normals) {
+    const Block<WordOf<V>> words =
+        philox<WordOf<V>>({block, splat_word<V>(static_cast<std::uint32_t>(purpose)), path.low, path.high}, seed);
     box_muller<V>(words.a, words.b, normals[0], normals[1]);
     box_muller<V>(words.c, words.d, normals[2], normals[3]);
+}
+
+template <class V>
+TK_HD void normal_block(std::uint64_t seed, Purpose purpose, PathIndex<V> path, std::uint32_t block, V* normals) {
+    normal_blocks<V>(seed, purpose, path, splat_word<V>(block), normals);
 }
 
 TK_END_NAMESPACE

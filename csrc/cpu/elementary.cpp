@@ -80,8 +80,13 @@ template <class S>
 bool trajectory(const TrajectoryArguments<S>&, int threads, Interrupt);
 
 template <class S>
+bool stream(const StreamArguments<S>&, int threads, Interrupt);
+template <class S>
+bool hutchinson(const ProbeArguments<S>&, int threads, Interrupt);
+
+template <class S>
 static PrecisionKernels<S> precision() {
-    return {normals<S>, score<S>, trajectory<S>, evaluate<S>};
+    return {normals<S>, score<S>, trajectory<S>, stream<S>, hutchinson<S>, evaluate<S>};
 }
 
 const Kernels& table() {

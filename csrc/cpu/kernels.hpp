@@ -71,6 +71,32 @@ struct ScoreOutputs {
     S* log_density;  // (n,), mixtures only
 };
 
+// One node of many paths, whose scores were computed elsewhere. Null: without it.
+template <class S>
+struct StreamArguments {
+    std::int64_t n, dim;
+    const S* node;                         // (13,): core/trajectory.hpp, Node
+    const S *x, *model, *reference;        // (n, dim)
+    const S *drawn, *carried, *previous;   // (n, dim) or null; null noise is drawn where its flag says so
+    bool draw, draw_carried;               // numbers first … and first − dim … of each path's stream
+    bool sampler, reverse;
+    std::uint64_t seed, path_offset, first;
+    S *value, *mismatch;                   // (n,)
+    S *next, *noise;                       // (n, dim) or null
+};
+
+enum class Probe : int { rademacher, gaussian, sphere };
+
+// v·product, with the probe v numbers first … first + dim of each path's stream of probes.
+template <class S>
+struct ProbeArguments {
+    std::int64_t n, dim;
+    Probe kind;
+    std::uint64_t seed, path_offset, first;
+    const S* products;  // (n, dim)
+    S* out;             // (n,)
+};
+
 enum class Function : int { exp2, log, sine, cosine, sigmoid, tanh, silu, silu_slope, gelu, gelu_slope };
 
 // A long kernel asks this now and then, from the thread that called it; true stops it, its outputs half filled.
@@ -85,6 +111,8 @@ struct PrecisionKernels {
     bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
     bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
     bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
+    bool (*stream)(const StreamArguments<S>&, int threads, Interrupt);
+    bool (*hutchinson)(const ProbeArguments<S>&, int threads, Interrupt);
     void (*evaluate)(Function, const S* in, S* out, std::int64_t n);  // for the tests of core/math.hpp
 };
 

@@ -1,5 +1,6 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.hutchinson import PROBES, hutchinson, hutchinson_reference, probes
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -21,10 +22,12 @@ from thermokern.ops.trajectory import (
     trajectory,
     trajectory_reference,
 )
+from thermokern.ops.trajectory_step import StepSums, trajectory_step, trajectory_step_reference
 
 __all__ = [
     "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
+    "PROBES",
     "SCHEMES",
     "ExponentialSums",
     "MixtureScore",
@@ -33,10 +36,13 @@ __all__ = [
     "Moments",
     "NodeScore",
     "Source",
+    "StepSums",
     "StepTable",
     "TrajectorySums",
     "exponential_sums",
     "exponential_sums_reference",
+    "hutchinson",
+    "hutchinson_reference",
     "mixture_score",
     "mixture_score_reference",
     "mlp_score_divergence",
@@ -45,6 +51,9 @@ __all__ = [
     "moments_reference",
     "normals",
     "normals_reference",
+    "probes",
     "trajectory",
     "trajectory_reference",
+    "trajectory_step",
+    "trajectory_step_reference",
 ]

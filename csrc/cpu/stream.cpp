@@ -1,0 +1,132 @@
+// One node of many paths at a time, scores given: the step and its sums in one pass over memory.
+#include "../core/probes.hpp"
+#include "../core/stream.hpp"
+#include "rows.hpp"
+
+TK_BEGIN_NAMESPACE
+
+// Where a tile's components lie. Input that is absent is read from zeros, output that is not wanted goes to scratch.
+template <class S>
+struct StreamTile {
+    const S *x, *model, *reference, *drawn, *carried, *previous;
+    S *next, *noise;
+
+    template <class V>
+    TK_HD NodeInput<V> load_at(std::int64_t c) const {
+        return {load<V>(x + c),     load<V>(model + c),   load<V>(reference + c),
+                load<V>(drawn + c), load<V>(carried + c), load<V>(previous + c)};
+    }
+    template <class V>
+    TK_HD void store_at(std::int64_t c, const NodeOutput<V>& out) const {
+        store<V>(next + c, out.next);
+        store<V>(noise + c, out.noise);
+    }
+};
+
+template <bool Sampler, bool Reverse, class S>
+static void visit_tile(const Node<S>& node, const StreamTile<S>& tile, std::int64_t count, NodeSums<S>& sums) {
+    using V = Native<S>;
+    NodeSums<V> wide;
+    std::int64_t c = 0;
+    for (; c + lanes<S> <= count; c += lanes<S>)
+        tile.template store_at<V>(c, visit_node<Sampler, Reverse>(node, tile.template load_at<V>(c), wide));
+    NodeSums<S> narrow{add_lanes(wide.energy), add_lanes(wide.work), add_lanes(wide.mismatch), add_lanes(wide.chain)};
+    for (; c < count; ++c)
+        tile.template store_at<S>(c, visit_node<Sampler, Reverse>(node, tile.template load_at<S>(c), narrow));
+    sums.add(narrow);
+}
+
+template <class S>
+struct StreamScratch {
+    RowNormals<S> drawn, carried;
+    alignas(64) S next[row_tile], noise[row_tile];
+};
+
+template <bool Sampler, bool Reverse, class S>
+static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt) {
+    const Node<S>& node = *reinterpret_cast<const Node<S>*>(a.node);
+    alignas(64) S zeros[row_tile];
+    for (S& zero : zeros) zero = 0;
+    const Buffer<StreamScratch<S>> scratch(threads);
+    const Purpose purpose = Reverse ? Purpose::reverse : Purpose::noise;
+    const auto rows = [&](std::int64_t first_row, int thread) {
+        StreamScratch<S>& own = scratch.get()[thread];
+        for (std::int64_t row = first_row; row < first_row + lanes<S> && row < a.n; ++row) {
+            const std::uint64_t path = a.path_offset + static_cast<std::uint64_t>(row);
+            NodeSums<S> sums;
+            for (std::int64_t c = 0; c < a.dim; c += row_tile) {
+                const std::int64_t count = a.dim - c < row_tile ? a.dim - c : row_tile, at = row * a.dim + c;
+                const std::uint64_t number = a.first + static_cast<std::uint64_t>(c);
+                StreamTile<S> tile{a.x + at, a.model + at, a.reference + at, zeros, zeros, zeros, own.next, own.noise};
+                if (a.drawn != nullptr)
+                    tile.drawn = a.drawn + at;
+                else if (a.draw)
+                    tile.drawn = own.drawn.draw(a.seed, purpose, path, number, count);
+                if (a.carried != nullptr)
+                    tile.carried = a.carried + at;
+                else if (a.draw_carried)
+                    tile.carried = own.carried.draw(a.seed, purpose, path,
+                                                    number - static_cast<std::uint64_t>(a.dim), count);
+                if (a.previous != nullptr) tile.previous = a.previous + at;
+                if (a.next != nullptr) tile.next = a.next + at;
+                if (a.noise != nullptr) tile.noise = a.noise + at;
+                visit_tile<Sampler, Reverse>(node, tile, count, sums);
+            }
+            a.value[row] = sums.value(node);
+            a.mismatch[row] = node.mismatch * sums.mismatch;
+        }
+    };
+    return for_each_tile<S>(a.n, 40.0 * static_cast<double>(a.dim), threads, interrupt, rows);
+}
+
+template <class S>
+bool stream(const StreamArguments<S>& arguments, int threads, Interrupt interrupt) {
+    if (arguments.sampler)
+        return arguments.reverse ? visit<true, true>(arguments, threads, interrupt)
+                                 : visit<true, false>(arguments, threads, interrupt);
+    return arguments.reverse ? visit<false, true>(arguments, threads, interrupt)
+                             : visit<false, false>(arguments, threads, interrupt);
+}
+
+template <class V, class S>
+static TK_HD void contract(bool sign, const S* z, const S* p, ProbeSums<V>& sums) {
+    if (sign)
+        sums.add_sign(load<V>(z), load<V>(p));
+    else
+        sums.add_normal(load<V>(z), load<V>(p));
+}
+
+template <class S>
+bool hutchinson(const ProbeArguments<S>& a, int threads, Interrupt interrupt) {
+    using V = Native<S>;
+    const bool sign = a.kind == Probe::rademacher;
+    const Buffer<RowNormals<S>> scratch(threads);
+    const auto rows = [&](std::int64_t first_row, int thread) {
+        for (std::int64_t row = first_row; row < first_row + lanes<S> && row < a.n; ++row) {
+            ProbeSums<S> sums;
+            for (std::int64_t c = 0; c < a.dim; c += row_tile) {
+                const std::int64_t count = a.dim - c < row_tile ? a.dim - c : row_tile;
+                const S* p = a.products + row * a.dim + c;
+                const S* z = scratch.get()[thread].draw(a.seed, Purpose::probe,
+                                                        a.path_offset + static_cast<std::uint64_t>(row),
+                                                        a.first + static_cast<std::uint64_t>(c), count);
+                ProbeSums<V> wide;
+                std::int64_t i = 0;
+                for (; i + lanes<S> <= count; i += lanes<S>) contract<V>(sign, z + i, p + i, wide);
+                ProbeSums<S> narrow{add_lanes(wide.product), add_lanes(wide.square)};
+                for (; i < count; ++i) contract<S>(sign, z + i, p + i, narrow);
+                sums.add(narrow);
+            }
+            const S scale = a.kind == Probe::sphere ? std::sqrt(static_cast<S>(a.dim) / sums.square) : S(1);
+            a.out[row] = scale * sums.product;
+        }
+    };
+    return for_each_tile<S>(a.n, 30.0 * static_cast<double>(a.dim), threads, interrupt, rows);
+}
+
+template bool stream<float>(const StreamArguments<float>&, int, Interrupt);
+template bool stream<double>(const StreamArguments<double>&, int, Interrupt);
+template bool hutchinson<float>(const ProbeArguments<float>&, int, Interrupt);
+template bool hutchinson<double>(const ProbeArguments<double>&, int, Interrupt);
+
+TK_END_NAMESPACE

@@ -1,0 +1,177 @@
+"""Hutchinson's trace: probes from the counter, and their contraction with ``J v``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermokern.ops._library import PRECISIONS, check_seed, kernel, register
+from thermokern.ops._routes import Route, route
+from thermokern.ops.normals import normals, normals_reference
+
+PROBES = ("rademacher", "gaussian", "sphere")
+
+
+def probes(
+    n: int,
+    dim: int,
+    *,
+    kind: str = "rademacher",
+    seed: int = 0,
+    path_offset: int = 0,
+    first: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Random vectors v with ``⟨v vᵀ⟩ = I``, (n, dim), from the stream of probes.
+
+    Parameters
+    ----------
+    n, dim : int
+    kind : {"rademacher", "gaussian", "sphere"}
+        Signs of standard normals; the normals; or the normals scaled to length √dim.
+    seed, path_offset, first : int
+        Of the normals behind them, see :func:`thermokern.ops.normals`, purpose ``probe``.
+    dtype : torch.float32 or torch.float64
+    """
+    _check_kind(kind)
+    z = normals(n, dim, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=dtype)
+    return _from_normals(z, kind)
+
+
+def hutchinson_reference(
+    products: Tensor, *, kind: str = "rademacher", seed: int = 0, path_offset: int = 0, first: int = 0
+) -> Tensor:
+    """:func:`hutchinson` in PyTorch: the specification."""
+    _check_kind(kind)
+    z = normals_reference(
+        *products.shape, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=products.dtype
+    ).to(products)
+    return (_from_normals(z, kind) * products).sum(1)
+
+
+def hutchinson(
+    products: Tensor, *, kind: str = "rademacher", seed: int = 0, path_offset: int = 0, first: int = 0
+) -> Tensor:
+    """``v·p`` of each row p with its probe v, which is drawn again rather than read: an estimate of ``tr J`` of p = J v.
+
+    Parameters
+    ----------
+    products : Tensor
+        (n, d) float32 or float64: ``J v`` (forward mode) or ``Jᵀ v`` (reverse mode), with v from :func:`probes` at the
+        same `kind`, `seed`, `path_offset` and `first`.
+    kind : {"rademacher", "gaussian", "sphere"}
+    seed, path_offset, first : int
+
+    Returns
+    -------
+    Tensor
+        (n,). Its variance over probes is ``2 Σ_{i<j} (J_ij + J_ji)²/2`` for Rademacher probes, ``2 |(J + Jᵀ)/2|²`` for
+        Gaussian ones.
+
+    Notes
+    -----
+    Linear in `products`, and differentiable in them: reverse mode to any order, forward mode, ``torch.func`` and
+    ``torch.compile``. On the CPU one pass over memory; on other devices PyTorch.
+
+    References
+    ----------
+    Hutchinson, *A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines*, 1989.
+    """
+    _check_kind(kind)
+    check_seed(seed, path_offset)
+    if products.dim() != 2 or products.dtype not in PRECISIONS:
+        raise ValueError(
+            f"products: expected (n, d) float32 or float64, got {tuple(products.shape)} {str(products.dtype)[6:]}"
+        )
+    way = route(products)
+    if way is Route.REFERENCE or products.device.type != "cpu":
+        v = probes(
+            *products.shape, kind=kind, seed=seed, path_offset=path_offset, first=first, dtype=products.dtype
+        ).to(products.device)
+        return (v * products).sum(1)
+    arguments = (PROBES.index(kind), seed, path_offset, first)
+    if way is Route.KERNEL:
+        out: Tensor = torch.ops.thermokern.hutchinson(products.contiguous(), *arguments)
+        return out
+    function = _Compiled if way is Route.COMPILED else _Eager
+    return function.apply(products, *arguments)  # type: ignore[no-any-return]
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in PROBES:
+        raise ValueError(f"kind: expected one of {PROBES}, got {kind!r}")
+
+
+def _from_normals(z: Tensor, kind: str) -> Tensor:
+    if kind == "rademacher":
+        return torch.where(z < 0.0, -1.0, 1.0).to(z)
+    if kind == "gaussian":
+        return z
+    return z * (math.sqrt(z.shape[1]) / torch.linalg.vector_norm(z, dim=1, keepdim=True))
+
+
+def _probe_of(grad: Tensor, dim: int, arguments: tuple[int, int, int, int]) -> Tensor:
+    kind, seed, path_offset, first = arguments
+    return probes(
+        grad.shape[0],
+        dim,
+        kind=PROBES[kind],
+        seed=seed,
+        path_offset=path_offset,
+        first=first,
+        dtype=grad.dtype,
+    )
+
+
+class _Compiled(torch.autograd.Function):
+    """For torch.compile: no jvp, which Dynamo does not trace."""
+
+    @staticmethod
+    def forward(products: Tensor, kind: int, seed: int, path_offset: int, first: int) -> Any:
+        return torch.ops.thermokern.hutchinson(products.contiguous(), kind, seed, path_offset, first)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.dim, ctx.arguments = inputs[0].shape[1], inputs[1:]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        return grad[:, None] * _probe_of(grad, ctx.dim, ctx.arguments), None, None, None, None
+
+
+class _Eager(torch.autograd.Function):
+    """Reverse and forward mode of eager calls."""
+
+    @staticmethod
+    def forward(ctx: Any, products: Tensor, *arguments: int) -> Any:
+        ctx.dim, ctx.arguments = products.shape[1], arguments
+        return torch.ops.thermokern.hutchinson(products.contiguous(), *arguments)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        return grad[:, None] * _probe_of(grad, ctx.dim, ctx.arguments), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
+        kind, seed, path_offset, first = ctx.arguments
+        return hutchinson(tangent, kind=PROBES[kind], seed=seed, path_offset=path_offset, first=first)
+
+
+def _cpu(products: Tensor, kind: int, seed: int, path_offset: int, first: int) -> Tensor:
+    out = products.new_empty(products.shape[0])
+    kernel("hutchinson", products.dtype)(products, kind, seed, path_offset, first, out, torch.get_num_threads())
+    return out
+
+
+def _fake(products: Tensor, *_: int) -> Tensor:
+    return products.new_empty(products.shape[0])
+
+
+register(
+    "hutchinson(Tensor products, int kind, int seed, int path_offset, int first) -> Tensor",
+    _cpu,
+    _fake,
+)

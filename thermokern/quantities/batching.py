@@ -1,0 +1,125 @@
+"""Batches sized by memory: measured on a few points, halved when memory runs out all the same."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Result = TypeVar("Result")
+
+# Without a budget: what stays near the cores' caches, but no fewer points than keep a matrix product busy.
+_CPU_BUDGET = 32 * 2**20
+_FEW_POINTS = 16
+MAX_POINTS = 2**17
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of tensors that live while it is on, and their largest number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, Tensor):
+                self._count(tensor)
+        return out
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known or not size:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """Bytes of the tensors that live at once, at most, while a function runs; what it was given is not counted."""
+    with _LiveBytes() as meter:
+        function()
+    return meter.peak
+
+
+def points_within(budget: int | None, evaluate: Callable[[int], object], available: int) -> int:
+    """How many points fit a budget of bytes, from the peaks of evaluations on a few.
+
+    Parameters
+    ----------
+    budget : int or None
+        Bytes; a default for None.
+    evaluate : callable
+        Runs the evaluation on so many points.
+    available : int
+        Points that there are: no more than these are tried.
+    """
+    few = min(2, available)
+    many = min(6, available)
+    low = peak_bytes(lambda: evaluate(few))
+    high = peak_bytes(lambda: evaluate(many)) if many > few else low
+    each = max((high - low) / (many - few) if many > few else high / few, 1.0)
+    fixed = max(0.0, low - few * each)
+    if budget is None:
+        budget = max(_CPU_BUDGET, min(int(fixed + _FEW_POINTS * each), _free_memory() // 4))
+    return int(min(MAX_POINTS, max(1, (budget - fixed) // each)))
+
+
+def _free_memory() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2**30
+
+
+class Batches:
+    """Runs an evaluation in batches of at most `size` points, and halves `size` where memory runs out."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.halved = 0
+
+    def run(self, total: int, evaluate: Callable[[int, int], Result]) -> list[Result]:
+        """Results of ``evaluate(low, high)`` over ranges that cover 0 … `total`; one, empty, where total is 0."""
+        out: list[Result] = []
+        low = 0
+        while low < total or not out:
+            high = min(low + self.size, total)
+            try:
+                out.append(evaluate(low, high))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or high - low <= 1:
+                    raise
+                self.size = (high - low) // 2
+                self.halved += 1
+                continue
+            low = high
+        return out
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; PyTorch has a class for it on CUDA alone."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text.lower())
+
+
+def split(total: int, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `size` that cover 0 … `total`; one, empty, where total is 0."""
+    for low in range(0, max(total, 1), size):
+        yield low, min(low + size, total)
