@@ -9,11 +9,15 @@ from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
     DetailedFluctuationTheorem,
+    Divergence,
     Estimate,
     FewPathsWarning,
     Mode,
+    ProbeNoise,
     detailed_fluctuation_theorem,
+    divergence,
     load,
+    sample,
     taep,
 )
 from thermokern.scores import (
@@ -24,8 +28,11 @@ from thermokern.scores import (
     ScoreModel,
     SwissRoll,
     UniformBox,
+    from_diffusers,
+    guided,
     load_checkpoint,
     save_checkpoint,
+    score_matching_loss,
 )
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "CosineVP",
     "DetailedFluctuationTheorem",
     "DiscreteVP",
+    "Divergence",
     "Empirical",
     "Estimate",
     "FewPathsWarning",
@@ -43,6 +51,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "Mode",
+    "ProbeNoise",
     "ScoreMLP",
     "ScoreModel",
     "SubVP",
@@ -50,10 +59,15 @@ __all__ = [
     "UniformBox",
     "__version__",
     "detailed_fluctuation_theorem",
+    "divergence",
+    "from_diffusers",
+    "guided",
     "info",
     "load",
     "load_checkpoint",
     "ops",
+    "sample",
     "save_checkpoint",
+    "score_matching_loss",
     "taep",
 ]

@@ -121,7 +121,9 @@ def train_unet(
     optimiser = torch.optim.Adam(parameters, lr=profile.learning_rate, fused=True)
     losses: list[float] = []
     order = torch.empty(0, dtype=torch.int64)
-    for step in tqdm(range(1, profile.saved[-1] + 1), desc="training", unit="step", disable=not progress, mininterval=1):
+    for step in tqdm(
+        range(1, profile.saved[-1] + 1), desc="training", unit="step", disable=not progress, mininterval=1
+    ):
         if len(order) < profile.batch_size:  # an epoch; its last batch, not whole, is dropped
             order = torch.randperm(len(images), generator=generator)
         batch, order = images[order[: profile.batch_size]], order[profile.batch_size :]

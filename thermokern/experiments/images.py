@@ -35,7 +35,7 @@ def load_images(data: str, root: Path | None = None) -> Tensor:
 
 def _digits() -> Tensor:
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
         raise ValueError("data: 'digits' come with scikit-learn, which is missing: pip install scikit-learn") from None
     images = torch.as_tensor(load_digits().images, dtype=torch.float32)  # (n, 8, 8), 0 … 16

@@ -31,9 +31,13 @@ def route(*tensors: Tensor | None) -> Route:
         return Route.COMPILED if wanted else Route.KERNEL
     if _transforms_active():
         return Route.REFERENCE
-    if wanted or any(unpack_dual(tensor).tangent is not None for tensor in given):
+    if wanted or any(_tangent(tensor) is not None for tensor in given):
         return Route.EAGER
     return Route.KERNEL
+
+
+def _tangent(tensor: Tensor) -> Tensor | None:
+    return unpack_dual(tensor).tangent  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _transforms_active() -> bool:

@@ -55,7 +55,7 @@ def hutchinson_reference(
 def hutchinson(
     products: Tensor, *, kind: str = "rademacher", seed: int = 0, path_offset: int = 0, first: int = 0
 ) -> Tensor:
-    """``v·p`` of each row p with its probe v, which is drawn again rather than read: an estimate of ``tr J`` of p = J v.
+    """``v·p`` of each row p with its probe v, drawn again rather than read: an estimate of ``tr J`` of p = J v.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def hutchinson(
         out: Tensor = torch.ops.thermokern.hutchinson(products.contiguous(), *arguments)
         return out
     function = _Compiled if way is Route.COMPILED else _Eager
-    return function.apply(products, *arguments)  # type: ignore[no-any-return]
+    return function.apply(products, *arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _check_kind(kind: str) -> None:
@@ -110,7 +110,8 @@ def _from_normals(z: Tensor, kind: str) -> Tensor:
         return torch.where(z < 0.0, -1.0, 1.0).to(z)
     if kind == "gaussian":
         return z
-    return z * (math.sqrt(z.shape[1]) / torch.linalg.vector_norm(z, dim=1, keepdim=True))
+    length: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    return z * (math.sqrt(z.shape[1]) / length)
 
 
 def _probe_of(grad: Tensor, dim: int, arguments: tuple[int, int, int, int]) -> Tensor:
@@ -138,7 +139,7 @@ class _Compiled(torch.autograd.Function):
         ctx.dim, ctx.arguments = inputs[0].shape[1], inputs[1:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return grad[:, None] * _probe_of(grad, ctx.dim, ctx.arguments), None, None, None, None
 
 
@@ -151,11 +152,11 @@ class _Eager(torch.autograd.Function):
         return torch.ops.thermokern.hutchinson(products.contiguous(), *arguments)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return grad[:, None] * _probe_of(grad, ctx.dim, ctx.arguments), None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
         kind, seed, path_offset, first = ctx.arguments
         return hutchinson(tangent, kind=PROBES[kind], seed=seed, path_offset=path_offset, first=first)
 

@@ -139,7 +139,7 @@ def trajectory_step(
         zeros = torch.zeros_like(x)
         given = [zeros if tensor is None else tensor for tensor in (noise, carried, previous)]
         function = _Compiled if way is Route.COMPILED else _Eager
-        out = function.apply(x, model, reference, *given, step.row, step.sampler, step.reverse, advance)
+        out = function.apply(x, model, reference, *given, step.row, step.sampler, step.reverse, advance)  # type: ignore[no-untyped-call]
     return _with_divergence(StepSums(*out), step, divergence)
 
 
@@ -228,9 +228,8 @@ def _by_torch(
         w = c["chain_position"] * earlier + c["chain_noise"] * led + c["chain_score"] * model
         value = value + (w * (led + 0.5 * w)).sum(1)
     mismatch = c["mismatch"] * delta.square().sum(1)
-    return value, mismatch, following if advance else x.new_empty(0, x.shape[1]), z if reverse else x.new_empty(
-        0, x.shape[1]
-    )
+    empty = x.new_empty(0, x.shape[1])
+    return value, mismatch, following if advance else empty, z if reverse else empty
 
 
 # ---- derivatives: inputs x, model, reference, drawn, carried, previous; outputs value, mismatch, x_next, noise
@@ -377,7 +376,8 @@ def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     reverse, advance = arguments[9:11]
     empty = x.new_empty(0, x.shape[1])
     following = torch.empty_like(x) if advance else empty
-    return x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), following, torch.empty_like(x) if reverse else empty.clone()
+    noise = torch.empty_like(x) if reverse else empty.clone()
+    return x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), following, noise
 
 
 register(

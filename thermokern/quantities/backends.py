@@ -1,7 +1,9 @@
-"""What runs the paths: the fused kernels where they know both scores, the PyTorch reference otherwise."""
+"""What runs the paths: the fused kernels where they know both scores, streams for other networks, or the reference."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,14 +12,14 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM
 from thermokern.processes import LinearProcess
+from thermokern.quantities.node_scores import NodeScores, ScoreLike
+from thermokern.quantities.streamed import StreamedPaths, Streaming
 from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, exact_divergence, fuse
 
-ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
-
-BACKENDS = ("auto", "fused", "reference")
+BACKENDS = ("auto", "fused", "streamed", "reference")
 
 # (x (n, d), seed, path_offset) to the sums along each path.
-Runner = Callable[[Tensor, int, int], ops.TrajectorySums]
+Runner = Callable[[Tensor, int, int], ops.TrajectorySums] | StreamedPaths
 
 
 def choose_backend(
@@ -26,15 +28,19 @@ def choose_backend(
     reference: ScoreLike,
     process: LinearProcess,
     table: ops.StepTable,
-    dim: int,
+    shape: tuple[int, ...],
     dtype: torch.dtype,
+    streaming: Streaming,
 ) -> tuple[Runner, str, str]:
     """The function that runs paths, its name, and why the fused kernels did not serve."""
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
-    reason = 'backend="reference" was asked for'
-    if backend != "reference":
+    dim = math.prod(shape)
+    reason = f'backend="{backend}" was asked for'
+    if backend in ("auto", "fused"):
         try:
+            if wanted := streaming.needed_for():
+                raise NotFusable(wanted)
             first, second = (
                 _source(role, score, table, dim, dtype) for role, score in (("model", model), ("reference", reference))
             )
@@ -43,11 +49,18 @@ def choose_backend(
             reason = str(error)
             if backend == "fused":
                 raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
-    first_score = _node_score(model, process, table)
-    second_score = _node_score(reference, process, table)
+    networks = any(not isinstance(score, Distribution) for score in (model, reference))
+    if backend == "streamed" or (backend == "auto" and (networks or streaming.needed_for())):
+        options = (streaming.divergence, streaming.probes, 0)
+        scores = [NodeScores(score, process, table, shape, *options) for score in (model, reference)]
+        return StreamedPaths(table, scores[0], scores[1], streaming), "streamed", reason
+    if wanted := streaming.needed_for(reference=True):
+        raise ValueError(f'backend: "reference" cannot run this: {wanted}')
+    first_score = _node_score(model, process, table, shape)
+    second_score = _node_score(reference, process, table, shape)
 
     def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
-        with torch.no_grad():
+        with contextlib.nullcontext() if streaming.gradient else torch.no_grad():
             return ops.trajectory_reference(x, table, first_score, second_score, seed=seed, path_offset=path_offset)
 
     return run, "reference", reason
@@ -73,8 +86,14 @@ def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int, dtype: 
         raise NotFusable(f"{role}: {error}") from None
 
 
-def _node_score(score: ScoreLike, process: LinearProcess, table: ops.StepTable) -> ops.NodeScore:
+def _node_score(
+    score: ScoreLike, process: LinearProcess, table: ops.StepTable, shape: tuple[int, ...]
+) -> ops.NodeScore:
     times = table.times.tolist()
+
+    def at(x: Tensor, node: int) -> Tensor:
+        assert callable(score)
+        return score(x.reshape(len(x), *shape), times[node]).reshape(x.shape)
 
     def closed_form(x: Tensor, node: int) -> tuple[Tensor, Tensor]:
         assert isinstance(score, Distribution)
@@ -82,9 +101,8 @@ def _node_score(score: ScoreLike, process: LinearProcess, table: ops.StepTable) 
         return out.score, out.divergence
 
     def by_network(x: Tensor, node: int) -> tuple[Tensor, Tensor | None]:
-        assert callable(score)
         if table.divergence_weight == 0.0:
-            return score(x, times[node]), None
-        return exact_divergence(lambda points: score(points, times[node]), x)
+            return at(x, node), None
+        return exact_divergence(lambda points: at(points, node), x)
 
     return closed_form if isinstance(score, Distribution) else by_network

@@ -19,11 +19,11 @@ _FEW_POINTS = 16
 MAX_POINTS = 2**17
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that live while it is on, and their largest number."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: set[int] = set()
 
@@ -76,12 +76,12 @@ def points_within(budget: int | None, evaluate: Callable[[int], object], availab
     fixed = max(0.0, low - few * each)
     if budget is None:
         budget = max(_CPU_BUDGET, min(int(fixed + _FEW_POINTS * each), _free_memory() // 4))
-    return int(min(MAX_POINTS, max(1, (budget - fixed) // each)))
+    return min(MAX_POINTS, max(1, int((budget - fixed) // each)))
 
 
 def _free_memory() -> int:
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return int(int(os.sysconf("SC_AVPHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE")))
     except (ValueError, OSError, AttributeError):
         return 2**30
 

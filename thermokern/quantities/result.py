@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thermokern.quantities.estimate import Estimate, ExponentialAverage
 from thermokern.quantities.modes import Mode, collapse_line
+from thermokern.quantities.probe_noise import ProbeNoise
 from thermokern.quantities.storage import save, stored
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ class TAEP:
         ``∫ D ⟨|s_θ − s_*|²⟩ dt``, which equals the mean when the reference is exact (Eq. 33); over reverse paths, minus
         the mean.
     x_start, x_end : Tensor
-        (n, d), the ends of each path, at ``t_eps`` and ``t_end``, whatever the direction.
+        (n, …), the ends of each path, at ``t_eps`` and ``t_end``, whatever the direction.
     endpoint_log_ratio : Tensor or None
         (n,) ``log(p/q)(x_start) − log(p/q)(x_end)`` where model and reference both know their densities: what Δs is,
         path by path, in continuous time (Eq. 36), without `from_prior`'s term.
     reference_is_exact : bool
         Whether the reference is the score of the law that paths start from; Eq. 30 and 33 need that.
     backend : str
-        What ran: ``fused`` or ``reference``.
+        What ran: ``fused``, ``streamed`` or ``reference``.
     backend_reason : str
         Under ``auto``, why not the fused kernels; else empty.
     settings : dict
@@ -51,6 +52,8 @@ class TAEP:
         for own points `x0`, the most probable one of `x_start`.
     modes : tuple of Mode
         The statistics component by component, where `start_component` is known; else empty.
+    probe_noise : ProbeNoise or None
+        Where a divergence came from probes: their share of the variance, and the variance without it.
     """
 
     values: Tensor
@@ -67,6 +70,7 @@ class TAEP:
     settings: dict[str, Any]
     start_component: Tensor | None = None
     modes: tuple[Mode, ...] = ()
+    probe_noise: ProbeNoise | None = None
 
     @property
     def sign(self) -> float:
@@ -94,8 +98,15 @@ class TAEP:
             f"  reference               {exact}",
             f"  backend                 {self.backend}{reason}",
         ]
+        after = 5
+        if self.probe_noise is not None:
+            noise = self.probe_noise
+            lines.insert(
+                3, f"  of it from the probes   {noise.contribution} nats², without them {noise.corrected_variance}"
+            )
+            after += 1
         if worst := collapse_line(self.modes, self.mean):
-            lines.insert(5, f"  most collapsed mode     {worst}")
+            lines.insert(after, f"  most collapsed mode     {worst}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -112,6 +123,7 @@ class TAEP:
             "backend_reason": self.backend_reason,
             "settings": self.settings,
             "modes": [mode.to_json() for mode in self.modes],
+            "probe_noise": None if self.probe_noise is None else self.probe_noise.to_json(),
         }
 
     def save(self, path: str | Path) -> None:

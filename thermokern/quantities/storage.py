@@ -80,10 +80,15 @@ def save(result: Any, path: str | Path) -> None:
         "versions": json.dumps({"thermokern": VERSION, "torch": torch.__version__}),
         "result": json.dumps(body, allow_nan=False),
     }
+    write_whole(path, serialize(tensors, metadata))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; one that is there is replaced in one step."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:  # not save_file, whose files only their owner may read
-            file.write(serialize(tensors, metadata))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

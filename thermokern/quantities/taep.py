@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM, check_finite, check_seed
 from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
-from thermokern.quantities.backends import ScoreLike, choose_backend
+from thermokern.quantities.backends import choose_backend
 from thermokern.quantities.estimate import (
     ExponentialAverage,
     exponential_average,
@@ -22,7 +23,10 @@ from thermokern.quantities.estimate import (
     variance_estimate,
 )
 from thermokern.quantities.modes import mode_breakdown, start_component
+from thermokern.quantities.node_scores import DIVERGENCES, ScoreLike
+from thermokern.quantities.probe_noise import probe_noise
 from thermokern.quantities.result import TAEP
+from thermokern.quantities.streamed import StreamedPaths, Streaming
 from thermokern.scores import Distribution, ScoreModel
 
 SCHEMES = ("auto", *ops.SCHEMES)
@@ -53,6 +57,11 @@ def taep(
     direction: str = "forward",
     from_prior: bool = False,
     backend: str = "auto",
+    divergence: str = "auto",
+    probes: int = 1,
+    memory_budget: int | None = None,
+    checkpoint: str | Path | None = None,
+    gradient: bool = False,
     dtype: torch.dtype | None = None,
     allow_nonfinite: bool = False,
     progress: bool = False,
@@ -73,7 +82,7 @@ def taep(
     n_paths : int, optional
         Paths to start from `reference`, which must be a distribution. Exactly one of `n_paths` and `x0`.
     x0 : Tensor or array, optional
-        (n, d) data points at t = 0, diffused exactly to ``t_eps``, where each path starts.
+        (n, …) data points at t = 0, diffused exactly to ``t_eps``, where each path starts; images included.
     n_steps, t_eps, spacing
         The time grid, see :meth:`LinearProcess.grid`.
     scheme : {"auto", "stratonovich", "ito", "backward-ito", "sampler"}
@@ -94,8 +103,24 @@ def taep(
         Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
         ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
         reference's log density.
-    backend : {"auto", "fused", "reference"}
-        ``fused``: kernels for mixtures and perceptrons. ``reference``: PyTorch, any score, any dtype.
+    backend : {"auto", "fused", "streamed", "reference"}
+        ``fused``: kernels for mixtures and perceptrons. ``streamed``: any network and any shape of state; forward paths
+        are simulated first and the network sees many points of them at once. ``reference``: PyTorch, step by step.
+        ``auto`` takes the first of these that serves, the last where both scores are distributions.
+    divergence : {"auto", "exact", "hutchinson"}
+        Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
+        dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
+    probes : int
+        In each of the two sets of probes whose mean is taken.
+    memory_budget : int, optional
+        Streamed: bytes that one batch of the network may take, measured on a few points; halved where memory runs out
+        all the same. Results depend on it by rounding alone.
+    checkpoint : path, optional
+        Streamed: a folder that keeps the state of the run, from which the same call goes on after a kill, to the same
+        bits.
+    gradient : bool
+        Streamed and reference: ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can
+        be a loss. Streamed paths are computed again in the backward pass, block by block, to spare memory.
     dtype : torch.dtype, optional
         Of the paths, float32 or float64; float32 when left out.
     allow_nonfinite : bool
@@ -124,6 +149,9 @@ def taep(
     Strong order 1 in the step for ``stratonovich`` when δ is a gradient, ½ for ``ito`` and ``backward-ito``. Cost: one
     evaluation of both scores for each path and node; memory grows with paths, not with steps.
 
+    Probes are fresh at every node. One probe kept along a path makes errors that add up rather than average out: they
+    inflate the variance many times over and break ``⟨e^{−Δs}⟩ = 1``.
+
     References
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
@@ -139,6 +167,8 @@ def taep(
     check_seed(seed, path_offset)
     draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
     start = _data(reference, n_paths, x0, seed, draws)
+    shape = tuple(start.shape[1:])
+    start = start.flatten(1)
     dim = start.shape[1]
     if scheme not in SCHEMES:
         raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
@@ -152,6 +182,7 @@ def taep(
             raise ValueError(f"{name}: expected dimension {dim} as the paths have it, got {score.dim}")
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
+    streaming = _streaming(divergence, probes, memory_budget, checkpoint, gradient, progress)
     table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
     z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
     if reverse and from_prior:
@@ -160,12 +191,16 @@ def taep(
         x_first = table.mean_scale[0] * start + table.variance[0].sqrt() * z
     x_first = x_first.to(dtype)
 
-    runner, ran, reason = choose_backend(backend, model, reference, process, table, dim, dtype)
-    parts = [
-        runner(x_first[low:high], seed, path_offset + low)
-        for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
-    ]
-    values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
+    runner, ran, reason = choose_backend(backend, model, reference, process, table, shape, dtype, streaming)
+    difference = None
+    if isinstance(runner, StreamedPaths):
+        values, mismatch, x_last, difference = runner(x_first, seed, path_offset)
+    else:
+        parts = [
+            runner(x_first[low:high], seed, path_offset + low)
+            for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
+        ]
+        values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
     ends = (table.times.min().item(), table.times.max().item())
     if scheme == "sampler":
@@ -183,14 +218,15 @@ def taep(
     sign = 1.0 if reverse else -1.0
     average = exponential_average(values, sign)
     _warn_few_paths(average, table)
+    settings_of_run = runner.settings() if isinstance(runner, StreamedPaths) else {}
     return TAEP(
         values=values,
         mean=mean_estimate(values),
         variance=variance_estimate(values),
         fluctuation_theorem=average,
         score_matching=mean_estimate(mismatch),
-        x_start=x_start,
-        x_end=x_end,
+        x_start=x_start.detach().reshape(-1, *shape),
+        x_end=x_end.detach().reshape(-1, *shape),
         endpoint_log_ratio=_endpoint_log_ratio(model, reference, process, ends, x_start, x_end),
         reference_is_exact=isinstance(reference, Distribution) and x0 is None,
         backend=ran,
@@ -210,9 +246,11 @@ def taep(
             "from_prior": from_prior,
             "dtype": str(dtype)[6:],
             "torch": str(torch.__version__),
+            **settings_of_run,
         },
         start_component=component,
         modes=mode_breakdown(values, component, reference, scale=sign),
+        probe_noise=None if difference is None else probe_noise(values, difference, probes),
     )
 
 
@@ -241,7 +279,7 @@ def _one_process(process: LinearProcess | None, *scores: ScoreLike) -> LinearPro
 def _data(
     reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
 ) -> Tensor:
-    """Data points at t = 0, (n, d) float64."""
+    """Data points at t = 0, (n, …) float64."""
     if (n_paths is None) == (x0 is None):
         raise ValueError("n_paths, x0: expected exactly one of the two")
     if n_paths is not None:
@@ -251,8 +289,8 @@ def _data(
             raise ValueError(f"n_paths: expected a non-negative integer, got {n_paths!r}")
         return reference.sample(n_paths, seed, path_offset)
     points = torch.as_tensor(x0)
-    if points.dim() != 2 or points.shape[1] == 0:
-        raise ValueError(f"x0: expected (n, d), got {tuple(points.shape)}")
+    if points.dim() < 2 or 0 in points.shape[1:]:
+        raise ValueError(f"x0: expected (n, d) or (n, …), got {tuple(points.shape)}")
     if points.device.type != "cpu":
         raise ValueError(f"x0: expected a tensor on the cpu, got {points.device}")
     if points.requires_grad:
@@ -260,6 +298,25 @@ def _data(
     points = points.to(torch.float64)
     check_finite(x0=points)
     return points
+
+
+def _streaming(
+    divergence: str,
+    probes: int,
+    memory_budget: int | None,
+    checkpoint: str | Path | None,
+    gradient: bool,
+    progress: bool,
+) -> Streaming:
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"divergence: expected one of {DIVERGENCES}, got {divergence!r}")
+    for name, value in {"probes": probes, "memory_budget": memory_budget}.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    if gradient and checkpoint is not None:
+        raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
+    folder = None if checkpoint is None else Path(checkpoint)
+    return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
 
 
 def _chunks(n: int, n_steps: int, fused: bool, progress: bool) -> Iterator[tuple[int, int]]:

@@ -87,10 +87,11 @@ def products(field: Field, x: Tensor, t: Tensor | None, vectors: Tensor, way: Ja
     if way.mode == "forward":
 
         def push(v: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(lambda points: field(points, t), (x,), (v,))  # type: ignore[no-any-return]
+            value, out, *_ = torch.func.jvp(lambda points: field(points, t), (x,), (v,))
+            return value, out
 
         if way.vectorised:
-            value, out = torch.func.vmap(push, out_dims=(None, 0))(vectors)
+            value, out = torch.func.vmap(push, out_dims=(None, 0))(vectors)  # type: ignore[arg-type]
             return value, out
         pairs = [push(v) for v in vectors]
         return pairs[0][0], torch.stack([out for _, out in pairs])

@@ -31,10 +31,14 @@ class ScoreModel:
     Parameters
     ----------
     network : module or callable
-        Receives x (n, …) and t (n,), of x's dtype, in process time; returns a tensor of x's shape.
+        Receives x (n, …) and t (n,), of x's dtype, in process time; returns a tensor of x's shape. A module in half
+        precision or bfloat16 receives x in its own dtype and t in float32; what it returns becomes a score in x's
+        dtype. A module on another device receives both there.
     process : LinearProcess
         The process that the network was trained for.
     predicts : {"score", "epsilon", "x0", "v", "entropy", "flow"}
+    shape : tuple of int, optional
+        Of one sample, where it is known: what :func:`thermokern.sample` draws without being told.
 
     References
     ----------
@@ -47,6 +51,7 @@ class ScoreModel:
     network: nn.Module | Callable[[Tensor, Tensor], Tensor]
     process: LinearProcess
     predicts: str = "score"
+    shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.network):
@@ -106,13 +111,29 @@ class ScoreModel:
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Score at one time for all points, (n, …) as `x`."""
         time = torch.tensor(t, dtype=torch.float64)
-        out = self.network(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
+        out = self._output(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
+        return self.output_scale(time).item() * out + self.skip(time).item() * x
+
+    def at_times(self, x: Tensor, t: Tensor) -> Tensor:
+        """Score of each point at a time of its own, (n, …) as `x`; `t` (n,) float64."""
+        shape = (-1,) + (1,) * (x.dim() - 1)
+        scale, skip = (factor.to(x).view(shape) for factor in (self.output_scale(t), self.skip(t)))
+        return scale * self._output(x, t.to(x)) + skip * x
+
+    def _output(self, x: Tensor, t: Tensor) -> Tensor:
+        """The network's output in x's dtype and on x's device, wherever and in whatever precision the network runs."""
+        given = x
+        if (like := _first_parameter(self.network)) is not None:
+            half = like.dtype in (torch.float16, torch.bfloat16)
+            given = x.to(device=like.device, dtype=like.dtype if half else x.dtype)
+            t = t.to(device=like.device, dtype=torch.float32 if half else t.dtype)
+        out = self.network(given, t)
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(f"network: expected an output of the shape of x, {tuple(x.shape)}, got {got}")
-        if out.dtype != x.dtype:
-            raise ValueError(f"network: expected an output of the dtype of x, {x.dtype}, got {out.dtype}")
-        return self.output_scale(time).item() * out + self.skip(time).item() * x
+        if out.dtype != given.dtype:
+            raise ValueError(f"network: expected an output of the dtype of x, {given.dtype}, got {out.dtype}")
+        return out.to(x)
 
 
 @dataclass(frozen=True)
@@ -125,8 +146,10 @@ class _Moved:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         if not len(t):
             return torch.zeros_like(x)
-        if bool((t != t[0]).any()):
-            raise ValueError("t: expected one time for all points")
+        if bool((t != t[0]).any()):  # one time after the other
+            rows = [(t == time).nonzero()[:, 0] for time in torch.unique(t)]
+            parts = torch.cat([self(x[where], t[where]) for where in rows])
+            return parts[torch.cat(rows).argsort()]
         time, own = t[0].item(), self.own.process
         log_snr, least = self.process.log_snr(time), own.log_snr(own.t_end)
         if log_snr < least - _LOG_SNR_SLACK:
@@ -137,3 +160,10 @@ class _Moved:
         own_time = own.time_at(log_snr)
         scale = own.mean_scale(own_time) / self.process.mean_scale(time)
         return scale * self.own(scale * x, own_time)
+
+
+def _first_parameter(network: nn.Module | Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
+    """A floating-point parameter of a module, which tells its dtype and device; None where it minds them itself."""
+    if not isinstance(network, nn.Module) or getattr(network, "casts_itself", False):
+        return None
+    return next((parameter for parameter in network.parameters() if parameter.is_floating_point()), None)

@@ -84,5 +84,8 @@ class ScoreMLP(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """``x`` (n, dim) and ``t`` (n,) in process time to (n, dim)."""
-        out: Tensor = self.layers(torch.cat([x, self.embedding(t)], dim=1))
+        embedding = self.embedding(t)
+        if (dtype := next(self.parameters()).dtype) in (torch.float16, torch.bfloat16):
+            embedding = embedding.to(dtype)
+        out: Tensor = self.layers(torch.cat([x, embedding], dim=1))
         return out

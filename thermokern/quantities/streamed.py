@@ -1,0 +1,245 @@
+"""Paths through any network: simulated first, scored many points at a time, contracted node by node."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
+from tqdm.auto import tqdm
+
+from thermokern import ops
+from thermokern.ops.step_table import COLUMNS
+from thermokern.quantities.batching import MAX_POINTS, Batches, points_within
+from thermokern.quantities.node_scores import NodeScores
+from thermokern.quantities.resume import Checkpoint
+
+_REVERSE_NODES = 16  # of reverse paths between two states that can be saved or computed again
+_SMALL_DIM = 64  # up to which the noise is drawn for many paths at a time rather than along each
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """Options of the streamed backend; see :func:`thermokern.taep`."""
+
+    divergence: str = "auto"
+    probes: int = 1
+    memory_budget: int | None = None
+    checkpoint: Path | None = None
+    gradient: bool = False
+    progress: bool = False
+
+    def needed_for(self, reference: bool = False) -> str:
+        """Why only this backend serves (or, `reference` being another that does, only it), or nothing."""
+        if self.divergence == "hutchinson":
+            return 'divergence="hutchinson" is for streamed paths'
+        if self.checkpoint is not None:
+            return "checkpoint is for streamed paths"
+        if self.gradient and not reference:
+            return "the fused kernels have no gradient"
+        return ""
+
+
+class StreamedSums(NamedTuple):
+    value: Tensor  # (n,) Δs, without end terms
+    mismatch: Tensor  # (n,)
+    x_last: Tensor  # (n, d)
+    probe_difference: Tensor | None  # (n,) Δs by one set of probes minus that by the other
+
+
+class State(NamedTuple):
+    """Paths at a node that they are about to visit, and their sums so far (float64)."""
+
+    x: Tensor  # (n, d)
+    carried: Tensor  # (n, d) noise of the step that led here
+    previous: Tensor  # (n, d) where that step began
+    value: Tensor  # (n,)
+    mismatch: Tensor  # (n,)
+    difference: Tensor  # (n,)
+
+
+class StreamedPaths:
+    """Runs paths; called as ``(x, seed, path_offset)``.
+
+    Parameters
+    ----------
+    table : StepTable
+    model, reference : NodeScores
+    options : Streaming
+    """
+
+    def __init__(self, table: ops.StepTable, model: NodeScores, reference: NodeScores, options: Streaming) -> None:
+        self.table, self.model, self.reference, self.options = table, model, reference, options
+        self.reverse = table.direction == "reverse"
+        self.last = len(table.times) - 1
+        self.batches = Batches(1)
+
+    def __call__(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
+        with contextlib.nullcontext() if self.options.gradient else torch.no_grad():
+            return self._run(x, seed, path_offset)
+
+    def settings(self) -> dict[str, object]:
+        """How it ran, for the result."""
+        divergence = f"model: {self.model.divergence}; reference: {self.reference.divergence}"
+        return {
+            "divergence": divergence if self.table.divergence_weight else "none",
+            "points_in_a_batch": self.batches.size,
+            "one_time_in_a_batch": not (self.model.mixed or self.reference.mixed),
+            "halved_for_memory": self.batches.halved,
+        }
+
+    def _run(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
+        n, saved = len(x), None
+        for scores in (self.model, self.reference):
+            scores.seed = seed
+            scores.try_out(x)
+        store = None
+        if self.options.checkpoint is not None:
+            store = Checkpoint(self.options.checkpoint, self.table, (self.model, self.reference), x, seed, path_offset)
+            saved = store.read()
+        if saved is None:
+            size = self._points(x, path_offset)
+            done: list[Tensor] = []
+            chunk, node, state = 0, 0, None
+        else:
+            size, chunk, node, done = saved.points, saved.chunk, saved.node, list(saved.done)
+            state = None if saved.state is None else State(*saved.state)
+        self.batches = Batches(size)
+        n_paths = max(1, min(n, size))
+        n_nodes = _REVERSE_NODES if self.reverse else max(1, size // n_paths)
+        starts = list(range(0, max(n, 1), n_paths))
+        with tqdm(
+            total=n * (self.last + 1),
+            initial=min(n, chunk * n_paths) * (self.last + 1) + node * n_paths if n else 0,
+            disable=not self.options.progress,
+            unit="point",
+            unit_scale=True,
+            desc="TAEP",
+        ) as bar:
+            for index in range(chunk, len(starts)):
+                low = starts[index]
+                part = x[low : low + n_paths]
+                state = _start(part) if state is None else state
+                for first in range(node, self.last + 1, n_nodes):
+                    nodes = range(first, min(first + n_nodes, self.last + 1))
+                    state = self._block(state, nodes, seed, path_offset + low)
+                    bar.update(len(part) * len(nodes))
+                    if store is not None and nodes.stop <= self.last:
+                        store.write(size, index, nodes.stop, done, tuple(state))
+                done += [state.value, state.mismatch, state.x, state.difference]
+                node, state = 0, None
+                if store is not None:
+                    store.write(size, index + 1, 0, done, None, now=index + 1 == len(starts))
+        value, mismatch, x_last, difference = (torch.cat(done[i::4]) for i in range(4))
+        drawn = any(scores.divergence.method == "hutchinson" for scores in (self.model, self.reference))
+        return StreamedSums(value.to(x), mismatch.to(x), x_last, difference if drawn else None)
+
+    def _points(self, x: Tensor, path_offset: int) -> int:
+        """Points of one batch, measured at the first node on the first paths."""
+        if not len(x):
+            return 1
+
+        def evaluate(points: int) -> None:
+            few = x[:1].expand(points, -1)
+            for scores in (self.model, self.reference):
+                pair = scores.at(few[None].contiguous(), range(1), path_offset, Batches(points))
+                del pair
+            torch.empty(8, *few.shape, dtype=x.dtype)  # paths, noise and scores of the block
+
+        return min(points_within(self.options.memory_budget, evaluate, MAX_POINTS), len(x) * (self.last + 1))
+
+    def _block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+        visit = self._reverse_block if self.reverse else self._forward_block
+        if self.options.gradient:
+            return recompute(  # type: ignore[no-any-return]
+                visit, state, nodes, seed, path_offset, use_reentrant=False, preserve_rng_state=False
+            )
+        return visit(state, nodes, seed, path_offset)
+
+    def _forward_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+        """Simulate over the nodes, then score all of their points at once, then contract."""
+        columns = self.table.columns
+        drift, noise = (columns[:, COLUMNS.index(name)].tolist() for name in ("drift", "noise"))
+        xs, zs = [state.x], []
+        for k in nodes:
+            z = torch.zeros_like(state.x) if k == self.last else self._draw(state.x, k, seed, path_offset)
+            zs.append(z)
+            xs.append(drift[k] * xs[-1] + noise[k] * z if k < self.last else xs[-1])
+        points = torch.stack(xs[:-1])  # (K, n, d)
+        model, reference, divergences = self._scores(points, nodes, path_offset)
+        value, mismatch, difference = state.value, state.mismatch, state.difference
+        carried, previous = state.carried, state.previous
+        for i, k in enumerate(nodes):
+            sums = ops.trajectory_step(
+                *(points[i], model[i], reference[i], self.table, k),
+                divergence=None if divergences is None else divergences[0][i],
+                noise=zs[i],
+                carried=carried,
+                previous=previous,
+                advance=False,
+            )
+            value, mismatch = value + sums.value, mismatch + sums.mismatch
+            if divergences is not None:
+                difference = difference + self._weight(k) * divergences[1][i]
+            carried, previous = zs[i], points[i]
+        return State(xs[-1], carried, previous, value, mismatch, difference)
+
+    def _reverse_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+        """Node after node: the model drives the paths."""
+        for k in nodes:
+            model, reference, divergences = self._scores(state.x[None], range(k, k + 1), path_offset)
+            small = state.x.shape[1] <= _SMALL_DIM and k < self.last
+            sums = ops.trajectory_step(
+                *(state.x, model[0], reference[0], self.table, k),
+                divergence=None if divergences is None else divergences[0][0],
+                noise=self._draw(state.x, k, seed, path_offset) if small else None,
+                carried=state.carried,
+                previous=state.previous,
+                advance=k < self.last,
+                seed=seed,
+                path_offset=path_offset,
+            )
+            difference = state.difference
+            if divergences is not None:
+                difference = difference + self._weight(k) * divergences[1][0]
+            state = State(
+                x=sums.x_next if k < self.last else state.x,
+                carried=sums.noise,
+                previous=state.x,
+                value=state.value + sums.value,
+                mismatch=state.mismatch + sums.mismatch,
+                difference=difference,
+            )
+        return state
+
+    def _scores(
+        self, points: Tensor, nodes: range, path_offset: int
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """Both scores (K, n, d); mean over the sets of probes of the divergence of their difference, and A minus B."""
+        model, one = self.model.at(points, nodes, path_offset, self.batches)
+        reference, two = self.reference.at(points, nodes, path_offset, self.batches)
+        if one is None or two is None:
+            return model, reference, None
+        first, second = one[0] - two[0], one[1] - two[1]
+        return model, reference, (0.5 * (first + second), first - second)
+
+    def _weight(self, node: int) -> float:
+        return self.table.divergence_weight * float(self.table.column("energy")[node])
+
+    def _draw(self, x: Tensor, node: int, seed: int, path_offset: int) -> Tensor:
+        """Noise of the step that leaves a node, (n, d), numbered as the fused kernels number it."""
+        n, dim = x.shape
+        purpose = "reverse" if self.reverse else "noise"
+        return ops.normals(
+            n, dim, seed=seed, path_offset=path_offset, first=node * dim, purpose=purpose, dtype=x.dtype
+        ).to(x)
+
+
+def _start(x: Tensor) -> State:
+    zeros = torch.zeros_like(x)
+    sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    return State(x, zeros, zeros, sums, sums, sums)
