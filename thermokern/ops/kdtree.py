@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 
 from thermokern.ops._library import PRECISIONS, check_finite, refuse_gradient
-from thermokern.ops.neighbours import count_within_reference, neighbours_reference
+from thermokern.ops.neighbours import PointSet
+
+MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside
+FEW = 128  # points among which a tree has nothing to leave out
 
 METHODS = ("auto", "tree", "brute")
+
+LEAF_UNIT, LARGEST_LEAF = 64, 256  # csrc/cpu/neighbours.hpp
+_LOG2_REACH = {torch.float32: 50, torch.float64: 500}  # and to which those of queries may go
+_LOG2_EXTENT = 20  # to which power of two coordinates are scaled: their squares then neither overflow nor vanish
 
 
 class KDTree:
@@ -52,8 +59,34 @@ class KDTree:
         if leaf_size is not None and (isinstance(leaf_size, bool) or not isinstance(leaf_size, int) or leaf_size < 1):
             raise ValueError(f"leaf_size: expected an integer of at least 1, got {leaf_size!r}")
         self.n, self.dim = self._x.shape
-        self.method = "brute"
-        self.method_reason = "no other method yet"
+        if self.n > MAX_POINTS:
+            raise ValueError(f"x: expected at most {MAX_POINTS} points, got {self.n}")
+        leaf = LEAF_UNIT if leaf_size is None else min(-(-leaf_size // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
+        self._exponent = _exponent(self._x)
+        self._leaf, self._scale = leaf, 2.0**self._exponent
+        self.method, self.method_reason = "tree", "asked for"
+        if method == "brute" or (method == "auto" and self.n <= FEW):
+            self.method = "brute"
+            self.method_reason = "asked for" if method == "brute" else f"{self.n} points, at most {FEW}"
+        self._set = self._points_in_leaves(self._x, self.method == "tree", torch.get_num_threads())
+        if method == "auto" and self.method == "tree":
+            self._choose()
+
+    def _points_in_leaves(self, points: Tensor, tree: bool, threads: int) -> PointSet:
+        return PointSet(*torch.ops.thermokern.neighbours_build(points, self._leaf, tree, self._scale, threads))
+
+    def _choose(self) -> None:
+        self.method_reason = "default"
+
+    def _search(
+        self, queries: PointSet | None, k: int, indexed: bool, max_norm: bool, upper: float, threads: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = queries is None
+        queries = self._set if queries is None else queries
+        out: tuple[Tensor, Tensor, Tensor] = torch.ops.thermokern.neighbours_search(
+            *self._set, *queries, own, k, indexed, max_norm, self._scale, upper, threads
+        )
+        return out
 
     def query(
         self,
@@ -90,13 +123,14 @@ class KDTree:
         """
         points, arrays = self._queries(y)
         ranks = _ranks(k)
-        _norm(p)
+        max_norm = _norm(p)
         upper = float(distance_upper_bound)
         if not upper >= 0.0:
             raise ValueError(f"distance_upper_bound: expected a number of at least 0, got {distance_upper_bound!r}")
-        _threads(workers)
+        threads = _threads(workers)
         shape = points.shape[:-1]
-        found = neighbours_reference(self._x, max(ranks), points.reshape(-1, self.dim), p=p, distance_upper_bound=upper)
+        queries = self._points_in_leaves(points.reshape(-1, self.dim), True, threads)
+        found = self._search(queries, max(ranks), True, max_norm, upper, threads)[:2]
         columns = [rank - 1 for rank in ranks]
         squeeze = isinstance(k, int)
         out = []
@@ -129,9 +163,9 @@ class KDTree:
             Tensors if `x` is a tensor, else arrays.
         """
         ranks = _ranks(k)
-        _norm(p)
-        found = neighbours_reference(self._x, len(ranks), p=p)
-        out = [values.numpy() if self._arrays else values for values in found]
+        max_norm = _norm(p)
+        found = self._search(None, len(ranks), indices, max_norm, math.inf, torch.get_num_threads())
+        out = [values.numpy() if self._arrays else values for values in found[:2]]
         return (out[0], out[1]) if indices else out[0]
 
     def count_within(self, y: Any, radius: Any, *, p: float = 2.0, strict: bool = False) -> Any:
@@ -156,13 +190,17 @@ class KDTree:
         points, arrays = self._queries(y)
         if points.dim() != 2:
             raise ValueError(f"y: expected (m, {self.dim}), got {tuple(points.shape)}")
-        _norm(p)
+        max_norm = _norm(p)
         bound = torch.as_tensor(radius).detach().to("cpu", self._x.dtype)
         if bound.shape not in ((), (len(points),)):
             raise ValueError(f"radius: expected a number or ({len(points)},), got {tuple(bound.shape)}")
         if bool(bound.isnan().any()):
             raise ValueError("radius: expected numbers, got NaN")
-        counts = count_within_reference(self._x, points, bound.expand(len(points)), p=p, strict=strict)
+        threads = torch.get_num_threads()
+        queries = self._points_in_leaves(points, True, threads)
+        counts = torch.ops.thermokern.neighbours_count(
+            *self._set, *queries, bound.expand(len(points)).contiguous(), max_norm, strict, self._scale, threads
+        )
         return counts.numpy() if arrays else counts
 
     def _queries(self, y: Any) -> tuple[Tensor, bool]:
@@ -173,7 +211,21 @@ class KDTree:
             )
         if points.dim() < 1 or points.shape[-1] != self.dim:
             raise ValueError(f"y: expected (…, {self.dim}) as x has it, got {tuple(points.shape)}")
+        largest = 2.0 ** (-self._exponent + _LOG2_REACH[points.dtype])
+        if points.numel() and points.abs().max().item() > largest:
+            raise ValueError(
+                f"y: expected coordinates of at most {largest:g} in size, where squares of distances to x stay finite "
+                f"in {str(points.dtype)[6:]}, got {points.abs().max().item():g}: "
+                "leave such points out, or use float64"
+            )
         return points, arrays
+
+
+def _exponent(x: Tensor) -> int:
+    """Of the power of two that brings the largest coordinate to about 2^20."""
+    size = x.abs().max().item() if x.numel() else 0.0
+    limit = 100 if x.dtype == torch.float32 else 900
+    return 0 if size == 0.0 else max(-limit, min(limit, _LOG2_EXTENT - math.frexp(size)[1]))
 
 
 def _points(name: str, x: Any) -> tuple[Tensor, bool]:
