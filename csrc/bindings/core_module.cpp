@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "../core/moments.hpp"
+#include "neighbours.hpp"
 #include "running.hpp"
 #include "score_source.hpp"
 
@@ -138,5 +139,6 @@ PYBIND11_MODULE(_core, module) {
     define<float>(module, "_float32");
     define<double>(module, "_float64");
     define_stream(module);
+    define_neighbours(module);
     module.def("philox", &philox, "counter"_a, "seed"_a);
 }

@@ -83,10 +83,16 @@ template <class S>
 bool stream(const StreamArguments<S>&, int threads, Interrupt);
 template <class S>
 bool hutchinson(const ProbeArguments<S>&, int threads, Interrupt);
+template <class S>
+bool build(const BuildArguments<S>&, int threads, Interrupt);
+template <class S>
+bool search(const NeighbourArguments<S>&, int threads, Interrupt);
+template <class S>
+bool count(const CountArguments<S>&, int threads, Interrupt);
 
 template <class S>
 static PrecisionKernels<S> precision() {
-    return {normals<S>, score<S>, trajectory<S>, stream<S>, hutchinson<S>, evaluate<S>};
+    return {normals<S>, score<S>, trajectory<S>, stream<S>, hutchinson<S>, {build<S>, search<S>, count<S>}, evaluate<S>};
 }
 
 const Kernels& table() {

@@ -27,8 +27,8 @@ class ImageProfile:
         Training steps at which a checkpoint is kept; the last of them ends the training and is the reference.
     n_paths, n_steps : int
         Of the TAEP. The network was trained on the whole times 1 … T, and steps that divide T − 1 stay on them.
-    n_generated, generation_steps : int
-        Samples for the coverage, and the steps that make each.
+    n_generated, generation_steps, sampler
+        Samples for the coverage, the steps that make each, and the method of :func:`thermokern.sample`.
     """
 
     data: str = "digits"
@@ -45,6 +45,7 @@ class ImageProfile:
     n_steps: int = 111
     n_generated: int = 500
     generation_steps: int = 37
+    sampler: str = "probability-flow"
     seed: int = 0
 
     def settings(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ PAPER = ImageProfile(
     n_steps=999,
     n_generated=10_000,
     generation_steps=999,
+    sampler="ancestral",
 )
 PAPER_MNIST = replace(PAPER, data="mnist", saved=tuple(step * 468 // 390 for step in PAPER.saved))
 
@@ -107,7 +109,8 @@ def train_unet(
     of the same profile that are there already are kept when all of them are.
     """
     paths = [folder / f"step_{step:07d}.safetensors" for step in profile.saved]
-    record = json.dumps({key: value for key, value in profile.settings().items() if not key.startswith(("n_", "gen"))})
+    of_evaluation = ("n_", "gen", "sampler")
+    record = json.dumps({key: value for key, value in profile.settings().items() if not key.startswith(of_evaluation)})
     done = folder / "training.json"
     if done.is_file() and json.loads(done.read_text())["profile"] == record and all(path.is_file() for path in paths):
         log(f"trained before: {folder}")

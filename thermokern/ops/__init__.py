@@ -1,8 +1,15 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
 from thermokern.ops.hutchinson import PROBES, hutchinson, hutchinson_reference, probes
+from thermokern.ops.kdtree import KDTree
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
+from thermokern.ops.neighbours import (
+    Neighbours,
+    count_within_reference,
+    distances_reference,
+    neighbours_reference,
+)
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.statistics import (
     ExponentialSums,
@@ -30,15 +37,19 @@ __all__ = [
     "PROBES",
     "SCHEMES",
     "ExponentialSums",
+    "KDTree",
     "MixtureScore",
     "MixtureSource",
     "MlpSource",
     "Moments",
+    "Neighbours",
     "NodeScore",
     "Source",
     "StepSums",
     "StepTable",
     "TrajectorySums",
+    "count_within_reference",
+    "distances_reference",
     "exponential_sums",
     "exponential_sums_reference",
     "hutchinson",
@@ -49,6 +60,7 @@ __all__ = [
     "mlp_score_divergence_reference",
     "moments",
     "moments_reference",
+    "neighbours_reference",
     "normals",
     "normals_reference",
     "probes",

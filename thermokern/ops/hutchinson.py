@@ -96,8 +96,9 @@ def hutchinson(
     if way is Route.KERNEL:
         out: Tensor = torch.ops.thermokern.hutchinson(products.contiguous(), *arguments)
         return out
-    function = _Compiled if way is Route.COMPILED else _Eager
-    return function.apply(products, *arguments)  # type: ignore[no-any-return, no-untyped-call]
+    if way is Route.COMPILED:
+        return _Compiled.apply(products, *arguments)  # type: ignore[no-any-return, no-untyped-call]
+    return _Eager.apply(products, *arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _check_kind(kind: str) -> None:
@@ -163,7 +164,9 @@ class _Eager(torch.autograd.Function):
 
 def _cpu(products: Tensor, kind: int, seed: int, path_offset: int, first: int) -> Tensor:
     out = products.new_empty(products.shape[0])
-    kernel("hutchinson", products.dtype)(products, kind, seed, path_offset, first, out, torch.get_num_threads())
+    kernel("hutchinson", products.dtype)(
+        products.detach(), kind, seed, path_offset, first, out, torch.get_num_threads()
+    )
     return out
 
 

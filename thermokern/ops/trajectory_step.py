@@ -138,8 +138,11 @@ def trajectory_step(
         carried = step.drawn_before(x, seed, path_offset) if draw_carried else carried
         zeros = torch.zeros_like(x)
         given = [zeros if tensor is None else tensor for tensor in (noise, carried, previous)]
-        function = _Compiled if way is Route.COMPILED else _Eager
-        out = function.apply(x, model, reference, *given, step.row, step.sampler, step.reverse, advance)  # type: ignore[no-untyped-call]
+        arguments = (x, model, reference, *given, step.row, step.sampler, step.reverse, advance)
+        if way is Route.COMPILED:
+            out = _Compiled.apply(*arguments)  # type: ignore[no-untyped-call]
+        else:
+            out = _Eager.apply(*arguments)  # type: ignore[no-untyped-call]
     return _with_divergence(StepSums(*out), step, divergence)
 
 
@@ -364,8 +367,10 @@ def _cpu(
     value, mismatch, following, noise = _fake(
         x, model, reference, row, drawn, carried, previous, draw, draw_carried, sampler, reverse, advance, 0, 0, 0
     )
+    tensors = (x, model, reference, row, drawn, carried, previous)
     kernel("trajectory_step", x.dtype)(
-        *(x, model, reference, row, drawn, carried, previous, draw, draw_carried, sampler, reverse),
+        *(None if tensor is None else tensor.detach() for tensor in tensors),
+        *(draw, draw_carried, sampler, reverse),
         *(seed, path_offset, first, value, mismatch, following if advance else None, noise if reverse else None),
         torch.get_num_threads(),
     )
