@@ -136,8 +136,8 @@ def trajectory_step(
     else:
         noise = step.drawn(x, seed, path_offset) if draw else noise
         carried = step.drawn_before(x, seed, path_offset) if draw_carried else carried
-        zeros = torch.zeros_like(x)
-        given = [zeros if tensor is None else tensor for tensor in (noise, carried, previous)]
+        # Zeros of their own for each: Dynamo takes no tensor twice.
+        given = [torch.zeros_like(x) if tensor is None else tensor for tensor in (noise, carried, previous)]
         arguments = (x, model, reference, *given, step.row, step.sampler, step.reverse, advance)
         if way is Route.COMPILED:
             out = _Compiled.apply(*arguments)  # type: ignore[no-untyped-call]
