@@ -78,10 +78,12 @@ template <class S>
 bool score(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
 template <class S>
 bool trajectory(const TrajectoryArguments<S>&, int threads, Interrupt);
+template <class S>
+bool trajectory_averages(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);
 
 template <class S>
 static PrecisionKernels<S> precision() {
-    return {normals<S>, score<S>, trajectory<S>, evaluate<S>};
+    return {normals<S>, score<S>, trajectory<S>, trajectory_averages<S>, evaluate<S>};
 }
 
 const Kernels& table() {

@@ -11,7 +11,7 @@ from thermokern.ops.statistics import (
     moments,
     moments_reference,
 )
-from thermokern.ops.step_table import DIRECTIONS, DIVERGENCE_WEIGHT, SCHEMES, StepTable
+from thermokern.ops.step_table import DIRECTIONS, DIVERGENCE_WEIGHT, SCHEMES, RateTable, StepTable
 from thermokern.ops.trajectory import (
     MixtureSource,
     MlpSource,
@@ -21,10 +21,17 @@ from thermokern.ops.trajectory import (
     trajectory,
     trajectory_reference,
 )
+from thermokern.ops.trajectory_averages import (
+    OBSERVABLES,
+    TrajectoryAverages,
+    trajectory_averages,
+    trajectory_averages_reference,
+)
 
 __all__ = [
     "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
+    "OBSERVABLES",
     "SCHEMES",
     "ExponentialSums",
     "MixtureScore",
@@ -32,8 +39,10 @@ __all__ = [
     "MlpSource",
     "Moments",
     "NodeScore",
+    "RateTable",
     "Source",
     "StepTable",
+    "TrajectoryAverages",
     "TrajectorySums",
     "exponential_sums",
     "exponential_sums_reference",
@@ -46,5 +55,7 @@ __all__ = [
     "normals",
     "normals_reference",
     "trajectory",
+    "trajectory_averages",
+    "trajectory_averages_reference",
     "trajectory_reference",
 ]

@@ -8,7 +8,7 @@ from thermokern.scores.empirical import Empirical
 from thermokern.scores.fusion import NotFusable, fuse
 from thermokern.scores.model import ScoreModel
 from thermokern.scores.networks import ScoreMLP
-from thermokern.scores.rotation import Rotation, rotate
+from thermokern.scores.rotation import Rotation, common_axes, rotate
 from thermokern.scores.swiss_roll import SwissRoll
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ScoreModel",
     "SwissRoll",
     "UniformBox",
+    "common_axes",
     "exact_divergence",
     "fuse",
     "load_checkpoint",
