@@ -52,7 +52,7 @@ class BlockCount {
         for (std::int64_t chunk = 0; chunk < leaf_; chunk += columns * lanes<S>) {
             V s[columns];
             const auto difference = [&](int axis, int column) __attribute__((always_inline)) {
-                return load<V>(points + axis * leaf_ + chunk + column * lanes<S>) - query[axis * leaf_];
+                return splat<V>(query[axis * leaf_]) - load<V>(points + axis * leaf_ + chunk + column * lanes<S>);
             };
             measure<Maximum, Dim, columns>(dim_, difference, [](const V*) { return false; }, s);
             for (int c = 0; c < columns; ++c) count += __builtin_popcount(less_bits<true>(s[c], limit));
