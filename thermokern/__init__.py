@@ -5,6 +5,7 @@ import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runt
 from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
+from thermokern.ops import KDTree
 from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
@@ -42,6 +43,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "GaussianMixture",
+    "KDTree",
     "Mode",
     "ScoreMLP",
     "ScoreModel",

@@ -42,7 +42,7 @@
 
 TK_BEGIN_NAMESPACE
 
-// Of a lane: its scalar, the signed integers of the scalar's width, and the 32-bit words of random numbers.
+// Of a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random numbers.
 template <class V>
 struct Lane;
 
@@ -50,6 +50,7 @@ template <>
 struct Lane<float> {
     using Scalar = float;
     using Int = std::int32_t;
+    using Index = std::int32_t;
     using Word = std::uint32_t;
     static constexpr int count = 1;
 };
@@ -57,6 +58,7 @@ template <>
 struct Lane<double> {
     using Scalar = double;
     using Int = std::int64_t;
+    using Index = std::int64_t;
     using Word = std::uint32_t;
     static constexpr int count = 1;
 };
@@ -76,6 +78,7 @@ template <int N>
 struct FloatLane {
     using Scalar = float;
     using Int = typename Vectors<N>::Int;
+    using Index = std::int32_t;
     using Word = typename Vectors<N>::Word;
     static constexpr int count = N;
 };
@@ -83,6 +86,7 @@ template <int N>
 struct DoubleLane {
     using Scalar = double;
     using Int = typename Vectors<N>::Long;
+    using Index = std::int64_t;
     using Word = typename Vectors<N>::Word;
     static constexpr int count = N;
 };
@@ -152,6 +156,19 @@ TK_HD V product(V a, V b) {
 #endif
     return c;
 #endif
+}
+
+// A value that is what it is: what made it is not fused with what follows.
+template <class V>
+TK_HD V rounded(V a) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(a));
+#elif defined(__x86_64__)
+    asm("" : "+x"(a));
+#elif !defined(__CUDA_ARCH__)
+    asm("" : "+w"(a));
+#endif
+    return a;
 }
 
 template <class V>
@@ -226,6 +243,44 @@ TK_HD void multiply_wide(std::uint32_t a, std::uint32_t factor, std::uint32_t& h
 }
 
 #if !defined(__CUDACC__)
+// Bit i is set where a[i] < b[i] (OrEqual: ≤); compilers do not find the instruction from the vector of a comparison.
+template <bool OrEqual, class V>
+TK_HD std::uint32_t less_bits(V a, V b) {
+    constexpr bool is_float = sizeof(ScalarOf<V>) == 4;
+#if defined(__AVX512F__)
+    constexpr int predicate = OrEqual ? _CMP_LE_OQ : _CMP_LT_OQ;
+    if constexpr (sizeof(V) == 64 && is_float) return _mm512_cmp_ps_mask((__m512)a, (__m512)b, predicate);
+    if constexpr (sizeof(V) == 64 && !is_float) return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, predicate);
+#endif
+    const IntOf<V> mask = OrEqual ? a <= b : a < b;
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32 && is_float) return static_cast<std::uint32_t>(_mm256_movemask_ps((__m256)mask));
+    if constexpr (sizeof(V) == 32 && !is_float) return static_cast<std::uint32_t>(_mm256_movemask_pd((__m256d)mask));
+#endif
+#if defined(__SSE2__)
+    if constexpr (sizeof(V) == 16 && is_float) return static_cast<std::uint32_t>(_mm_movemask_ps((__m128)mask));
+    if constexpr (sizeof(V) == 16 && !is_float) return static_cast<std::uint32_t>(_mm_movemask_pd((__m128d)mask));
+#endif
+    std::uint32_t bits = 0;
+    for (int i = 0; i < Lane<V>::count; ++i) bits |= mask[i] != 0 ? 1u << i : 0u;
+    return bits;
+}
+
+// [first, v_0, v_1, …]: every element one place up, the last dropped. Of numbers or integers.
+template <class V, class S>
+TK_HD V shift_in(V v, S first) {
+    const V other = V{} + first;
+    constexpr int count = sizeof(V) / sizeof(S);
+    if constexpr (count == 2)
+        return __builtin_shufflevector(v, other, 2, 0);
+    else if constexpr (count == 4)
+        return __builtin_shufflevector(v, other, 4, 0, 1, 2);
+    else if constexpr (count == 8)
+        return __builtin_shufflevector(v, other, 8, 0, 1, 2, 3, 4, 5, 6);
+    else
+        return __builtin_shufflevector(v, other, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+}
+
 // Products of the even words of each vector; compilers do not find this instruction from 64-bit multiplication.
 template <class Pair>
 TK_HD Pair multiply_even(Pair a, std::uint32_t factor) {

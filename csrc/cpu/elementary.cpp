@@ -82,8 +82,17 @@ template <class S>
 bool trajectory_averages(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);
 
 template <class S>
+bool build(const BuildArguments<S>&, int threads, Interrupt);
+template <class S>
+bool search(const NeighbourArguments<S>&, int threads, Interrupt);
+template <class S>
+bool count(const CountArguments<S>&, int threads, Interrupt);
+
+template <class S>
 static PrecisionKernels<S> precision() {
-    return {normals<S>, score<S>, trajectory<S>, trajectory_averages<S>, evaluate<S>};
+    return {
+        normals<S>, score<S>, trajectory<S>, trajectory_averages<S>, {build<S>, search<S>, count<S>}, evaluate<S>,
+    };
 }
 
 const Kernels& table() {

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "neighbours.hpp"
+
 namespace tk {
 
 // A mixture at data time and, per node, the m and v of x_t | x_0 ~ N(m x_0, v I). All float64.
@@ -95,6 +97,7 @@ struct PrecisionKernels {
     bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
     bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
     bool (*trajectory_averages)(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);
+    NeighbourKernels<S> neighbours;
     void (*evaluate)(Function, const S* in, S* out, std::int64_t n);  // for the tests of core/math.hpp
 };
 

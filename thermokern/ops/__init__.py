@@ -1,7 +1,14 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.kdtree import KDTree
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
+from thermokern.ops.neighbours import (
+    Neighbours,
+    count_within_reference,
+    distances_reference,
+    neighbours_reference,
+)
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.statistics import (
     ExponentialSums,
@@ -34,16 +41,20 @@ __all__ = [
     "OBSERVABLES",
     "SCHEMES",
     "ExponentialSums",
+    "KDTree",
     "MixtureScore",
     "MixtureSource",
     "MlpSource",
     "Moments",
+    "Neighbours",
     "NodeScore",
     "RateTable",
     "Source",
     "StepTable",
     "TrajectoryAverages",
     "TrajectorySums",
+    "count_within_reference",
+    "distances_reference",
     "exponential_sums",
     "exponential_sums_reference",
     "mixture_score",
@@ -52,6 +63,7 @@ __all__ = [
     "mlp_score_divergence_reference",
     "moments",
     "moments_reference",
+    "neighbours_reference",
     "normals",
     "normals_reference",
     "trajectory",

@@ -1,0 +1,204 @@
+// Neighbour search: the layout of the tree, distances of points and boxes, lists of the k smallest.
+//
+// Points lie in leaves of a fixed capacity, all full but the last, each leaf a structure of arrays; the tree over them
+// is implicit: a node covers leaves first … last − 1, its left child the first half of them, and nodes are numbered in
+// preorder. Only the boxes of the nodes are stored.
+//
+// Searches compare a measure of distance that needs no root: Σ e² of the differences e, or max |e|. Box and points go
+// through the same operations in the same order, and each is monotone under rounding, so that a box is never measured
+// farther than a point in it: what is pruned could not have entered a list.
+#pragma once
+
+#include <limits>
+
+#include "lanes.hpp"
+
+TK_BEGIN_NAMESPACE
+
+// ---- layout
+
+struct TreeNode {
+    std::int64_t index, first, last;
+};
+
+TK_HD std::int64_t leaf_count(std::int64_t n, std::int64_t leaf) { return (n + leaf - 1) / leaf; }
+TK_HD bool is_leaf(const TreeNode& node) { return node.last - node.first == 1; }
+TK_HD std::int64_t middle(const TreeNode& node) { return node.first + (node.last - node.first + 1) / 2; }
+TK_HD TreeNode left_child(const TreeNode& node) { return {node.index + 1, node.first, middle(node)}; }
+TK_HD TreeNode right_child(const TreeNode& node) {
+    return {node.index + 2 * (middle(node) - node.first), middle(node), node.last};
+}
+
+// ---- distances
+
+// Axes that are summed before they join the total: rounding grows with d/8 and not with d.
+constexpr int axis_block = 8;
+
+// The measure of `Columns` vectors of differences, difference(axis, column), all ≥ 0. Dim is the number of axes, 0
+// where it is known at run time only. `beyond(s)` may say, of partial measures, that the rest does not matter.
+template <bool Maximum, int Dim, int Columns, class V, class Difference, class Beyond>
+TK_HD void measure(int dim, const Difference& difference, const Beyond& beyond, V* s) {
+    for (int c = 0; c < Columns; ++c) s[c] = V{};
+    if constexpr (Dim > 0 && Dim <= axis_block) {
+        TK_UNROLL
+        for (int axis = 0; axis < Dim; ++axis) {
+            TK_UNROLL
+            for (int c = 0; c < Columns; ++c) {
+                const V e = difference(axis, c);
+                if constexpr (Maximum)
+                    s[c] = maximum(s[c], maximum(e, V(-e)));
+                else
+                    s[c] += e * e;
+            }
+        }
+    } else {
+        for (int first = 0; first < dim; first += axis_block) {
+            V part[Columns];
+            TK_UNROLL
+            for (int c = 0; c < Columns; ++c) part[c] = V{};
+            const auto add = [&](int axis) __attribute__((always_inline)) {
+                TK_UNROLL
+                for (int c = 0; c < Columns; ++c) {
+                    const V e = difference(axis, c);
+                    if constexpr (Maximum)
+                        part[c] = maximum(part[c], maximum(e, V(-e)));
+                    else
+                        part[c] += e * e;
+                }
+            };
+            if (first + axis_block <= dim) {
+                TK_UNROLL
+                for (int axis = 0; axis < axis_block; ++axis) add(first + axis);
+            } else {
+                for (int axis = first; axis < dim; ++axis) add(axis);
+            }
+            TK_UNROLL
+            for (int c = 0; c < Columns; ++c) {
+                if constexpr (Maximum)
+                    s[c] = maximum(s[c], part[c]);
+                else
+                    s[c] += rounded(part[c]);
+            }
+            if (first + axis_block < dim && beyond(s)) return;
+        }
+    }
+}
+
+// How far x lies outside [low, high], and how far from its farther end.
+template <class V>
+TK_HD V outside(V x, V low, V high) {
+    return maximum(maximum(V(low - x), V(x - high)), V{});
+}
+template <class V>
+TK_HD V farthest(V x, V low, V high) {
+    return maximum(V(x - low), V(high - x));
+}
+
+// The measure at which a distance is still below `radius` (or_equal: not above), as the largest that is; −1: none is.
+// A distance is the rounded root of its measure, or its measure, over `scale`, a power of two.
+template <class S>
+TK_HD S largest_measure(S radius, S scale, bool max_norm, bool or_equal) {
+    constexpr S infinity = std::numeric_limits<S>::infinity(), largest = std::numeric_limits<S>::max();
+    const auto within = [&](S s) {
+        const S distance = (max_norm ? s : std::sqrt(s)) / scale;
+        return or_equal ? distance <= radius : distance < radius;
+    };
+    if (!within(S(0))) return S(-1);
+    const S scaled = radius * scale;
+    S s = max_norm ? scaled : scaled * scaled;
+    if (!(s < largest)) s = largest;
+    if (within(s)) {
+        for (S next = std::nextafter(s, infinity); next <= largest && within(next); next = std::nextafter(s, infinity))
+            s = next;
+    } else {
+        while (!within(s)) s = std::nextafter(s, S(0));
+    }
+    return s;
+}
+
+// ---- lists of the smallest, ascending, in `registers` vectors
+
+template <class V>
+TK_HD void insert(V* list, int registers, ScalarOf<V> value) {
+    const V candidate = splat<V>(value);
+    for (int r = registers - 1; r >= 0; --r) {
+        const ScalarOf<V> before =
+            r > 0 ? list[r - 1][Lane<V>::count - 1] : -std::numeric_limits<ScalarOf<V>>::infinity();
+        const V kept = list[r];
+        list[r] = minimum(kept, maximum(shift_in(kept, before), candidate));
+        if (!(value < before)) return;
+    }
+}
+
+// The same with the indices of the points, ties by index.
+template <class V>
+TK_HD void insert(V* list, IntOf<V>* ids, int registers, ScalarOf<V> value, typename Lane<V>::Index id) {
+    using Id = typename Lane<V>::Index;
+    const V candidate = splat<V>(value);
+    const IntOf<V> candidate_id = IntOf<V>{} + id;
+    for (int r = registers - 1; r >= 0; --r) {
+        const ScalarOf<V> before =
+            r > 0 ? list[r - 1][Lane<V>::count - 1] : -std::numeric_limits<ScalarOf<V>>::infinity();
+        const Id before_id = r > 0 ? ids[r - 1][Lane<V>::count - 1] : 0;
+        const bool before_moves = value < before || (value == before && id < before_id);
+        const V kept = list[r];
+        const IntOf<V> kept_id = ids[r];
+        const IntOf<V> moves = (candidate < kept) | ((candidate == kept) & (candidate_id < kept_id));
+        const IntOf<V> follows = shift_in(moves, Id(before_moves ? -1 : 0));
+        const V shifted = shift_in(kept, before);
+        const IntOf<V> shifted_id = shift_in(kept_id, before_id);
+        list[r] = moves ? (follows ? shifted : candidate) : kept;
+        ids[r] = moves ? (follows ? shifted_id : candidate_id) : kept_id;
+        if (!before_moves) return;
+    }
+}
+
+// ---- heaps of the smallest, the largest of them on top; ids may be null: then ties do not matter
+
+template <class S>
+TK_HD bool precedes(S a, std::int64_t a_id, S b, std::int64_t b_id) {
+    return a < b || (a == b && a_id < b_id);
+}
+
+// Puts (value, id) where a hole at `hole` of a heap of `size` has to be filled, below it.
+template <class S>
+TK_HD void sift_down(S* heap, std::int64_t* ids, std::int64_t size, std::int64_t hole, S value, std::int64_t id) {
+    const auto id_at = [&](std::int64_t i) { return ids == nullptr ? std::int64_t{0} : ids[i]; };
+    for (std::int64_t child = 2 * hole + 1; child < size; child = 2 * hole + 1) {
+        if (child + 1 < size && precedes(heap[child], id_at(child), heap[child + 1], id_at(child + 1))) ++child;
+        if (!precedes(value, id, heap[child], id_at(child))) break;
+        heap[hole] = heap[child];
+        if (ids != nullptr) ids[hole] = ids[child];
+        hole = child;
+    }
+    heap[hole] = value;
+    if (ids != nullptr) ids[hole] = id;
+}
+
+template <class S>
+TK_HD void sift_up(S* heap, std::int64_t* ids, std::int64_t hole, S value, std::int64_t id) {
+    const auto id_at = [&](std::int64_t i) { return ids == nullptr ? std::int64_t{0} : ids[i]; };
+    while (hole > 0) {
+        const std::int64_t parent = (hole - 1) / 2;
+        if (!precedes(heap[parent], id_at(parent), value, id)) break;
+        heap[hole] = heap[parent];
+        if (ids != nullptr) ids[hole] = ids[parent];
+        hole = parent;
+    }
+    heap[hole] = value;
+    if (ids != nullptr) ids[hole] = id;
+}
+
+// A heap to ascending order.
+template <class S>
+TK_HD void sort_heap(S* heap, std::int64_t* ids, std::int64_t size) {
+    for (std::int64_t last = size - 1; last > 0; --last) {
+        const S value = heap[last];
+        const std::int64_t id = ids == nullptr ? 0 : ids[last];
+        heap[last] = heap[0];
+        if (ids != nullptr) ids[last] = ids[0];
+        sift_down(heap, ids, last, 0, value, id);
+    }
+}
+
+TK_END_NAMESPACE

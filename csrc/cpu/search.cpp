@@ -1,0 +1,304 @@
+// The k nearest points of each query: leaves of queries against leaves of points, nearest boxes first.
+#include "blocks.hpp"
+
+TK_BEGIN_NAMESPACE
+
+// Of one block of queries at a time. Without indices ties do not matter, and what equals the k-th is passed over.
+template <class S, bool Maximum, int Dim, bool Indexed>
+class BlockSearch {
+ public:
+    using V = Native<S>;
+    using Ids = IntOf<V>;
+    static constexpr int columns = 4;  // vectors of points that are measured side by side
+
+    BlockSearch(const NeighbourArguments<S>& arguments, Watch& watch, int thread, V* lists, Ids* ids, S* boxes)
+        : a_(arguments),
+          watch_(watch),
+          thread_(thread),
+          dim_(static_cast<int>(arguments.data.dim)),
+          leaf_(arguments.data.leaf),
+          registers_(registers(arguments.k)),
+          lists_(lists),
+          ids_(ids),
+          box_(boxes) {
+        const S bound = largest_measure(a_.upper, a_.scale, Maximum, false);
+        if constexpr (Indexed)
+            bound_ = bound;
+        else
+            bound_ = bound < S(0) ? S(0) : std::nextafter(bound, std::numeric_limits<S>::infinity());
+    }
+
+    static int registers(std::int64_t k) {
+        return k > largest_list ? 0 : static_cast<int>((k + lanes<S> - 1) / lanes<S>);
+    }
+
+    void run(std::int64_t block) {
+        const QueryBlock<S> queries(a_.queries, block);
+        queries_ = &queries;
+        start();
+        const std::int64_t own = a_.own ? block : -1;
+        if (own >= 0) {
+            for (int i = 0; i < queries.count; ++i) scan(i, own, true);
+        }
+        if (a_.data.bounds == nullptr)
+            all(own);
+        else if (a_.data.n > 0)
+            descend(own);
+        finish();
+    }
+
+    std::int64_t pairs() const { return pairs_; }
+
+ private:
+    std::int64_t row(int i) const { return a_.queries.order[queries_->first + i]; }
+
+    void start() {
+        for (std::int64_t i = 0; i < leaf_; ++i) kth_[i] = i < queries_->count ? bound_ : S(-1);
+        for (std::int64_t i = 0; i < leaf_ * registers_; ++i) {
+            lists_[i] = splat<V>(std::numeric_limits<S>::infinity());
+            if constexpr (Indexed) ids_[i] = Ids{} + std::numeric_limits<std::int32_t>::max();
+        }
+        if (registers_ == 0)
+            for (std::int64_t i = 0; i < leaf_; ++i) filled_[i] = 0;
+    }
+
+    // Query i against every point of a leaf.
+    void scan(int i, std::int64_t leaf, bool own = false) {
+        const S* query = queries_->x + i;
+        const S* points = a_.data.points + leaf * dim_ * leaf_;
+        pairs_ += leaf_;
+        for (std::int64_t chunk = 0; chunk < leaf_; chunk += columns * lanes<S>) {
+            V s[columns];
+            const auto difference = [&](int axis, int column) __attribute__((always_inline)) {
+                return splat<V>(query[axis * leaf_]) - load<V>(points + axis * leaf_ + chunk + column * lanes<S>);
+            };
+            const auto beyond = [&](const V* partial) __attribute__((always_inline)) {
+                const V kth = splat<V>(kth_[i]);
+                std::uint32_t near = 0;
+                for (int c = 0; c < columns; ++c) near |= less_bits<Indexed>(partial[c], kth);
+                return near == 0;
+            };
+            measure<Maximum, Dim, columns>(dim_, difference, beyond, s);
+            for (int c = 0; c < columns; ++c) {
+                std::uint32_t near = less_bits<Indexed>(s[c], splat<V>(kth_[i]));
+                const std::int64_t first = chunk + c * lanes<S>;
+                if (own && i >= first && i < first + lanes<S>) near &= ~(1u << (i - first));
+                if (near != 0) offer(i, s[c], near, leaf * leaf_ + first);
+            }
+        }
+    }
+
+    // The measures of `near` lanes, of the points that stand from `place` on, to the list of query i.
+    void offer(int i, V s, std::uint32_t near, std::int64_t place) {
+        S values[lanes<S>];
+        store(values, s);
+        if (registers_ == 1) {  // the list stays in its register
+            V list = lists_[i];
+            Ids ids;
+            if constexpr (Indexed) ids = ids_[i];
+            for (; near != 0; near &= near - 1) {
+                const int lane = __builtin_ctz(near);
+                if constexpr (Indexed)
+                    insert(&list, &ids, 1, values[lane], a_.data.order[place + lane]);
+                else
+                    insert(&list, 1, values[lane]);
+            }
+            lists_[i] = list;
+            if constexpr (Indexed) ids_[i] = ids;
+            store(values, list);
+            kth_[i] = minimum(kth_[i], values[a_.k - 1]);
+            return;
+        }
+        for (; near != 0; near &= near - 1) {
+            const int lane = __builtin_ctz(near);
+            offer(i, values[lane], place + lane);
+        }
+    }
+
+    void offer(int i, S value, std::int64_t place) {
+        if (Indexed ? !(value <= kth_[i]) : !(value < kth_[i])) return;
+        const std::int32_t id = Indexed ? a_.data.order[place] : 0;
+        if (registers_ == 0) return push(i, value, id);
+        V* list = lists_ + i * registers_;
+        if constexpr (Indexed)
+            insert(list, ids_ + i * registers_, registers_, value, id);
+        else
+            insert(list, registers_, value);
+        const S last = list[(a_.k - 1) / lanes<S>][(a_.k - 1) % lanes<S>];
+        if (last < kth_[i]) kth_[i] = last;
+    }
+
+    // A long list is a heap in the row of the output.
+    void push(int i, S value, std::int32_t id) {
+        S* heap = a_.distances + row(i) * a_.k;
+        std::int64_t* ids = Indexed ? a_.indices + row(i) * a_.k : nullptr;
+        if (filled_[i] < a_.k)
+            sift_up(heap, ids, filled_[i]++, value, id);
+        else if (precedes<S>(value, id, heap[0], Indexed ? ids[0] : 0))
+            sift_down(heap, ids, a_.k, 0, value, id);
+        if (filled_[i] == a_.k && heap[0] < kth_[i]) kth_[i] = heap[0];
+    }
+
+    // Whether a box of this measure can matter where `kth` is the measure of the k-th so far.
+    static bool matters(S s, S kth) { return Indexed ? s <= kth : s < kth; }
+
+    S worst() const {
+        V worst = load<V>(kth_);
+        for (std::int64_t i = lanes<S>; i < leaf_; i += lanes<S>) worst = maximum(worst, load<V>(kth_ + i));
+        S values[lanes<S>];
+        store(values, worst);
+        for (int i = 1; i < lanes<S>; ++i) values[0] = maximum(values[0], values[i]);
+        return values[0];
+    }
+
+    // The queries that a leaf's box is near enough to, against its points.
+    void visit(std::int64_t leaf, const S* box) {
+        for (std::int64_t first = 0; first < queries_->count; first += lanes<S>) {
+            V s;
+            const auto gap = [&](int axis, int) __attribute__((always_inline)) {
+                return outside(load<V>(queries_->x + axis * leaf_ + first), splat<V>(box[axis]),
+                               splat<V>(box[dim_ + axis]));
+            };
+            measure<Maximum, Dim, 1>(dim_, gap, [](const V*) { return false; }, &s);
+            for (std::uint32_t near = less_bits<Indexed>(s, load<V>(kth_ + first)); near != 0; near &= near - 1)
+                scan(static_cast<int>(first) + __builtin_ctz(near), leaf);
+        }
+    }
+
+    void all(std::int64_t own) {
+        const std::int64_t leaves = leaf_count(a_.data.n, leaf_);
+        for (std::int64_t leaf = 0; leaf < leaves; ++leaf) {
+            if (leaf % 64 == 0 && watch_.poll(thread_)) return;
+            if (leaf == own) continue;
+            for (int i = 0; i < queries_->count; ++i) scan(i, leaf);
+        }
+    }
+
+    // Twice the distance of two boxes' centres, squared.
+    S centre_distance(const S* box) const {
+        S s = 0;
+        for (int axis = 0; axis < dim_; ++axis) {
+            const S e = (box[axis] + box[dim_ + axis]) - (box_[axis] + box_[dim_ + axis]);
+            s += e * e;
+        }
+        return s;
+    }
+
+    void descend(std::int64_t own) {
+        struct Waiting {
+            TreeNode node;
+            S s;
+        };
+        queries_->box(dim_, leaf_, box_);
+        Waiting stack[64];  // one node for each level at most, beside the one at hand
+        int waiting = 0;
+        stack[waiting++] = {{0, 0, leaf_count(a_.data.n, leaf_)}, S(0)};
+        S bound = worst();
+        int visits = 0;
+        while (waiting > 0) {
+            const Waiting at = stack[--waiting];
+            if (!matters(at.s, bound)) continue;
+            if (is_leaf(at.node)) {
+                if (at.node.first == own) continue;
+                if (++visits % 64 == 0 && watch_.poll(thread_)) return;
+                visit(at.node.first, a_.data.bounds + at.node.index * 2 * dim_);
+                bound = worst();
+                continue;
+            }
+            const TreeNode left = left_child(at.node), right = right_child(at.node);
+            const S* left_box = a_.data.bounds + left.index * 2 * dim_;
+            const S* right_box = a_.data.bounds + right.index * 2 * dim_;
+            const Waiting l{left, nearest_measure<Maximum, Dim>(dim_, box_, left_box)};
+            const Waiting r{right, nearest_measure<Maximum, Dim>(dim_, box_, right_box)};
+            const bool left_first =
+                l.s < r.s || (l.s == r.s && centre_distance(left_box) <= centre_distance(right_box));
+            const Waiting& later = left_first ? r : l;
+            if (matters(later.s, bound)) stack[waiting++] = later;
+            stack[waiting++] = left_first ? l : r;
+        }
+    }
+
+    void finish() {
+        const std::int64_t k = a_.k;
+        const S inverse = S(1) / a_.scale;
+        for (int i = 0; i < queries_->count; ++i) {
+            S* distances = a_.distances + row(i) * k;
+            std::int64_t* indices = Indexed ? a_.indices + row(i) * k : nullptr;
+            if (registers_ == 0) {
+                sort_heap(distances, indices, filled_[i]);
+                for (std::int64_t j = 0; j < filled_[i]; ++j) distances[j] = root(distances[j]) * inverse;
+                for (std::int64_t j = filled_[i]; j < k; ++j) {
+                    distances[j] = std::numeric_limits<S>::infinity();
+                    if constexpr (Indexed) indices[j] = a_.data.n;
+                }
+                continue;
+            }
+            for (std::int64_t first = 0; first < k; first += lanes<S>) {
+                const std::int64_t place = i * registers_ + first / lanes<S>;
+                const V list = (Maximum ? lists_[place] : square_root(lists_[place])) * inverse;
+                S values[lanes<S>];
+                store(values, list);
+                const std::int64_t count = k - first < lanes<S> ? k - first : lanes<S>;
+                for (std::int64_t j = 0; j < count; ++j) {
+                    distances[first + j] = values[j];
+                    if constexpr (Indexed)
+                        indices[first + j] =
+                            values[j] < std::numeric_limits<S>::infinity() ? ids_[place][j] : a_.data.n;
+                }
+            }
+        }
+    }
+    static S root(S s) { return Maximum ? s : std::sqrt(s); }
+
+    const NeighbourArguments<S>& a_;
+    Watch& watch_;
+    const int thread_, dim_;
+    const std::int64_t leaf_;
+    const int registers_;
+    V* const lists_;  // (leaf, registers)
+    Ids* const ids_;
+    S* const box_;  // (2, dim) of the queries
+    S bound_;
+    const QueryBlock<S>* queries_ = nullptr;
+    std::int64_t pairs_ = 0;
+    S kth_[largest_leaf];
+    std::int64_t filled_[largest_leaf];
+};
+
+template <class S, bool Maximum, int Dim, bool Indexed>
+static bool search_blocks(const NeighbourArguments<S>& arguments, int threads, Interrupt interrupt) {
+    using Search = BlockSearch<S, Maximum, Dim, Indexed>;
+    const std::int64_t leaf = arguments.data.leaf, list = leaf * Search::registers(arguments.k),
+                       box = 2 * arguments.data.dim;
+    const Buffer<Native<S>> lists(threads * list);
+    const Buffer<IntOf<Native<S>>> ids(Indexed ? threads * list : 0);
+    const Buffer<S> boxes(threads * box);
+    Watch watch(interrupt);
+    std::int64_t pairs = 0;
+    const bool finished =
+        for_each_block(leaf_count(arguments.queries.n, leaf), threads, watch, [&](std::int64_t block, int thread) {
+            Search search(arguments, watch, thread, lists.get() + thread * list,
+                          Indexed ? ids.get() + thread * list : nullptr, boxes.get() + thread * box);
+            search.run(block);
+            const std::int64_t measured = search.pairs();
+#pragma omp atomic
+            pairs += measured;
+        });
+    *arguments.pairs = pairs;
+    return finished;
+}
+
+template <class S>
+bool search(const NeighbourArguments<S>& arguments, int threads, Interrupt interrupt) {
+    return with_norm(arguments.max_norm, arguments.data.dim, [&](auto norm, auto axes) {
+        constexpr bool max_norm = decltype(norm)::value;
+        constexpr int dim = decltype(axes)::value;
+        return arguments.indices == nullptr ? search_blocks<S, max_norm, dim, false>(arguments, threads, interrupt)
+                                            : search_blocks<S, max_norm, dim, true>(arguments, threads, interrupt);
+    });
+}
+
+template bool search(const NeighbourArguments<float>&, int, Interrupt);
+template bool search(const NeighbourArguments<double>&, int, Interrupt);
+
+TK_END_NAMESPACE

@@ -1,0 +1,262 @@
+"""Neighbour search among a set of points: a tree, or all pairs where a tree would not pay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern.ops._library import PRECISIONS, check_finite, refuse_gradient
+from thermokern.ops.neighbours import PointSet
+
+MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside
+FEW = 128  # points among which a tree has nothing to leave out
+
+METHODS = ("auto", "tree", "brute")
+
+LEAF_UNIT, LARGEST_LEAF = 64, 256  # csrc/cpu/neighbours.hpp
+_LOG2_REACH = {torch.float32: 50, torch.float64: 500}  # and to which those of queries may go
+_LOG2_EXTENT = 20  # to which power of two coordinates are scaled: their squares then neither overflow nor vanish
+
+
+class KDTree:
+    """Nearest neighbours among `x` and counts within a radius, in the precision of `x`.
+
+    Distances are computed from differences of coordinates, never from expanded squares. Ties go to the lower index.
+
+    Parameters
+    ----------
+    x : Tensor or array
+        (n, d) points, float32 or float64, finite. n = 0 is valid.
+    method : {"auto", "tree", "brute"}
+        "auto" chooses; `method` and `method_reason` of the tree say what and why.
+    leaf_size : int, optional
+        Points in a leaf.
+
+    Attributes
+    ----------
+    n, dim : int
+        Number of points and of coordinates.
+    method, method_reason : str
+        "tree" or "brute", and why.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument is not as described; the message names it.
+    """
+
+    def __init__(self, x: Any, *, method: str = "auto", leaf_size: int | None = None) -> None:
+        self._x, self._arrays = _points("x", x)
+        if self._x.dim() != 2 or self._x.shape[1] < 1:
+            raise ValueError(f"x: expected (n, d) with d at least 1, got {tuple(self._x.shape)}")
+        if method not in METHODS:
+            raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
+        if leaf_size is not None and (isinstance(leaf_size, bool) or not isinstance(leaf_size, int) or leaf_size < 1):
+            raise ValueError(f"leaf_size: expected an integer of at least 1, got {leaf_size!r}")
+        self.n, self.dim = self._x.shape
+        if self.n > MAX_POINTS:
+            raise ValueError(f"x: expected at most {MAX_POINTS} points, got {self.n}")
+        leaf = LEAF_UNIT if leaf_size is None else min(-(-leaf_size // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
+        self._exponent = _exponent(self._x)
+        self._leaf, self._scale = leaf, 2.0**self._exponent
+        self.method, self.method_reason = "tree", "asked for"
+        if method == "brute" or (method == "auto" and self.n <= FEW):
+            self.method = "brute"
+            self.method_reason = "asked for" if method == "brute" else f"{self.n} points, at most {FEW}"
+        self._set = self._points_in_leaves(self._x, self.method == "tree", torch.get_num_threads())
+        if method == "auto" and self.method == "tree":
+            self._choose()
+
+    def _points_in_leaves(self, points: Tensor, tree: bool, threads: int) -> PointSet:
+        return PointSet(*torch.ops.thermokern.neighbours_build(points, self._leaf, tree, self._scale, threads))
+
+    def _choose(self) -> None:
+        self.method_reason = "default"
+
+    def _search(
+        self, queries: PointSet | None, k: int, indexed: bool, max_norm: bool, upper: float, threads: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = queries is None
+        queries = self._set if queries is None else queries
+        out: tuple[Tensor, Tensor, Tensor] = torch.ops.thermokern.neighbours_search(
+            *self._set, *queries, own, k, indexed, max_norm, self._scale, upper, threads
+        )
+        return out
+
+    def query(
+        self,
+        y: Any,
+        k: int | Sequence[int] = 1,
+        *,
+        p: float = 2.0,
+        distance_upper_bound: float = math.inf,
+        workers: int = 1,
+    ) -> tuple[Any, Any]:
+        """The `k` points nearest to each of `y`, in the conventions of ``scipy.spatial.cKDTree.query``.
+
+        Parameters
+        ----------
+        y : Tensor or array
+            (…, d) points in the dtype of `x`.
+        k : int or sequence of int
+            How many neighbours, or which ranks, counted from 1.
+        p : {2, inf}
+            Euclidean or maximum norm.
+        distance_upper_bound : float
+            Only neighbours nearer than this.
+        workers : int
+            Threads; −1: all that PyTorch may use.
+
+        Returns
+        -------
+        distances : (…, k) in the dtype of `x`
+            Ascending; infinity where there is no such neighbour.
+        indices : (…, k) int64
+            n where there is no such neighbour.
+
+            Tensors if `y` is a tensor, else arrays. The last axis is left out where `k` is the integer 1.
+        """
+        points, arrays = self._queries(y)
+        ranks = _ranks(k)
+        max_norm = _norm(p)
+        upper = float(distance_upper_bound)
+        if not upper >= 0.0:
+            raise ValueError(f"distance_upper_bound: expected a number of at least 0, got {distance_upper_bound!r}")
+        threads = _threads(workers)
+        shape = points.shape[:-1]
+        queries = self._points_in_leaves(points.reshape(-1, self.dim), True, threads)
+        found = self._search(queries, max(ranks), True, max_norm, upper, threads)[:2]
+        columns = [rank - 1 for rank in ranks]
+        squeeze = isinstance(k, int)
+        out = []
+        for values in found:
+            picked = values if squeeze else values[:, columns]
+            picked = picked[:, 0].reshape(shape) if squeeze and k == 1 else picked.reshape(*shape, len(columns))
+            out.append(picked.numpy() if arrays else picked)
+        return out[0], out[1]
+
+    def neighbours(self, k: int, *, p: float = 2.0, indices: bool = False) -> Any:
+        """Distances from each point of `x` to its `k` nearest others.
+
+        Parameters
+        ----------
+        k : int
+            At least 1.
+        p : {2, inf}
+            Euclidean or maximum norm.
+        indices : bool
+            Whether to return indices too.
+
+        Returns
+        -------
+        distances : (n, k) in the dtype of `x`
+            Ascending; infinity where there are fewer than k others. A point is left out by its index, not by its
+            distance: a copy of it is a neighbour at distance 0.
+        indices : (n, k) int64
+            With ``indices=True``; n where there is no such neighbour, ties by index.
+
+            Tensors if `x` is a tensor, else arrays.
+        """
+        ranks = _ranks(k)
+        max_norm = _norm(p)
+        found = self._search(None, len(ranks), indices, max_norm, math.inf, torch.get_num_threads())
+        out = [values.numpy() if self._arrays else values for values in found[:2]]
+        return (out[0], out[1]) if indices else out[0]
+
+    def count_within(self, y: Any, radius: Any, *, p: float = 2.0, strict: bool = False) -> Any:
+        """How many points of `x` have a distance ≤ `radius` (`strict`: <) from each of `y`.
+
+        Parameters
+        ----------
+        y : Tensor or array
+            (m, d) points in the dtype of `x`.
+        radius : float, Tensor or array
+            One for all, or (m,); used in the dtype of `x`, compared with the distance computed in that dtype.
+        p : {2, inf}
+            Euclidean or maximum norm.
+        strict : bool
+            < for ≤.
+
+        Returns
+        -------
+        (m,) int64
+            A tensor if `y` is a tensor, else an array.
+        """
+        points, arrays = self._queries(y)
+        if points.dim() != 2:
+            raise ValueError(f"y: expected (m, {self.dim}), got {tuple(points.shape)}")
+        max_norm = _norm(p)
+        bound = torch.as_tensor(radius).detach().to("cpu", self._x.dtype)
+        if bound.shape not in ((), (len(points),)):
+            raise ValueError(f"radius: expected a number or ({len(points)},), got {tuple(bound.shape)}")
+        if bool(bound.isnan().any()):
+            raise ValueError("radius: expected numbers, got NaN")
+        threads = torch.get_num_threads()
+        queries = self._points_in_leaves(points, True, threads)
+        counts = torch.ops.thermokern.neighbours_count(
+            *self._set, *queries, bound.expand(len(points)).contiguous(), max_norm, strict, self._scale, threads
+        )
+        return counts.numpy() if arrays else counts
+
+    def _queries(self, y: Any) -> tuple[Tensor, bool]:
+        points, arrays = _points("y", y)
+        if points.dtype != self._x.dtype:
+            raise ValueError(
+                f"y: expected {str(self._x.dtype)[6:]} as x has it, got {str(points.dtype)[6:]}: convert one of them"
+            )
+        if points.dim() < 1 or points.shape[-1] != self.dim:
+            raise ValueError(f"y: expected (…, {self.dim}) as x has it, got {tuple(points.shape)}")
+        largest = 2.0 ** (-self._exponent + _LOG2_REACH[points.dtype])
+        if points.numel() and points.abs().max().item() > largest:
+            raise ValueError(
+                f"y: expected coordinates of at most {largest:g} in size, where squares of distances to x stay finite "
+                f"in {str(points.dtype)[6:]}, got {points.abs().max().item():g}: "
+                "leave such points out, or use float64"
+            )
+        return points, arrays
+
+
+def _exponent(x: Tensor) -> int:
+    """Of the power of two that brings the largest coordinate to about 2^20."""
+    size = x.abs().max().item() if x.numel() else 0.0
+    limit = 100 if x.dtype == torch.float32 else 900
+    return 0 if size == 0.0 else max(-limit, min(limit, _LOG2_EXTENT - math.frexp(size)[1]))
+
+
+def _points(name: str, x: Any) -> tuple[Tensor, bool]:
+    """Finite points as a contiguous tensor, and whether they came as something else than a tensor."""
+    arrays = not isinstance(x, Tensor)
+    tensor = torch.as_tensor(np.asarray(x)) if arrays else x
+    if tensor.dtype not in PRECISIONS or tensor.device.type != "cpu":
+        raise ValueError(
+            f"{name}: expected float32 or float64 on cpu, got {str(tensor.dtype)[6:]} on {tensor.device}: "
+            "convert the points first, say with x.double().cpu() or x.astype('float64')"
+        )
+    refuse_gradient(**{name: tensor})
+    check_finite(**{name: tensor})
+    return tensor.detach().contiguous(), arrays
+
+
+def _ranks(k: int | Sequence[int]) -> list[int]:
+    ranks = list(range(1, k + 1)) if isinstance(k, int) else list(k)
+    if isinstance(k, bool) or not ranks or not all(isinstance(r, int | np.integer) and r >= 1 for r in ranks):
+        raise ValueError(f"k: expected an integer of at least 1, or ranks counted from 1, got {k!r}")
+    return [int(rank) for rank in ranks]
+
+
+def _norm(p: float) -> bool:
+    """Whether `p` is the maximum norm."""
+    if p not in (2, math.inf):
+        raise ValueError(f"p: expected 2 or inf, got {p!r}")
+    return p == math.inf
+
+
+def _threads(workers: int) -> int:
+    if isinstance(workers, bool) or not isinstance(workers, int) or (workers < 1 and workers != -1):
+        raise ValueError(f"workers: expected a positive number of threads, or -1 for all, got {workers!r}")
+    return torch.get_num_threads() if workers == -1 else workers

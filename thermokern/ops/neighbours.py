@@ -1,0 +1,189 @@
+"""Nearest neighbours and counts within a radius, by differences: references, and the ops behind ``tk.KDTree``."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern.ops._library import kernel, register
+
+_BLOCK = 2**22  # differences that a reference holds at a time
+
+
+class Neighbours(NamedTuple):
+    """Distances (m, k), ascending, and indices (m, k) int64; infinity and n where there are fewer than k points."""
+
+    distances: Tensor
+    indices: Tensor
+
+
+def distances_reference(x: Tensor, y: Tensor, p: float = 2.0) -> Tensor:
+    """Distances (m, n) from each of `y` (m, d) to each of `x` (n, d), in their dtype, by differences."""
+    difference = y[:, None, :] - x[None, :, :]  # (m, n, d)
+    if p == math.inf:
+        return difference.abs().amax(2)
+    # NumPy's root, since PyTorch's (2.13, float32 and float64) is not always the nearest number.
+    return torch.from_numpy(np.sqrt(difference.square().sum(2).numpy()))
+
+
+def neighbours_reference(
+    x: Tensor, k: int, y: Tensor | None = None, *, p: float = 2.0, distance_upper_bound: float = math.inf
+) -> Neighbours:
+    """The `k` points of `x` (n, d) nearest to each of `y` (m, d), ties by index, in PyTorch.
+
+    Without `y`: nearest to each point of `x`, itself left out.
+    """
+    n = x.shape[0]
+    queries = x if y is None else y
+    m = queries.shape[0]
+    distances = x.new_full((m, k), math.inf)
+    indices = torch.full((m, k), n, dtype=torch.int64)
+    rows = max(1, _BLOCK // max(1, x.numel()))
+    for first in range(0, m, rows):
+        block = distances_reference(x, queries[first : first + rows], p)  # (rows, n)
+        if y is None:
+            own = torch.arange(first, first + len(block))
+            block[own - first, own] = math.inf
+        near, index = block.sort(dim=1, stable=True)
+        near, index = near[:, :k], index[:, :k]
+        missing = ~(near < distance_upper_bound)
+        distances[first : first + rows, : near.shape[1]] = near.masked_fill(missing, math.inf)
+        indices[first : first + rows, : near.shape[1]] = index.masked_fill(missing, n)
+    return Neighbours(distances, indices)
+
+
+def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2.0, strict: bool = False) -> Tensor:
+    """How many points of `x` (n, d) are within `radius` (m,) of each of `y` (m, d): (m,) int64, in PyTorch."""
+    counts = torch.zeros(y.shape[0], dtype=torch.int64)
+    rows = max(1, _BLOCK // max(1, x.numel()))
+    for first in range(0, y.shape[0], rows):
+        block = distances_reference(x, y[first : first + rows], p)  # (rows, n)
+        bound = radius[first : first + rows, None]
+        counts[first : first + rows] = ((block < bound) if strict else (block <= bound)).sum(1)
+    return counts
+
+
+class PointSet(NamedTuple):
+    """Points in leaves, as the kernels take them: csrc/core/kdtree.hpp."""
+
+    points: Tensor  # (leaves, d, leaf), times a power of two; infinity past the end of the last leaf
+    order: Tensor  # (n,) int32: which point stands where
+    bounds: Tensor  # (2 leaves − 1, 2, d), the boxes of the nodes; (0, 2, d): no tree
+
+
+def _build_fake(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
+    n, dim = x.shape
+    leaves = (n + leaf - 1) // leaf
+    nodes = 2 * leaves - 1 if tree and n > 0 else 0
+    return x.new_empty(leaves, dim, leaf), x.new_empty(n, dtype=torch.int32), x.new_empty(nodes, 2, dim)
+
+
+def _build_cpu(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
+    out = _build_fake(x, leaf, tree, scale, threads)
+    kernel("neighbours_build", x.dtype)(x, scale, *out, threads)
+    return out
+
+
+register(
+    "neighbours_build(Tensor x, int leaf, bool tree, float scale, int threads) -> (Tensor, Tensor, Tensor)",
+    _build_cpu,
+    _build_fake,
+)
+
+
+def _search_fake(
+    points: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    query_points: Tensor,
+    query_order: Tensor,
+    query_bounds: Tensor,
+    own: bool,
+    k: int,
+    indexed: bool,
+    max_norm: bool,
+    scale: float,
+    upper: float,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    m = query_order.shape[0]
+    distances = points.new_empty(m, k)
+    indices = points.new_empty(m if indexed else 0, k, dtype=torch.int64)
+    return distances, indices, points.new_empty(1, dtype=torch.int64)
+
+
+def _search_cpu(
+    points: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    query_points: Tensor,
+    query_order: Tensor,
+    query_bounds: Tensor,
+    own: bool,
+    k: int,
+    indexed: bool,
+    max_norm: bool,
+    scale: float,
+    upper: float,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    sets = (points, order, bounds, query_points, query_order, query_bounds)
+    out = _search_fake(*sets, own, k, indexed, max_norm, scale, upper, threads)
+    kernel("neighbours_search", points.dtype)(*sets, own, max_norm, scale, upper, *out, threads)
+    return out
+
+
+register(
+    "neighbours_search(Tensor points, Tensor order, Tensor bounds, Tensor query_points, Tensor query_order, "
+    "Tensor query_bounds, bool own, int k, bool indexed, bool max_norm, float scale, float upper, int threads)"
+    " -> (Tensor, Tensor, Tensor)",
+    _search_cpu,
+    _search_fake,
+)
+
+
+def _count_fake(
+    points: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    query_points: Tensor,
+    query_order: Tensor,
+    query_bounds: Tensor,
+    radius: Tensor,
+    max_norm: bool,
+    strict: bool,
+    scale: float,
+    threads: int,
+) -> Tensor:
+    return torch.empty_like(radius, dtype=torch.int64)
+
+
+def _count_cpu(
+    points: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    query_points: Tensor,
+    query_order: Tensor,
+    query_bounds: Tensor,
+    radius: Tensor,
+    max_norm: bool,
+    strict: bool,
+    scale: float,
+    threads: int,
+) -> Tensor:
+    sets = (points, order, bounds, query_points, query_order, query_bounds)
+    counts = _count_fake(*sets, radius, max_norm, strict, scale, threads)
+    kernel("neighbours_count", points.dtype)(*sets, max_norm, strict, scale, radius, counts, threads)
+    return counts
+
+
+register(
+    "neighbours_count(Tensor points, Tensor order, Tensor bounds, Tensor query_points, Tensor query_order, "
+    "Tensor query_bounds, Tensor radius, bool max_norm, bool strict, float scale, int threads) -> Tensor",
+    _count_cpu,
+    _count_fake,
+)
