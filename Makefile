@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/thermokern demo --out out/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

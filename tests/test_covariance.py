@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -126,7 +127,8 @@ def test_diagonal_matrices_are_recognised() -> None:
         _ = full.variances
     with pytest.raises(NotFusable, match="diagonal covariances alone"):
         full.source(step_table(tk.VP(), tk.VP().grid(3), "ito"))
-    ran = tk.taep(full, tk.Gaussian([0.0, 0.0]), tk.VP(), n_paths=20, n_steps=5)
+    askew = tk.Gaussian([0.0, 0.0], [[1.0, -0.2], [-0.2, 0.8]])
+    ran = tk.taep(full, askew, tk.VP(), n_paths=20, n_steps=5)
     assert (ran.backend, ran.backend_reason) == ("reference", "model: the kernels take diagonal covariances alone")
 
 
@@ -290,6 +292,56 @@ def test_rotated_paths_are_the_paths_on_rotated_noise() -> None:
     plain = tk.taep(own_axes(full), own_axes(ring), process, dtype=F64, **options)
     assert fused.backend == "fused"
     assert (fused.values - plain.values).abs().max().item() < 1e-4 * (1.0 + plain.values.abs().max().item())
+
+
+FULL = tk.Gaussian([0.3, -1.0], [[2.0, 0.7], [0.7, 0.9]])
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("scheme", ["stratonovich", "sampler"])
+def test_full_covariances_that_share_their_axes_are_fused(scheme: str, direction: str) -> None:
+    """Path by path as the reference backend in float64, whichever of the two is full; points come back unrotated."""
+    ring = tk.GaussianMixture.ring(4, 2.0, 0.6)
+    options = {"n_paths": 400, "n_steps": 400, "seed": 3, "scheme": scheme, "direction": direction}
+    for model, reference in ((FULL, ring), (ring, FULL)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tk.FewPathsWarning)
+            fused = tk.taep(model, reference, tk.VP(), **options)
+            exact = tk.taep(model, reference, tk.VP(), backend="reference", dtype=F64, **options)
+        assert (fused.backend, exact.backend) == ("fused", "reference")
+        assert (fused.values - exact.values).abs().max().item() < 2e-4 * exact.values.std().item()
+        for name in ("x_start", "x_end"):
+            near, far = getattr(fused, name), getattr(exact, name)
+            assert (near - far).abs().max().item() < 1e-4 * far.std().item(), name
+        assert fused.settings["model"] == model.settings()
+
+
+def test_the_start_of_a_fused_full_covariance_is_its_law() -> None:
+    """Covariance of where paths start, against m² Σ + v I, and the end-point ratio in the caller's own axes."""
+    process = tk.VP()
+    model = tk.Gaussian([0.0, 0.0], [[1.5, 0.7], [0.7, 0.8]])
+    result = tk.taep(model, FULL, process, n_paths=20_000, n_steps=1000, seed=5)
+    m, v = process.mean_scale(1e-3), process.variance(1e-3)
+    expected = m * m * FULL.covariances[0] + v * torch.eye(2, dtype=F64)
+    centred = result.x_start.double() - m * FULL.means
+    products = centred[:, :, None] * centred[:, None, :]
+    z = (products.mean(0) - expected) / (products.std(0) / len(products) ** 0.5)
+    assert_z(z.flatten().tolist(), 4.0, "covariance of the start")
+    assert result.backend == "reference"  # these two share no axes
+    common = tk.Gaussian([1.0, 0.5], torch.linalg.inv(FULL.covariances[0]))
+    fused = tk.taep(common, FULL, process, n_paths=2000, n_steps=1000, seed=5)
+    assert fused.backend == "fused"
+    assert fused.endpoint_log_ratio is not None
+    error = (fused.values - fused.endpoint_log_ratio).square().mean().sqrt().item()
+    assert error < 0.02 * fused.values.std().item(), error
+
+
+def test_paths_of_a_full_mixture_are_told_apart() -> None:
+    """Which component a reverse path ends in, where the components differ in their axes alone."""
+    tilt = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=F64)
+    law = tk.GaussianMixture([[0.0, 0.0], [0.0, 0.0]], covariances=torch.stack([tilt, 2 * torch.eye(2) - tilt]))
+    x = torch.tensor([[2.0, 2.0], [2.0, -2.0], [-1.0, -1.5], [-1.0, 1.0]])
+    assert law.most_probable_component(x, 0.0, tk.VP()).tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(

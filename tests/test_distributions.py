@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import thermokern as tk
+from thermokern import ops
 from thermokern.ops import MixtureScore, mixture_score_reference
 from thermokern.scores import exact_divergence, swiss_roll
 from thermokern.scores.empirical import equal_mixture_score
@@ -229,6 +230,20 @@ def test_swiss_roll_samples_have_the_curve_s_moments(seed: int) -> None:
     expected = average(lambda t: axes[0](t) * axes[1](t))
     assert_z((product.mean().item() - expected) / (product.std().item() / n**0.5), 4.5, "product")
     assert_exact(ROLL.sample(50, seed=seed, path_offset=70), x[70:120])
+
+
+@pytest.mark.parametrize("t", [1e-3, 0.1, 0.9])
+def test_sums_over_many_components_keep_their_digits(t: float) -> None:
+    """The roll's 960 components in the float32 kernel, against PyTorch's float32, which adds in pairs."""
+    process = tk.VP()
+    m, v = process.mean_scale(t), process.variance(t)
+    numbers = m * ROLL.means, m * m * ROLL.variances + v, ROLL.weights
+    x = (m * ROLL.sample(2000, seed=4) + v**0.5 * randn(2000, 2, seed=5)).float()
+    fast, plain = ops.mixture_score(x, *numbers), ops.mixture_score_reference(x, *numbers)
+    exact = ops.mixture_score_reference(x.double(), *numbers)
+    square = exact.score.square().sum(1).square().mean().sqrt().item()
+    for name, a, b, c in zip(fast._fields, fast, plain, exact, strict=True):
+        assert_rounding(a, b, c, square if name == "divergence" else None, name)
 
 
 def test_swiss_roll_runs_in_the_fused_kernels() -> None:

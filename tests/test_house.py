@@ -108,7 +108,7 @@ def test_imports_go_down(path: Path) -> None:
 # Folders of csrc that each may include, and system headers; None: any but those of torch.
 INCLUDES: dict[str, tuple[set[str], set[str] | None]] = {
     "core": ({"core"}, {"cstdint", "cmath", "limits"}),
-    "cpu": ({"core", "cpu"}, {"omp.h", "new", "cstdint", "cstdlib", "cstring", "atomic", "pthread.h"}),
+    "cpu": ({"core", "cpu"}, {"omp.h", "new", "cstdint", "cstdlib", "cstring", "atomic", "pthread.h", "type_traits"}),
     "cuda": ({"core", "cuda"}, None),
     "bindings": ({"core", "cpu", "cuda", "bindings"}, None),
 }

@@ -319,28 +319,21 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
     table = step_table(VP(), VP().grid(4), "ito")
     network, mixed = source("silu", table, 2), source("diagonal", table, 2)
     weights, biases = perceptron(2, (5,))
-    rest = (
-        table.columns.float(),
-        network.kind,
-        network.tensors(torch.float32),
-        mixed.kind,
-        mixed.tensors(torch.float32),
-        2.0,
-        False,
-        False,
-        1,
-        0,
-    )
+    sources = network.kind, network.tensors(torch.float32), mixed.kind, mixed.tensors(torch.float32)
+    columns, rates = table.columns.float(), torch.rand(5, 5, generator=generator(3))
     return {
         "normals": (lib.normals, (5, 3, 1, 2, 0, 1, torch.float32)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),
         "mlp_score_divergence": (lib.mlp_score_divergence, (x, weights, biases[0], "tanh", 1.0, 0.5)),
-        "trajectory": (lib.trajectory, (x, *rest)),
+        "trajectory": (lib.trajectory, (x, columns, *sources, 2.0, False, False, 1, 0)),
+        "trajectory_averages": (lib.trajectory_averages, (x, columns, rates, *sources, 1, 0)),
     }
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, about its tracing machinery
-@pytest.mark.parametrize("name", ["normals", "mixture_score", "mlp_score_divergence", "trajectory"])
+@pytest.mark.parametrize(
+    "name", ["normals", "mixture_score", "mlp_score_divergence", "trajectory", "trajectory_averages"]
+)
 def test_opcheck(name: str) -> None:
     op, arguments = opcheck_calls()[name]
     torch.library.opcheck(op.default, arguments)

@@ -26,6 +26,7 @@ from thermokern.cli import main
 from thermokern.experiments import PANELS, mode_collapse
 from thermokern.quantities import storage
 from thermokern.report import reports, write_mode_collapse, write_taep
+from thermokern.report.figures import theorems_figure
 
 TARGET = tk.GaussianMixture.ring()
 MODEL = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)
@@ -51,6 +52,28 @@ def many() -> tk.TAEP:
 
 def plain(n_paths: int = 300) -> tk.TAEP:
     return tk.taep(tk.Gaussian([0.0], 2.0), tk.Gaussian([0.3], 2.0), tk.VP(), n_paths=n_paths, n_steps=20)
+
+
+def test_the_detailed_theorem_is_drawn() -> None:
+    """Both densities integrate to one, the points are the bins that both ensembles reach, the line has slope 1."""
+    options = {"n_paths": 3000, "n_steps": 100}
+    theorem = tk.detailed_fluctuation_theorem(
+        tk.taep(MODEL, TARGET, tk.VP(), **options), tk.taep(MODEL, TARGET, tk.VP(), direction="reverse", **options)
+    )
+    densities, ratio = theorem.plot().axes
+    for patch in densities.patches:
+        values, edges, _ = patch.get_data()
+        assert abs((values * (edges[1:] - edges[:-1])).sum() - 1.0) < 1e-9
+    known = theorem.log_ratio.isfinite()
+    lines = {line.get_label(): line for line in ratio.lines}
+    assert lines["theorem"].get_xdata().tolist() == lines["theorem"].get_ydata().tolist()
+    drawn = ratio.containers[0].lines[0].get_ydata()
+    assert drawn.tolist() == theorem.log_ratio[known].tolist()
+    assert f"slope {theorem.slope}" in ratio.get_title()
+    apart = replace(
+        theorem, log_ratio=torch.full_like(theorem.log_ratio, math.nan), slope=tk.Estimate(math.nan, math.nan)
+    )
+    assert {line.get_label() for line in apart.plot().axes[1].lines} >= {"theorem"}
 
 
 def test_matplotlib_waits_until_a_figure_is_asked_for() -> None:
@@ -175,6 +198,11 @@ def test_mode_collapse_page_has_a_table_for_one_model_of_each_panel(tmp_path: Pa
             theory_shares.append(float(row[5].rstrip(" %")))
         assert abs(sum(theory_shares) - 100.0) < 0.05
         assert abs(sum(theory_shares[: collapse.m]) - 100.0 * (1 - collapse.m / 8)) < 0.05
+    theorems = text.split("The detailed fluctuation theorem</h2>")[1].split("Mode by mode")[0]
+    assert "data:image/png;base64," in theorems
+    assert [axes.get_title().splitlines()[0] for axes in theorems_figure(small).axes if axes.get_visible()] == [
+        f"m = {collapse.m}, ε = {collapse.epsilon:g}" for collapse in small.evaluations
+    ]
 
 
 CONFIG = """

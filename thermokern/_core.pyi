@@ -53,6 +53,22 @@ def trajectory_step_float32(
 def hutchinson_float32(
     products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, threads: int
 ) -> None: ...
+def trajectory_averages_float32(
+    x: Any,
+    steps: Any,
+    rates: Any,
+    model_kind: str,
+    model: list[Any],
+    reference_kind: str,
+    reference: list[Any],
+    seed: int,
+    path_offset: int,
+    mean: Any,
+    m2: Any,
+    integrals: Any,
+    x_last: Any,
+    threads: int,
+) -> None: ...
 def moments_float32(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float32(values: Any, scale: float) -> tuple[float, float, float]: ...
 def evaluate_float32(function: str, x: Any, out: Any) -> None: ...
@@ -100,6 +116,22 @@ def trajectory_step_float64(
 ) -> None: ...
 def hutchinson_float64(
     products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, threads: int
+) -> None: ...
+def trajectory_averages_float64(
+    x: Any,
+    steps: Any,
+    rates: Any,
+    model_kind: str,
+    model: list[Any],
+    reference_kind: str,
+    reference: list[Any],
+    seed: int,
+    path_offset: int,
+    mean: Any,
+    m2: Any,
+    integrals: Any,
+    x_last: Any,
+    threads: int,
 ) -> None: ...
 def moments_float64(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float64(values: Any, scale: float) -> tuple[float, float, float]: ...

@@ -9,9 +9,11 @@
 
 #if defined(__CUDACC__)
 #define TK_HD __host__ __device__ __forceinline__
+#define TK_HD_CALL __host__ __device__
 #define TK_UNROLL _Pragma("unroll")
 #else
 #define TK_HD inline __attribute__((always_inline))
+#define TK_HD_CALL inline __attribute__((noinline))  // large and long: one copy, quicker to compile
 #define TK_UNROLL _Pragma("GCC unroll 16")
 #if defined(__SSE2__)
 #pragma GCC diagnostic push

@@ -82,6 +82,12 @@ struct MixtureSums {
         for (int i = 0; i < dim; ++i) pull[i] = pull[i] + e * component_pull[i];
     }
 
+    TK_HD void add(int dim, const MixtureSums& other) {
+        density = density + other.density;
+        curvature = curvature + other.curvature;
+        for (int i = 0; i < dim; ++i) pull[i] = pull[i] + other.pull[i];
+    }
+
     TK_HD void finish(int dim, V inverse_density, V* score, V& divergence) const {
         divergence = product(curvature, inverse_density);
         for (int i = 0; i < dim; ++i) {
@@ -155,9 +161,9 @@ TK_HD void add_components(const ScalarOf<V>* rows, int dim, const V* x, V& top, 
     }
 }
 
-// All components; returns the largest log2 density.
+// Up to `block` components in a row; returns the largest log2 density.
 template <bool Isotropic, bool Shared, class V, int MaxDim>
-TK_HD V mixture_sums(const ScalarOf<V>* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
+TK_HD V block_sums(const ScalarOf<V>* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
     constexpr int group = 8;
     const int size = mixture_row_size(dim, Isotropic, Shared);
     V top;
@@ -169,6 +175,32 @@ TK_HD V mixture_sums(const ScalarOf<V>* rows, int components, int dim, const V* 
     for (; c + group <= components; c += group)
         add_components<Isotropic, Shared, false, group>(rows + c * size, dim, x, top, sums);
     for (; c < components; ++c) add_components<Isotropic, Shared, false, 1>(rows + c * size, dim, x, top, sums);
+    return top;
+}
+
+// All components. Sums of many are taken block by block, so that rounding grows with the block and with the number of
+// blocks, not with their product.
+template <bool Isotropic, bool Shared, class V, int MaxDim>
+TK_HD V mixture_sums(const ScalarOf<V>* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
+    constexpr int block = 32;
+    const int size = mixture_row_size(dim, Isotropic, Shared);
+    V top{};
+    for (int c = 0; c < components; c += block) {
+        const int count = components - c < block ? components - c : block;
+        MixtureSums<V, MaxDim> part[Shared ? 2 : 1];
+        const V part_top = block_sums<Isotropic, Shared>(rows + c * size, count, dim, x, part);
+        const V new_top = c == 0 ? part_top : maximum(top, part_top);
+        for (int i = 0; i < (Shared ? 2 : 1); ++i) {
+            if (c == 0) {
+                sums[i] = part[i];
+                continue;
+            }
+            part[i].scale(dim, exp2<V>(part_top - new_top));
+            sums[i].scale(dim, exp2<V>(top - new_top));
+            sums[i].add(dim, part[i]);
+        }
+        top = new_top;
+    }
     return top;
 }
 

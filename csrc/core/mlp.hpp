@@ -135,8 +135,8 @@ TK_HD constexpr int mlp_scratch(int widest, int columns) { return 2 * widest * c
 
 // Score at the biases of one node, and its divergence when asked for; `scratch` holds mlp_scratch(…) values.
 template <class V>
-TK_HD void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, const V* x, bool with_divergence, V* scratch,
-                     V* score, V& divergence) {
+TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, const V* x, bool with_divergence,
+                          V* scratch, V* score, V& divergence) {
     const int dim = mlp.dim;
     const int columns = with_divergence ? 1 + dim : 1;
     const ScalarOf<V>* bias = mlp.biases + node * mlp.bias_stride;

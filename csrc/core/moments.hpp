@@ -3,7 +3,7 @@
 
 #include "lanes.hpp"
 
-namespace tk {
+TK_BEGIN_NAMESPACE
 
 // Central moments up to the fourth. Merging: Pébay, "Formulas for robust, one-pass parallel computation of covariances
 // and arbitrary-order statistical moments", Sandia SAND2008-6212, Eq. 3.1.
@@ -11,7 +11,7 @@ struct Moments {
     double n = 0, mean = 0, m2 = 0, m3 = 0, m4 = 0;  // m_p = Σ (x − mean)^p
 };
 
-inline Moments merge(const Moments& a, const Moments& b) {
+TK_HD Moments merge(const Moments& a, const Moments& b) {
     if (a.n == 0) return b;
     if (b.n == 0) return a;
     const double n = a.n + b.n, delta = b.mean - a.mean, shift = delta / n;
@@ -26,12 +26,29 @@ inline Moments merge(const Moments& a, const Moments& b) {
     return sum;
 }
 
+// Of n numbers x, from Σ (x − shift) and Σ (x − shift)²; without the third and fourth moments.
+TK_HD Moments from_shifted_sums(double n, double shift, double first, double second) {
+    Moments moments;
+    moments.n = n;
+    moments.mean = shift + first / n;
+    const double spread = second - first * first / n;
+    moments.m2 = spread > 0 ? spread : 0;
+    return moments;
+}
+
+// Of parts[0], parts[stride], …, `count` of them, merged by halves.
+inline Moments merge_strided(const Moments* parts, std::int64_t count, std::int64_t stride) {
+    if (count == 1) return parts[0];
+    const std::int64_t half = count / 2;
+    return merge(merge_strided(parts, half, stride), merge_strided(parts + half * stride, count - half, stride));
+}
+
 // Σ e^x and Σ e^{2x}, relative to the largest x.
 struct ExponentialSums {
     double top = -INFINITY, first = 0, second = 0;  // Σ e^{x − top}, Σ e^{2(x − top)}
 };
 
-inline ExponentialSums merge(const ExponentialSums& a, const ExponentialSums& b) {
+TK_HD ExponentialSums merge(const ExponentialSums& a, const ExponentialSums& b) {
     if (a.first == 0) return b;
     if (b.first == 0) return a;
     ExponentialSums sum;
@@ -43,11 +60,11 @@ inline ExponentialSums merge(const ExponentialSums& a, const ExponentialSums& b)
 }
 
 // One value.
-inline void single(double x, Moments& moments) {
+TK_HD void single(double x, Moments& moments) {
     moments.n = 1;
     moments.mean = x;
 }
-inline void single(double x, ExponentialSums& sums) {
+TK_HD void single(double x, ExponentialSums& sums) {
     sums.top = x;
     sums.first = sums.second = 1;
 }
@@ -65,4 +82,4 @@ Statistic reduce(const T* values, std::int64_t n, double scale) {
     return merge(reduce<Statistic>(values, half, scale), reduce<Statistic>(values + half, n - half, scale));
 }
 
-}  // namespace tk
+TK_END_NAMESPACE

@@ -133,10 +133,16 @@ struct TrajectorySettings {
     std::uint64_t seed;
 };
 
+// An observer looks at a path at every node; this one does not.
+struct NoObserver {
+    template <class V>
+    TK_HD void look(std::int64_t, int, const V*, const V*, V, const V*) const {}
+};
+
 // Takes `x` (dim values) from the first node that it visits to the last.
-template <class V, class Scores>
-TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, const Scores& scores, int dim,
-                           PathIndex<V> path, V* scratch, V* x) {
+template <class V, class Scores, class Observer>
+TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, const Scores& scores, Observer&& observer,
+                           int dim, PathIndex<V> path, V* scratch, V* x) {
     constexpr int max_dim = Scores::max_dim;
     PathSums<V> sums;
     NoiseStream<V, max_dim> stream{settings.seed, settings.reverse ? Purpose::reverse : Purpose::noise, path, {}};
@@ -148,6 +154,7 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
         const V* drawn = stream.step(dim, k);  // early, to overlap with the scores; the last node's have weight zero
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
+        observer.look(k, dim, x, model, model_divergence, reference);
 
         V next[max_dim], noise[max_dim];
         for (int i = 0; i < dim; ++i) {

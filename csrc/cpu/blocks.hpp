@@ -1,4 +1,5 @@
-// What the neighbour kernels share: blocks of queries over threads, the box of a block, instantiations by norm and axes.
+// What the neighbour kernels share: blocks of queries over threads, the box of a block, instantiations by norm and
+// axes.
 #pragma once
 
 #include "../core/kdtree.hpp"

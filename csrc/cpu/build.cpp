@@ -48,7 +48,7 @@ class Builder {
     }
 
  private:
-    static constexpr std::int64_t few = 1024;      // points whose keys are looked at one and all
+    static constexpr std::int64_t few = 1024;       // points whose keys are looked at one and all
     static constexpr std::int64_t worth_it = 8192;  // points that are worth a task
 
     void split(TreeNode node) {
@@ -186,8 +186,7 @@ static void arrange(const BuildArguments<S>& a, const S* rows, S scale, int thre
         S* out = a.points + first * a.dim;
         for (std::int64_t axis = 0; axis < a.dim; ++axis) {
             for (std::int64_t i = 0; i < count; ++i) out[axis * a.leaf + i] = rows[(first + i) * a.dim + axis] * scale;
-            for (std::int64_t i = count; i < a.leaf; ++i)
-                out[axis * a.leaf + i] = std::numeric_limits<S>::infinity();
+            for (std::int64_t i = count; i < a.leaf; ++i) out[axis * a.leaf + i] = std::numeric_limits<S>::infinity();
         }
     }
 }

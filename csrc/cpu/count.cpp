@@ -52,7 +52,7 @@ class BlockCount {
         for (std::int64_t chunk = 0; chunk < leaf_; chunk += columns * lanes<S>) {
             V s[columns];
             const auto difference = [&](int axis, int column) __attribute__((always_inline)) {
-                return load<V>(points + axis * leaf_ + chunk + column * lanes<S>) - query[axis * leaf_];
+                return splat<V>(query[axis * leaf_]) - load<V>(points + axis * leaf_ + chunk + column * lanes<S>);
             };
             measure<Maximum, Dim, columns>(dim_, difference, [](const V*) { return false; }, s);
             for (int c = 0; c < columns; ++c) count += __builtin_popcount(less_bits<true>(s[c], limit));
@@ -72,9 +72,8 @@ class BlockCount {
     void visit(const TreeNode& node, const S* box) {
         const int points = static_cast<int>(points_of(node));
         for (std::int64_t first = 0; first < queries_->count; first += lanes<S>) {
-            const auto at = [&](int axis) __attribute__((always_inline)) {
-                return load<V>(queries_->x + axis * leaf_ + first);
-            };
+            const auto at = [&](int axis)
+                                __attribute__((always_inline)) { return load<V>(queries_->x + axis * leaf_ + first); };
             const auto gap = [&](int axis, int) __attribute__((always_inline)) {
                 return outside(at(axis), splat<V>(box[axis]), splat<V>(box[dim_ + axis]));
             };

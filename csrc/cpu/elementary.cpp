@@ -78,6 +78,8 @@ template <class S>
 bool score(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
 template <class S>
 bool trajectory(const TrajectoryArguments<S>&, int threads, Interrupt);
+template <class S>
+bool trajectory_averages(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);
 
 template <class S>
 bool stream(const StreamArguments<S>&, int threads, Interrupt);
@@ -92,7 +94,16 @@ bool count(const CountArguments<S>&, int threads, Interrupt);
 
 template <class S>
 static PrecisionKernels<S> precision() {
-    return {normals<S>, score<S>, trajectory<S>, stream<S>, hutchinson<S>, {build<S>, search<S>, count<S>}, evaluate<S>};
+    return {
+        normals<S>,
+        score<S>,
+        trajectory<S>,
+        trajectory_averages<S>,
+        stream<S>,
+        hutchinson<S>,
+        {build<S>, search<S>, count<S>},
+        evaluate<S>,
+    };
 }
 
 const Kernels& table() {

@@ -56,6 +56,15 @@ struct TrajectoryArguments {
     S* x_last;    // (n, dim)
 };
 
+// What is averaged along the paths of a trajectory: core/observables.hpp.
+template <class S>
+struct AveragesArguments {
+    const S* rates;  // (nodes, 5): RateNode
+    double* mean;    // (nodes, 7)
+    double* m2;      // (nodes, 7), Σ (value − mean)²
+    S* integrals;    // (n, 7)
+};
+
 template <class S>
 struct NormalsArguments {
     std::int64_t n, count;  // paths, numbers of each
@@ -113,6 +122,7 @@ struct PrecisionKernels {
     bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
     bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
     bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
+    bool (*trajectory_averages)(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);
     bool (*stream)(const StreamArguments<S>&, int threads, Interrupt);
     bool (*hutchinson)(const ProbeArguments<S>&, int threads, Interrupt);
     NeighbourKernels<S> neighbours;

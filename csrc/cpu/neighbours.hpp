@@ -20,11 +20,11 @@ constexpr std::int64_t leaf_unit = 64, largest_leaf = 256, largest_list = 64;
 template <class S>
 struct BuildArguments {
     std::int64_t n, dim, leaf;
-    S scale;               // a power of two that every coordinate is multiplied with
-    const S* x;            // (n, dim)
-    S* points;             // as in PointSet
-    std::int32_t* order;   // as in PointSet
-    S* bounds;             // as in PointSet; null: the points stay in their order
+    S scale;              // a power of two that every coordinate is multiplied with
+    const S* x;           // (n, dim)
+    S* points;            // as in PointSet
+    std::int32_t* order;  // as in PointSet
+    S* bounds;            // as in PointSet; null: the points stay in their order
 };
 
 template <class S>

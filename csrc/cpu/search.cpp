@@ -70,27 +70,48 @@ class BlockSearch {
         for (std::int64_t chunk = 0; chunk < leaf_; chunk += columns * lanes<S>) {
             V s[columns];
             const auto difference = [&](int axis, int column) __attribute__((always_inline)) {
-                return load<V>(points + axis * leaf_ + chunk + column * lanes<S>) - query[axis * leaf_];
+                return splat<V>(query[axis * leaf_]) - load<V>(points + axis * leaf_ + chunk + column * lanes<S>);
             };
-            const V kth = splat<V>(kth_[i]);
             const auto beyond = [&](const V* partial) __attribute__((always_inline)) {
+                const V kth = splat<V>(kth_[i]);
                 std::uint32_t near = 0;
                 for (int c = 0; c < columns; ++c) near |= less_bits<Indexed>(partial[c], kth);
                 return near == 0;
             };
             measure<Maximum, Dim, columns>(dim_, difference, beyond, s);
             for (int c = 0; c < columns; ++c) {
-                std::uint32_t near = less_bits<Indexed>(s[c], kth);
+                std::uint32_t near = less_bits<Indexed>(s[c], splat<V>(kth_[i]));
                 const std::int64_t first = chunk + c * lanes<S>;
                 if (own && i >= first && i < first + lanes<S>) near &= ~(1u << (i - first));
-                if (near == 0) continue;
-                S values[lanes<S>];
-                store(values, s[c]);
-                for (; near != 0; near &= near - 1) {
-                    const int lane = __builtin_ctz(near);
-                    offer(i, values[lane], leaf * leaf_ + first + lane);
-                }
+                if (near != 0) offer(i, s[c], near, leaf * leaf_ + first);
             }
+        }
+    }
+
+    // The measures of `near` lanes, of the points that stand from `place` on, to the list of query i.
+    void offer(int i, V s, std::uint32_t near, std::int64_t place) {
+        S values[lanes<S>];
+        store(values, s);
+        if (registers_ == 1) {  // the list stays in its register
+            V list = lists_[i];
+            Ids ids;
+            if constexpr (Indexed) ids = ids_[i];
+            for (; near != 0; near &= near - 1) {
+                const int lane = __builtin_ctz(near);
+                if constexpr (Indexed)
+                    insert(&list, &ids, 1, values[lane], a_.data.order[place + lane]);
+                else
+                    insert(&list, 1, values[lane]);
+            }
+            lists_[i] = list;
+            if constexpr (Indexed) ids_[i] = ids;
+            store(values, list);
+            kth_[i] = minimum(kth_[i], values[a_.k - 1]);
+            return;
+        }
+        for (; near != 0; near &= near - 1) {
+            const int lane = __builtin_ctz(near);
+            offer(i, values[lane], place + lane);
         }
     }
 
@@ -199,28 +220,30 @@ class BlockSearch {
 
     void finish() {
         const std::int64_t k = a_.k;
-        const S scale = a_.scale;
+        const S inverse = S(1) / a_.scale;
         for (int i = 0; i < queries_->count; ++i) {
             S* distances = a_.distances + row(i) * k;
             std::int64_t* indices = Indexed ? a_.indices + row(i) * k : nullptr;
             if (registers_ == 0) {
                 sort_heap(distances, indices, filled_[i]);
-                for (std::int64_t j = 0; j < filled_[i]; ++j) distances[j] = root(distances[j]) / scale;
+                for (std::int64_t j = 0; j < filled_[i]; ++j) distances[j] = root(distances[j]) * inverse;
                 for (std::int64_t j = filled_[i]; j < k; ++j) {
                     distances[j] = std::numeric_limits<S>::infinity();
                     if constexpr (Indexed) indices[j] = a_.data.n;
                 }
                 continue;
             }
-            for (int r = 0; r < registers_; ++r) {
-                const V measures = lists_[i * registers_ + r];
-                const V list = (Maximum ? measures : square_root(measures)) / scale;
-                for (int lane = 0; lane < lanes<S> && r * lanes<S> + lane < k; ++lane) {
-                    const std::int64_t j = r * lanes<S> + lane;
-                    distances[j] = list[lane];
+            for (std::int64_t first = 0; first < k; first += lanes<S>) {
+                const std::int64_t place = i * registers_ + first / lanes<S>;
+                const V list = (Maximum ? lists_[place] : square_root(lists_[place])) * inverse;
+                S values[lanes<S>];
+                store(values, list);
+                const std::int64_t count = k - first < lanes<S> ? k - first : lanes<S>;
+                for (std::int64_t j = 0; j < count; ++j) {
+                    distances[first + j] = values[j];
                     if constexpr (Indexed)
-                        indices[j] = list[lane] < std::numeric_limits<S>::infinity() ? ids_[i * registers_ + r][lane]
-                                                                                     : a_.data.n;
+                        indices[first + j] =
+                            values[j] < std::numeric_limits<S>::infinity() ? ids_[place][j] : a_.data.n;
                 }
             }
         }

@@ -129,4 +129,55 @@ class PackedMlp {
     int widest_ = 0;
 };
 
+// What a trajectory kernel is told of a run.
+template <class S>
+TrajectorySettings<S> path_settings(const TrajectoryArguments<S>& arguments) {
+    return {reinterpret_cast<const Node<S>*>(arguments.steps),
+            arguments.n_nodes,
+            arguments.divergence_weight,
+            arguments.sampler,
+            arguments.reverse,
+            arguments.seed};
+}
+
+// body(scores, scratch, work) with the scores of a model and a reference of which at least one is a network. Its
+// matrices outweigh everything else, so one kernel serves every dimension.
+template <class S, class Body>
+bool with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence, const Body& body) {
+    const ScoreArguments<S>& model = arguments.model;
+    const ScoreArguments<S>& reference = arguments.reference;
+    const auto go = [&](auto first, auto second, std::int64_t scratch, double work) {
+        return body(Independent<decltype(first), decltype(second), max_dim>{first, second}, scratch, work);
+    };
+    if (model.is_mlp && reference.is_mlp) {
+        const PackedMlp<S> a(model.mlp, arguments.dim), b(reference.mlp, arguments.dim);
+        const std::int64_t scratch_a = a.scratch(with_divergence), scratch_b = b.scratch(with_divergence);
+        return go(Mlp<S>{a.view(), with_divergence}, Mlp<S>{b.view(), with_divergence},
+                  scratch_a > scratch_b ? scratch_a : scratch_b, a.work(with_divergence) + b.work(with_divergence));
+    }
+    const PackedMlp<S> network((model.is_mlp ? model : reference).mlp, arguments.dim);
+    const MixtureArguments& other = (model.is_mlp ? reference : model).mixture;
+    const MixtureTable<S> table(other, arguments.dim, arguments.n_nodes, false);
+    const Mlp<S> mlp{network.view(), with_divergence};
+    const Mixture<S, false, max_dim> mixture{table.rows(), static_cast<int>(other.components)};
+    const std::int64_t scratch = network.scratch(with_divergence);
+    const double work = network.work(with_divergence) + mixture_work(other.components, arguments.dim);
+    return model.is_mlp ? go(mlp, mixture, scratch, work) : go(mixture, mlp, scratch, work);
+}
+
+// body(scores, dimension, work) with the scores of two mixtures that share nothing, in a dimension that the compiler
+// may know.
+template <bool Isotropic, class S, class D, class Body>
+bool with_mixtures(const TrajectoryArguments<S>& arguments, D d, const Body& body) {
+    using Source = Mixture<S, Isotropic, D::bound>;
+    const MixtureArguments& model = arguments.model.mixture;
+    const MixtureArguments& reference = arguments.reference.mixture;
+    const MixtureTable<S> model_table(model, arguments.dim, arguments.n_nodes, Isotropic);
+    const MixtureTable<S> reference_table(reference, arguments.dim, arguments.n_nodes, Isotropic);
+    const Independent<Source, Source, D::bound> scores{
+        {model_table.rows(), static_cast<int>(model.components)},
+        {reference_table.rows(), static_cast<int>(reference.components)}};
+    return body(scores, d, mixture_work(model.components + reference.components, arguments.dim));
+}
+
 TK_END_NAMESPACE

@@ -19,7 +19,7 @@ from thermokern.ops.statistics import (
     moments,
     moments_reference,
 )
-from thermokern.ops.step_table import DIRECTIONS, DIVERGENCE_WEIGHT, SCHEMES, StepTable
+from thermokern.ops.step_table import DIRECTIONS, DIVERGENCE_WEIGHT, SCHEMES, RateTable, StepTable
 from thermokern.ops.trajectory import (
     MixtureSource,
     MlpSource,
@@ -29,11 +29,18 @@ from thermokern.ops.trajectory import (
     trajectory,
     trajectory_reference,
 )
+from thermokern.ops.trajectory_averages import (
+    OBSERVABLES,
+    TrajectoryAverages,
+    trajectory_averages,
+    trajectory_averages_reference,
+)
 from thermokern.ops.trajectory_step import StepSums, trajectory_step, trajectory_step_reference
 
 __all__ = [
     "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
+    "OBSERVABLES",
     "PROBES",
     "SCHEMES",
     "ExponentialSums",
@@ -44,9 +51,11 @@ __all__ = [
     "Moments",
     "Neighbours",
     "NodeScore",
+    "RateTable",
     "Source",
     "StepSums",
     "StepTable",
+    "TrajectoryAverages",
     "TrajectorySums",
     "count_within_reference",
     "distances_reference",
@@ -65,6 +74,8 @@ __all__ = [
     "normals_reference",
     "probes",
     "trajectory",
+    "trajectory_averages",
+    "trajectory_averages_reference",
     "trajectory_reference",
     "trajectory_step",
     "trajectory_step_reference",

@@ -67,3 +67,16 @@ class StepTable:
     def column(self, name: str) -> Tensor:
         """One column, (n_nodes,)."""
         return self.columns[:, COLUMNS.index(name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateTable(StepTable):
+    """Forward paths at whose nodes the rates of a process are taken.
+
+    Attributes
+    ----------
+    rates : Tensor
+        (n_nodes, 5) float64: ``f``, ``D``, the weight ``w`` of the node in an integral over time, ``w D`` and ``w/D``.
+    """
+
+    rates: Tensor

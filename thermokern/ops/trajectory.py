@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -117,19 +117,25 @@ class MlpSource:
 Source = MixtureSource | MlpSource
 
 
-def trajectory_reference(
-    x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, *, seed: int = 0, path_offset: int = 0
-) -> TrajectorySums:
-    """:func:`trajectory` in PyTorch, in the dtype of `x`, for any scores: the specification.
+class Visit(NamedTuple):
+    """A path's visit to a node: where it is, where it goes, the noise of the step between, and both scores."""
 
-    `model` and `reference` are called as ``(x, node)`` and return the score (n, d) and its divergence (n,), which may
-    be None for schemes without one. Differentiable as far as they are.
-    """
+    x: Tensor  # (n, d)
+    following: Tensor  # (n, d)
+    noise: Tensor  # (n, d), of the forward process
+    model_score: Tensor  # (n, d)
+    model_divergence: Tensor | None  # (n,)
+    reference_score: Tensor  # (n, d)
+    reference_divergence: Tensor | None  # (n,)
+
+
+def follow(
+    x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, seed: int, path_offset: int
+) -> Iterator[Visit]:
+    """The paths of a step table, node by node, in PyTorch and in the dtype of `x`."""
     check_seed(seed, path_offset)
     n, dim = x.shape
-    sampler, weight, reverse = table.scheme == "sampler", table.divergence_weight, table.direction == "reverse"
-    value, mismatch = x.new_zeros(n), x.new_zeros(n)
-    carried, previous = torch.zeros_like(x), torch.zeros_like(x)
+    reverse = table.direction == "reverse"
     purpose = "reverse" if reverse else "noise"
     draw = partial(normals_reference, dtype=x.dtype) if x.dtype == torch.float64 else normals
     drawn = x.new_zeros(n, 0)
@@ -142,26 +148,41 @@ def trajectory_reference(
         z = drawn[:, phase * dim : (phase + 1) * dim]
         model_score, model_divergence = model(x, k)
         reference_score, reference_divergence = reference(x, k)
-
         following = c["drift"] * x + c["noise"] * z
         if reverse:
             following = following + c["push"] * model_score
             z = c["seen_position"] * x + c["seen_score"] * model_score + c["seen_noise"] * z
+        yield Visit(x, following, z, model_score, model_divergence, reference_score, reference_divergence)
+        x = following
 
-        delta = model_score - reference_score  # (n, d)
-        energy = (delta * (model_score + reference_score)).sum(1)
+
+def trajectory_reference(
+    x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, *, seed: int = 0, path_offset: int = 0
+) -> TrajectorySums:
+    """:func:`trajectory` in PyTorch, in the dtype of `x`, for any scores: the specification.
+
+    `model` and `reference` are called as ``(x, node)`` and return the score (n, d) and its divergence (n,), which may
+    be None for schemes without one. Differentiable as far as they are.
+    """
+    sampler, weight, reverse = table.scheme == "sampler", table.divergence_weight, table.direction == "reverse"
+    value, mismatch = x.new_zeros(len(x)), x.new_zeros(len(x))
+    carried, previous = torch.zeros_like(x), torch.zeros_like(x)
+    for k, visit in enumerate(follow(x, table, model, reference, seed, path_offset)):
+        c = dict(zip(COLUMNS, table.columns[k].tolist(), strict=True))
+        delta = visit.model_score - visit.reference_score  # (n, d)
+        energy = (delta * (visit.model_score + visit.reference_score)).sum(1)
         if weight:
-            assert model_divergence is not None
-            assert reference_divergence is not None
-            energy = energy + weight * (model_divergence - reference_divergence)
-        work = (delta * (c["work_carried"] * carried + c["work_drawn"] * z)).sum(1)
+            assert visit.model_divergence is not None
+            assert visit.reference_divergence is not None
+            energy = energy + weight * (visit.model_divergence - visit.reference_divergence)
+        work = (delta * (c["work_carried"] * carried + c["work_drawn"] * visit.noise)).sum(1)
         value = value + c["energy"] * energy + work
         mismatch = mismatch + c["mismatch"] * delta.square().sum(1)
         if sampler:
-            earlier, noise = (following, z) if reverse else (previous, carried)
-            w = c["chain_position"] * earlier + c["chain_noise"] * noise + c["chain_score"] * model_score
+            earlier, noise = (visit.following, visit.noise) if reverse else (previous, carried)
+            w = c["chain_position"] * earlier + c["chain_noise"] * noise + c["chain_score"] * visit.model_score
             value = value + (w * (noise + 0.5 * w)).sum(1)
-        previous, carried, x = x, z, following
+        previous, carried, x = visit.x, visit.noise, visit.following
     return TrajectorySums(value, mismatch, x)
 
 
@@ -196,6 +217,22 @@ def trajectory(
     table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it. No gradient: see
     :func:`trajectory_reference`.
     """
+    x = start_of_paths(x, model, reference, seed, path_offset)
+    out = torch.ops.thermokern.trajectory(
+        x,
+        table.columns.to(x.dtype).contiguous(),
+        *kernel_sources(model, reference, x.dtype),
+        table.divergence_weight,
+        table.scheme == "sampler",
+        table.direction == "reverse",
+        seed,
+        path_offset,
+    )
+    return TrajectorySums(*out)
+
+
+def start_of_paths(x: Tensor, model: Source, reference: Source, seed: int, path_offset: int) -> Tensor:
+    """`x` contiguous, once it and the sources are known to be what the kernels take."""
     x = checked_points(x)
     check_seed(seed, path_offset)
     for name, source in {"model": model, "reference": reference}.items():
@@ -204,21 +241,12 @@ def trajectory(
             source.check(x.shape[1])
         except ValueError as error:
             raise ValueError(f"{name}.{error}") from None
-    columns = table.columns.to(x.dtype).contiguous()
-    out = torch.ops.thermokern.trajectory(
-        x,
-        columns,
-        model.kind,
-        model.tensors(x.dtype),
-        reference.kind,
-        reference.tensors(x.dtype),
-        table.divergence_weight,
-        table.scheme == "sampler",
-        table.direction == "reverse",
-        seed,
-        path_offset,
-    )
-    return TrajectorySums(*out)
+    return x
+
+
+def kernel_sources(model: Source, reference: Source, dtype: torch.dtype) -> tuple[str, list[Tensor], str, list[Tensor]]:
+    """Both sources as the kernels of a precision read them."""
+    return model.kind, model.tensors(dtype), reference.kind, reference.tensors(dtype)
 
 
 def _trajectory_cpu(

@@ -4,7 +4,7 @@ from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.flow import Flow
 from thermokern.processes.linear import VE, VP, LinearProcess
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
-from thermokern.processes.tables import step_table
+from thermokern.processes.tables import rate_table, step_table
 
 # By the name that checkpoints and configurations give.
 PROCESSES: dict[str, type[LinearProcess]] = {
@@ -23,5 +23,6 @@ __all__ = [
     "Flow",
     "LinearProcess",
     "SubVP",
+    "rate_table",
     "step_table",
 ]

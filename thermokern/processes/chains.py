@@ -42,7 +42,7 @@ def ddpm(process: LinearProcess, times: Tensor) -> Chain:
     With ``F = m_{k+1}/m_k`` and ``G² = v_{k+1} − F² v_k`` its mean is ``(x_{k+1} + G² s_θ)/F`` and its variance
     ``G² v_k/v_{k+1}``, the β̃ of Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 7.
     """
-    drift, added = _transitions(process, times)
+    drift, added = transitions(process, times)
     v = process.variance(times)
     return Chain(drift, added.sqrt(), 1.0 / drift, added / drift, added * v[:-1] / v[1:])
 
@@ -52,7 +52,7 @@ def ddpm_large(process: LinearProcess, times: Tensor) -> Chain:
 
     Under a variance-preserving process it is exact for data from N(0, I), and β̃ for a single point.
     """
-    drift, added = _transitions(process, times)
+    drift, added = transitions(process, times)
     return Chain(drift, added.sqrt(), 1.0 / drift, added / drift, added)
 
 
@@ -64,7 +64,7 @@ CHAINS: dict[str, Callable[[LinearProcess, Tensor], Chain]] = {
 DEFAULT_CHAIN = "euler-maruyama"
 
 
-def _transitions(process: LinearProcess, times: Tensor) -> tuple[Tensor, Tensor]:
+def transitions(process: LinearProcess, times: Tensor) -> tuple[Tensor, Tensor]:
     """``F`` and ``G²`` of the exact transitions between neighbouring times, (n_steps,) each."""
     m, v = process.mean_scale(times), process.variance(times)
     drift = m[1:] / m[:-1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thermokern.ops.step_table import COLUMNS, DIRECTIONS, SCHEMES, StepTable
-from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN, Chain
+from thermokern.ops.step_table import COLUMNS, DIRECTIONS, SCHEMES, RateTable, StepTable
+from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN, Chain, transitions
 from thermokern.processes.linear import LinearProcess
 
 
@@ -50,11 +50,7 @@ def step_table(
         raise ValueError(f"chain: expected one of {tuple(CHAINS)}, got {chain!r}")
     if chain != DEFAULT_CHAIN and scheme != "sampler":
         raise ValueError(f"chain: expected {DEFAULT_CHAIN!r} with the scheme {scheme!r}, got {chain!r}")
-    times = torch.as_tensor(times, dtype=torch.float64)
-    if times.dim() != 1 or times.numel() < 2:
-        raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
-    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
-        raise ValueError("times: expected finite increasing numbers")
+    times = _checked(times)
     h = times.diff()  # (n_steps,)
     g2 = process.g2(times)  # (n_nodes,)
     steps = CHAINS[chain](process, times)
@@ -94,6 +90,57 @@ def step_table(
         chain_variance_ratio=ratio,
         direction=direction,
     )
+
+
+def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = None) -> RateTable:
+    """Tabulate a process for averages over paths: exact transitions from each time to the next, on any grid.
+
+    Parameters
+    ----------
+    process : LinearProcess
+    times : Tensor
+        (n_nodes,) increasing, at least two.
+    weights : Tensor, optional
+        (n_nodes,), of the nodes in integrals over time; the trapezoid rule's when left out.
+
+    Notes
+    -----
+    The steps ``x' ~ N(F x, G² I)``, ``F = m'/m`` and ``G² = v' − F² v``, leave the marginal law of every node exact
+    however far apart the times are.
+    """
+    times = _checked(times)
+    h = times.diff()  # (n_steps,)
+    if weights is None:
+        weights = torch.zeros_like(times)
+        weights[:-1] += 0.5 * h
+        weights[1:] += 0.5 * h
+    if weights.shape != times.shape or not bool(torch.isfinite(weights).all()):
+        raise ValueError(f"weights: expected {tuple(times.shape)} finite numbers, got {tuple(weights.shape)}")
+    drift, added = transitions(process, times)
+    diffusion = 0.5 * process.g2(times)
+    if not bool((diffusion > 0.0).all()):
+        raise ValueError("times: expected times at which the process diffuses, D > 0")
+    columns = torch.zeros(times.numel(), len(COLUMNS), dtype=torch.float64)
+    columns[:, COLUMNS.index("drift")] = torch.cat([drift, torch.ones(1, dtype=torch.float64)])
+    columns[:-1, COLUMNS.index("noise")] = added.sqrt()
+    return RateTable(
+        times=times,
+        columns=columns,
+        scheme="stratonovich",  # whose scores come with their divergence
+        mean_scale=process.mean_scale(times),
+        variance=process.variance(times),
+        rates=torch.stack([process.f(times), diffusion, weights, weights * diffusion, weights / diffusion], dim=1),
+    )
+
+
+def _checked(times: Tensor) -> Tensor:
+    """The times of a table in float64."""
+    times = torch.as_tensor(times, dtype=torch.float64)
+    if times.dim() != 1 or times.numel() < 2:
+        raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
+    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
+        raise ValueError("times: expected finite increasing numbers")
+    return times
 
 
 def _drive_by_model(column: dict[str, Tensor], steps: Chain) -> None:

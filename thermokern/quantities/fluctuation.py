@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from thermokern.quantities.estimate import Estimate
 from thermokern.quantities.result import TAEP
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What both ensembles must have in common, or they do not speak of one model.
 _COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "chain", "from_prior")
@@ -47,6 +50,12 @@ class DetailedFluctuationTheorem:
             f"  slope                   {self.slope}   (1 expected, z = {self.slope.z(1.0):+.1f})\n"
             f"  intercept               {self.intercept}   (0 expected, z = {self.intercept.z(0.0):+.1f})"
         )
+
+    def plot(self) -> Figure:
+        """Both densities, and the log of their ratio beside the line of slope 1."""
+        from thermokern.quantities.plots import theorem_figure  # matplotlib, only when a figure is wanted
+
+        return theorem_figure(self)
 
     def to_json(self) -> dict[str, Any]:
         """Slope and intercept, ready for :mod:`json`."""

@@ -1,4 +1,4 @@
-"""The figure of one result. Imports matplotlib, so nothing that `import thermokern` loads may import this file."""
+"""The figures of results. Imports matplotlib, so nothing that `import thermokern` loads may import this file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from thermokern.quantities.fluctuation import DetailedFluctuationTheorem
 from thermokern.quantities.modes import collapsed_modes
 from thermokern.quantities.result import TAEP
-from thermokern.quantities.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, Colour, style
+from thermokern.quantities.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, THEORY, Colour, style
 
 # Modes up to which each bar is labelled with its share of the variance.
 LABELLED_MODES = 12
@@ -50,6 +51,48 @@ def taep_figure(result: TAEP) -> Figure:
         if result.modes:
             _draw_modes(axes[2], result)
     return figure
+
+
+def theorem_figure(theorem: DetailedFluctuationTheorem) -> Figure:
+    """Densities of Δs over forward and reverse paths, and the log of their ratio beside the line that it should be."""
+    with style():
+        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+        densities, ratio = figure.subplots(1, 2)
+        edges = theorem.edges.numpy()
+        for name, density, colour in (
+            ("forward $p_F$", theorem.forward_density, EXACT),
+            ("reverse $p_R$", theorem.reverse_density, NETWORK),
+        ):
+            densities.stairs(density.numpy(), edges, color=colour, lw=1.2, label=name)
+            densities.stairs(density.numpy(), edges, color=colour, fill=True, alpha=0.2)
+        densities.set(title="Δs along paths of either direction", xlabel="Δs (nats)", ylabel="density")
+        densities.legend(loc="upper right")
+        draw_theorem(ratio, theorem)
+        ratio.set(title=f"slope {theorem.slope}, intercept {theorem.intercept}", ylabel="log $p_F/p_R$ ± 2 s.e.")
+        ratio.legend(loc="upper left")
+    return figure
+
+
+def draw_theorem(axes: Axes, theorem: DetailedFluctuationTheorem) -> None:
+    """``log p_F/p_R`` of each bin ± 2 s.e., the theorem's line and the regression's."""
+    centres = (0.5 * (theorem.edges[1:] + theorem.edges[:-1])).numpy()
+    known = theorem.log_ratio.isfinite().numpy()
+    axes.errorbar(
+        centres[known],
+        theorem.log_ratio.numpy()[known],
+        2.0 * theorem.log_ratio_stderr.numpy()[known],
+        fmt="o",
+        ms=3,
+        lw=1,
+        color=EXACT,
+        label="paths",
+    )
+    ends = centres[known][[0, -1]] if known.any() else centres[[0, -1]]
+    axes.plot(ends, ends, color=THEORY, lw=1.2, label="theorem")
+    if np.isfinite(theorem.slope.value):
+        fit = theorem.intercept.value + theorem.slope.value * ends
+        axes.plot(ends, fit, color=NETWORK, lw=1, ls="--", label="regression")
+    axes.set_xlabel("Δs (nats)")
 
 
 def _draw_modes(axes: Axes, result: TAEP) -> None:

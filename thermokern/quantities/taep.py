@@ -27,7 +27,7 @@ from thermokern.quantities.node_scores import DIVERGENCES, ScoreLike
 from thermokern.quantities.probe_noise import probe_noise
 from thermokern.quantities.result import TAEP
 from thermokern.quantities.streamed import StreamedPaths, Streaming
-from thermokern.scores import Distribution, ScoreModel
+from thermokern.scores import Distribution, ScoreModel, common_axes
 
 SCHEMES = ("auto", *ops.SCHEMES)
 # Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
@@ -146,6 +146,9 @@ def taep(
 
     Notes
     -----
+    Two mixtures whose full covariances one rotation makes diagonal run in these axes, in every backend: a seed's noise
+    is then the noise along them, and so is that of the start.
+
     Strong order 1 in the step for ``stratonovich`` when δ is a gradient, ½ for ``ito`` and ``backward-ito``. Cost: one
     evaluation of both scores for each path and node; memory grows with paths, not with steps.
 
@@ -184,6 +187,9 @@ def taep(
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
     streaming = _streaming(divergence, probes, memory_budget, checkpoint, gradient, progress)
     table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
+    turned = common_axes(model, reference)
+    if turned is not None:
+        start = start @ turned.matrix
     z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
     if reverse and from_prior:
         x_first = process.prior(dim).stddev * z
@@ -191,7 +197,8 @@ def taep(
         x_first = table.mean_scale[0] * start + table.variance[0].sqrt() * z
     x_first = x_first.to(dtype)
 
-    runner, ran, reason = choose_backend(backend, model, reference, process, table, shape, dtype, streaming)
+    scores = (model, reference) if turned is None else (turned.model, turned.reference)
+    runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming)
     difference = None
     if isinstance(runner, StreamedPaths):
         values, mismatch, x_last, difference = runner(x_first, seed, path_offset)
@@ -201,6 +208,8 @@ def taep(
             for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
         ]
         values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
+    if turned is not None:
+        x_first, x_last = (x @ turned.matrix.T.to(dtype) for x in (x_first, x_last))
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
     ends = (table.times.min().item(), table.times.max().item())
     if scheme == "sampler":

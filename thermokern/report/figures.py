@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thermokern.experiments import PANELS, Collapse, ModeCollapse
 from thermokern.quantities import TAEP
-from thermokern.quantities.plots import draw_density
+from thermokern.quantities.plots import draw_density, draw_theorem
 from thermokern.quantities.style import COLLAPSED, EXACT, MUTED, NETWORK, POINTS, THEORY, severities, style
 
 
@@ -25,6 +25,27 @@ def mode_collapse_figure(result: ModeCollapse) -> Figure:
         _sweep(figure, rows[0], result, "a", "ε", lambda collapse: collapse.epsilon, "one mode at weight ε")
         _sweep(figure, rows[1], result, "b", "m", lambda collapse: collapse.m, "m modes at weight 0.01")
         _pair(figure, rows[2], result)
+    return figure
+
+
+def theorems_figure(result: ModeCollapse) -> Figure:
+    """The detailed fluctuation theorem of every trained network: log of the densities' ratio against Δs."""
+    with style():
+        columns = 5
+        rows = math.ceil(len(result.evaluations) / columns)
+        figure = Figure(figsize=(13.5, 2.7 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[len(result.evaluations) :]:
+            axes.set_visible(False)
+        for axes, (collapse, evaluation) in zip(grid.flat, result.evaluations.items(), strict=False):
+            theorem = evaluation.theorem
+            draw_theorem(axes, theorem)
+            axes.set_title(
+                f"m = {collapse.m}, ε = {collapse.epsilon:g}\nslope {theorem.slope}", fontsize=8.5, fontweight="normal"
+            )
+        for axes in grid[:, 0]:
+            axes.set_ylabel("log $p_F/p_R$ ± 2 s.e.")
+        grid[0, 0].legend(loc="upper left")
     return figure
 
 

@@ -15,7 +15,7 @@ from thermokern.quantities import TAEP, Estimate, Mode
 from thermokern.quantities.modes import collapsed_modes
 from thermokern.quantities.plots import taep_figure
 from thermokern.report import html
-from thermokern.report.figures import mode_collapse_figure
+from thermokern.report.figures import mode_collapse_figure, theorems_figure
 
 # Rows of a table of modes; those of highest mean are kept.
 MODES_SHOWN = 40
@@ -87,6 +87,16 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
                     "step of up to 0.4 %, which halves with the step."
                 ),
                 html.table(head, rows),
+            ),
+            html.section(
+                "The detailed fluctuation theorem",
+                html.figure(
+                    theorems_figure(result),
+                    "Log ratio of the densities of the TAEP over forward and reverse paths, for each trained network",
+                    "Forward paths from the target against paths that each network drives back from the target's law "
+                    "at the last time: log p_F/p_R of the TAEP, which is the TAEP itself by Eq. 31, bin by bin, with "
+                    "the line that logistic regression finds without bins.",
+                ),
             ),
             html.section(
                 "Mode by mode",

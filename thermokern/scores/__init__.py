@@ -11,7 +11,7 @@ from thermokern.scores.guidance import guided
 from thermokern.scores.loss import score_matching_loss
 from thermokern.scores.model import ScoreModel
 from thermokern.scores.networks import ScoreMLP
-from thermokern.scores.rotation import Rotation, rotate
+from thermokern.scores.rotation import Rotation, common_axes, rotate
 from thermokern.scores.swiss_roll import SwissRoll
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ScoreModel",
     "SwissRoll",
     "UniformBox",
+    "common_axes",
     "exact_divergence",
     "from_diffusers",
     "fuse",

@@ -241,7 +241,7 @@ class GaussianMixture(Distribution):
         return torch.searchsorted(edges / edges[-1], uniform, right=True).clamp_max(len(edges) - 1)
 
     def most_probable_component(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
-        """The component of largest responsibility ``w_c N(x; m μ_c, m² σ²_c + v)``, (n,) int64; of equals the first.
+        """The component of largest responsibility ``w_c N(x; m μ_c, m² Σ_c + v I)``, (n,) int64; of equals the first.
 
         Parameters
         ----------
@@ -255,8 +255,10 @@ class GaussianMixture(Distribution):
         best = torch.full((len(points),), -math.inf, dtype=torch.float64)
         component = torch.zeros(len(points), dtype=torch.int64)
         for c, log_weight in enumerate(self.weights.log()):  # one component at a time: (n, d) in memory, not (n, K, d)
-            variances = m * m * self.variances[c] + v
-            squares = ((points - m * self.means[c]).square() / variances).sum(1)
+            variances = m * m * self.eigenvalues[c] + v
+            difference = points - m * self.means[c]
+            along = difference if self.eigenvectors is None else difference @ self.eigenvectors[c]
+            squares = (along.square() / variances).sum(1)
             log_density = log_weight - 0.5 * (squares + variances.log().sum())
             better = log_density > best
             component[better] = c

@@ -60,6 +60,15 @@ def rotate(model: GaussianMixture, reference: GaussianMixture) -> Rotation | Non
     return Rotation(matrix, _rotated(model, matrix), _rotated(reference, matrix))
 
 
+def common_axes(model: object, reference: object) -> Rotation | None:
+    """:func:`rotate` of two scores where it is of use: two mixtures, not both diagonal already; else None."""
+    if not isinstance(model, GaussianMixture) or not isinstance(reference, GaussianMixture):
+        return None
+    if model.eigenvectors is None and reference.eigenvectors is None:
+        return None
+    return rotate(model, reference)
+
+
 def _anisotropic(law: GaussianMixture) -> Tensor:
     """Covariances (·, d, d) that are not multiples of the identity, of the components that are there."""
     chosen = (law.eigenvalues.amax(1) > law.eigenvalues.amin(1)) & (law.weights > 0)
