@@ -84,17 +84,16 @@ class TrainingCourse:
                     return covered[:, points].mean(1)
             return step
 
-        pairs = (("variance", "coverage"), ("variance", "mean"), ("step", "mean"), ("step", "variance"))
-        pairs += (("step", "coverage"), ("mean", "coverage"))
-        return {
-            f"{one} and {other}": bootstrap_correlation(
-                lambda paths, points, a=one, b=other: (quantity(a, paths, points), quantity(b, paths, points)),
-                values.shape[1],
-                covered.shape[1],
-                seed=seed,
-            )
-            for one, other in pairs
-        }
+        pairs = [("variance", "coverage"), ("variance", "mean"), ("mean", "coverage")]
+        pairs += [("step", name) for name in ("mean", "variance", "coverage")]
+        found = {}
+        for one, other in pairs:
+
+            def both(paths: Tensor, points: Tensor, a: str = one, b: str = other) -> tuple[Tensor, Tensor]:
+                return quantity(a, paths, points), quantity(b, paths, points)
+
+            found[f"{one} and {other}"] = bootstrap_correlation(both, values.shape[1], covered.shape[1], seed=seed)
+        return found
 
     def table(self) -> str:
         """Estimates along training and their rank correlations, for people."""

@@ -139,10 +139,8 @@ def trajectory_step(
         # Zeros of their own for each: Dynamo takes no tensor twice.
         given = [torch.zeros_like(x) if tensor is None else tensor for tensor in (noise, carried, previous)]
         arguments = (x, model, reference, *given, step.row, step.sampler, step.reverse, advance)
-        if way is Route.COMPILED:
-            out = _Compiled.apply(*arguments)  # type: ignore[no-untyped-call]
-        else:
-            out = _Eager.apply(*arguments)  # type: ignore[no-untyped-call]
+        function: Any = _Compiled if way is Route.COMPILED else _Eager
+        out = function.apply(*arguments)
     return _with_divergence(StepSums(*out), step, divergence)
 
 

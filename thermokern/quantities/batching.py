@@ -81,9 +81,10 @@ def points_within(budget: int | None, evaluate: Callable[[int], object], availab
 
 def _free_memory() -> int:
     try:
-        return int(int(os.sysconf("SC_AVPHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE")))
+        size: int = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return 2**30
+    return size
 
 
 class Batches:

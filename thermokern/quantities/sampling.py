@@ -176,7 +176,8 @@ def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...]) -> 
     def score(x: Tensor, t: float) -> Tensor:
         if isinstance(model, Distribution):
             return model.score(x, t, process)
-        return model(x.reshape(len(x), *shape), t).reshape(x.shape)
+        out: Tensor = model(x.reshape(len(x), *shape), t)
+        return out.reshape(x.shape)
 
     return score
 
