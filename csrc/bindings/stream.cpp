@@ -33,7 +33,8 @@ void trajectory_step(const py::object& x, const py::object& model, const py::obj
     const TensorView<S> x_view("x", x, {any_size, any_size});
     const std::int64_t n = x_view.size(0), dim = x_view.size(1);
     const TensorView<S> model_view("model", model, {n, dim}), reference_view("reference", reference, {n, dim}),
-        node_view("node", node, {node_numbers}), value_view("value", value, {n}), mismatch_view("mismatch", mismatch, {n});
+        node_view("node", node, {node_numbers}), value_view("value", value, {n}),
+        mismatch_view("mismatch", mismatch, {n});
     const OptionalView<S> drawn_view("drawn", drawn, {n, dim}), carried_view("carried", carried, {n, dim}),
         previous_view("previous", previous, {n, dim}), next_view("next", next, {n, dim}),
         noise_view("noise", noise, {n, dim});
@@ -68,8 +69,8 @@ void hutchinson(const py::object& products, int kind, std::uint64_t seed, std::u
     const TensorView<S> view("products", products, {any_size, any_size});
     const TensorView<S> out_view("out", out, {view.size(0)});
     if (kind < 0 || kind > static_cast<int>(Probe::sphere)) throw py::value_error("kind: expected 0, 1 or 2");
-    const ProbeArguments<S> arguments{view.size(0), view.size(1), static_cast<Probe>(kind), seed, path_offset, first,
-                                      view.data(),  out_view.data()};
+    const ProbeArguments<S> arguments{view.size(0), view.size(1), static_cast<Probe>(kind), seed, path_offset,
+                                      first,        view.data(),  out_view.data()};
     run([&](Interrupt interrupt) { return precision<S>().hutchinson(arguments, threads_allowed(threads), interrupt); });
 }
 
@@ -80,8 +81,8 @@ void define(py::module_& module, const char* suffix) {
     module.def(name("trajectory_step").c_str(), &trajectory_step<S>, "x"_a, "model"_a, "reference"_a, "node"_a,
                "drawn"_a, "carried"_a, "previous"_a, "draw"_a, "draw_carried"_a, "sampler"_a, "reverse"_a, "seed"_a,
                "path_offset"_a, "first"_a, "value"_a, "mismatch"_a, "next"_a, "noise"_a, "threads"_a);
-    module.def(name("hutchinson").c_str(), &hutchinson<S>, "products"_a, "kind"_a, "seed"_a, "path_offset"_a,
-               "first"_a, "out"_a, "threads"_a);
+    module.def(name("hutchinson").c_str(), &hutchinson<S>, "products"_a, "kind"_a, "seed"_a, "path_offset"_a, "first"_a,
+               "out"_a, "threads"_a);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// One node of a path whose scores come from elsewhere, a lane of its components at a time. Formulas and the meaning of a
-// node's numbers are those of trajectory.hpp.
+// One node of a path whose scores come from elsewhere, a lane of its components at a time. Formulas and the meaning of
+// a node's numbers are those of trajectory.hpp.
 #pragma once
 
 #include "trajectory.hpp"

@@ -86,14 +86,14 @@ struct ScoreOutputs {
 template <class S>
 struct StreamArguments {
     std::int64_t n, dim;
-    const S* node;                         // (13,): core/trajectory.hpp, Node
-    const S *x, *model, *reference;        // (n, dim)
-    const S *drawn, *carried, *previous;   // (n, dim) or null; null noise is drawn where its flag says so
-    bool draw, draw_carried;               // numbers first … and first − dim … of each path's stream
+    const S* node;                        // (13,): core/trajectory.hpp, Node
+    const S *x, *model, *reference;       // (n, dim)
+    const S *drawn, *carried, *previous;  // (n, dim) or null; null noise is drawn where its flag says so
+    bool draw, draw_carried;              // numbers first … and first − dim … of each path's stream
     bool sampler, reverse;
     std::uint64_t seed, path_offset, first;
-    S *value, *mismatch;                   // (n,)
-    S *next, *noise;                       // (n, dim) or null
+    S *value, *mismatch;  // (n,)
+    S *next, *noise;      // (n, dim) or null
 };
 
 enum class Probe : int { rademacher, gaussian, sphere };

@@ -10,17 +10,17 @@ constexpr int row_tile = 512;  // components worked on at once; their noise stay
 // Two registers to the register whose lanes alternate between their lower (upper) halves.
 template <int Count>
 struct Zip;
-#define TK_ZIP(count, low_lanes, high_lanes)              \
-    template <>                                           \
-    struct Zip<count> {                                   \
-        template <class V>                                \
-        static TK_HD V low(V a, V b) {                    \
+#define TK_ZIP(count, low_lanes, high_lanes)                          \
+    template <>                                                       \
+    struct Zip<count> {                                               \
+        template <class V>                                            \
+        static TK_HD V low(V a, V b) {                                \
             return __builtin_shufflevector(a, b, TK_LIST low_lanes);  \
-        }                                                 \
-        template <class V>                                \
-        static TK_HD V high(V a, V b) {                   \
+        }                                                             \
+        template <class V>                                            \
+        static TK_HD V high(V a, V b) {                               \
             return __builtin_shufflevector(a, b, TK_LIST high_lanes); \
-        }                                                 \
+        }                                                             \
     };
 #define TK_LIST(...) __VA_ARGS__
 TK_ZIP(2, (0, 2), (1, 3))

@@ -1,6 +1,7 @@
 // One node of many paths at a time, scores given: the step and its sums in one pass over memory.
-#include "../core/probes.hpp"
 #include "../core/stream.hpp"
+
+#include "../core/probes.hpp"
 #include "rows.hpp"
 
 TK_BEGIN_NAMESPACE
@@ -65,8 +66,8 @@ static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt)
                 if (a.carried != nullptr)
                     tile.carried = a.carried + at;
                 else if (a.draw_carried)
-                    tile.carried = own.carried.draw(a.seed, purpose, path,
-                                                    number - static_cast<std::uint64_t>(a.dim), count);
+                    tile.carried =
+                        own.carried.draw(a.seed, purpose, path, number - static_cast<std::uint64_t>(a.dim), count);
                 if (a.previous != nullptr) tile.previous = a.previous + at;
                 if (a.next != nullptr) tile.next = a.next + at;
                 if (a.noise != nullptr) tile.noise = a.noise + at;
@@ -107,9 +108,9 @@ bool hutchinson(const ProbeArguments<S>& a, int threads, Interrupt interrupt) {
             for (std::int64_t c = 0; c < a.dim; c += row_tile) {
                 const std::int64_t count = a.dim - c < row_tile ? a.dim - c : row_tile;
                 const S* p = a.products + row * a.dim + c;
-                const S* z = scratch.get()[thread].draw(a.seed, Purpose::probe,
-                                                        a.path_offset + static_cast<std::uint64_t>(row),
-                                                        a.first + static_cast<std::uint64_t>(c), count);
+                const S* z =
+                    scratch.get()[thread].draw(a.seed, Purpose::probe, a.path_offset + static_cast<std::uint64_t>(row),
+                                               a.first + static_cast<std::uint64_t>(c), count);
                 ProbeSums<V> wide;
                 std::int64_t i = 0;
                 for (; i + lanes<S> <= count; i += lanes<S>) contract<V>(sign, z + i, p + i, wide);

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from thermokern.experiments import TrainingCourse
 from thermokern.quantities import Estimate
@@ -36,6 +37,7 @@ def training_figure(course: TrainingCourse) -> Figure:
             title="(c) mean and variance", xlabel="mean of Δs (nats)", ylabel="variance of Δs (nats²)", xscale="log"
         )
         moments.set_yscale("log")
+        moments.xaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
