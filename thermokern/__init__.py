@@ -5,14 +5,17 @@ import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runt
 from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
-from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
+from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, LinearForce, SubVP
 from thermokern.quantities import (
     TAEP,
     DetailedFluctuationTheorem,
+    EntropyPart,
+    EntropyProduction,
     Estimate,
     FewPathsWarning,
     Mode,
     detailed_fluctuation_theorem,
+    entropy_production,
     load,
     taep,
 )
@@ -37,11 +40,14 @@ __all__ = [
     "DetailedFluctuationTheorem",
     "DiscreteVP",
     "Empirical",
+    "EntropyPart",
+    "EntropyProduction",
     "Estimate",
     "FewPathsWarning",
     "Flow",
     "Gaussian",
     "GaussianMixture",
+    "LinearForce",
     "Mode",
     "ScoreMLP",
     "ScoreModel",
@@ -50,6 +56,7 @@ __all__ = [
     "UniformBox",
     "__version__",
     "detailed_fluctuation_theorem",
+    "entropy_production",
     "info",
     "load",
     "load_checkpoint",

@@ -56,3 +56,27 @@ def trajectory_float64(
 def moments_float64(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float64(values: Any, scale: float) -> tuple[float, float, float]: ...
 def evaluate_float64(function: str, x: Any, out: Any) -> None: ...
+def langevin_float32(
+    x: Any,
+    drift: Any,
+    noise: Any,
+    circulation: Any,
+    steps: Any,
+    seed: int,
+    path_offset: int,
+    x_last: Any,
+    work: Any,
+    threads: int,
+) -> None: ...
+def langevin_float64(
+    x: Any,
+    drift: Any,
+    noise: Any,
+    circulation: Any,
+    steps: Any,
+    seed: int,
+    path_offset: int,
+    x_last: Any,
+    work: Any,
+    threads: int,
+) -> None: ...

@@ -54,6 +54,20 @@ struct TrajectoryArguments {
     S* x_last;    // (n, dim)
 };
 
+// Linear overdamped Langevin paths: core/langevin.hpp, LinearLangevin.
+template <class S>
+struct LangevinArguments {
+    std::int64_t n, dim, n_steps;
+    const S* drift;        // (dim, dim)
+    const S* noise;        // (dim, dim), lower triangle
+    const S* circulation;  // (dim, dim)
+    const S* steps;        // (steps, 2)
+    std::uint64_t seed, path_offset;
+    const S* x;  // (n, dim)
+    S* x_last;   // (n, dim)
+    S* work;     // (n,)
+};
+
 template <class S>
 struct NormalsArguments {
     std::int64_t n, count;  // paths, numbers of each
@@ -83,6 +97,7 @@ struct Interrupt {
 template <class S>
 struct PrecisionKernels {
     bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
+    bool (*langevin)(const LangevinArguments<S>&, int threads, Interrupt);
     bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
     bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
     void (*evaluate)(Function, const S* in, S* out, std::int64_t n);  // for the tests of core/math.hpp

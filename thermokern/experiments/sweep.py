@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def train_sweep(runs: Sequence[Run], profile: Profile, out: Path, *, seed: int =
         for _, models, losses in train_ensemble(members, recipe, state=state, description=label, progress=progress):
             for run, model, loss in zip(missing, models, losses, strict=True):
                 record = {**_record(run, profile, seed), "loss": loss, "torch": torch.__version__}
-                _replace(folder / f"{run.name}.safetensors", lambda part, m=model, r=record: save_checkpoint(part, m, r))
+                _replace(folder / f"{run.name}.safetensors", partial(_save, model, record))
 
 
 def evaluate_sweep(
@@ -192,8 +192,7 @@ def evaluate_sweep(
         row = json.loads(path.read_text()) if path.is_file() else {}
         if {name: row.get(name) for name in wanted} != wanted:
             row = {**run.to_json(), "name": run.name, **wanted, **evaluate(run, load_checkpoint(network), record)}
-            text = json.dumps(row, indent=1)
-            _replace(path, lambda part, t=text: part.write_text(t))
+            _replace(path, partial(_write, json.dumps(row, indent=1)))
         rows.append(row)
     return rows
 
@@ -211,7 +210,15 @@ def _is_trained(folder: Path, run: Run, profile: Profile, seed: int) -> bool:
     return {name: record.get(name) for name in wanted} == wanted
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+def _save(model: ScoreModel, record: dict[str, Any], path: Path) -> None:
+    save_checkpoint(path, model, record)
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text)
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
     """`write` a file beside `path` and put it in its place in one step."""
     part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:

@@ -1,5 +1,6 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -27,6 +28,7 @@ __all__ = [
     "DIVERGENCE_WEIGHT",
     "SCHEMES",
     "ExponentialSums",
+    "LangevinSums",
     "MixtureScore",
     "MixtureSource",
     "MlpSource",
@@ -37,6 +39,8 @@ __all__ = [
     "TrajectorySums",
     "exponential_sums",
     "exponential_sums_reference",
+    "langevin",
+    "langevin_reference",
     "mixture_score",
     "mixture_score_reference",
     "mlp_score_divergence",

@@ -1,8 +1,9 @@
-"""Linear diffusion processes, their time grids and tables of per-step coefficients."""
+"""Linear diffusion processes and overdamped Langevin systems, time grids and tables of per-step coefficients."""
 
 from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.flow import Flow
 from thermokern.processes.linear import VE, VP, LinearProcess
+from thermokern.processes.overdamped import ConstantDiffusion, DiffusionField, LinearForce, as_diffusion
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
 from thermokern.processes.tables import step_table
 
@@ -18,10 +19,14 @@ __all__ = [
     "PROCESSES",
     "VE",
     "VP",
+    "ConstantDiffusion",
     "CosineVP",
+    "DiffusionField",
     "DiscreteVP",
     "Flow",
+    "LinearForce",
     "LinearProcess",
     "SubVP",
+    "as_diffusion",
     "step_table",
 ]
