@@ -2,6 +2,7 @@
 
 from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.flow import Flow
+from thermokern.processes.flow_tables import flow_table
 from thermokern.processes.linear import VE, VP, LinearProcess
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
 from thermokern.processes.tables import step_table
@@ -23,5 +24,6 @@ __all__ = [
     "Flow",
     "LinearProcess",
     "SubVP",
+    "flow_table",
     "step_table",
 ]
