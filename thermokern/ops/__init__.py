@@ -1,9 +1,13 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.flow_table import FlowTable
 from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.probability_flow import DONE as FLOW_DONE
+from thermokern.ops.probability_flow import NEEDS_FINER as FLOW_NEEDS_FINER
+from thermokern.ops.probability_flow import FlowField, FlowSums, probability_flow_reference
 from thermokern.ops.statistics import (
     ExponentialSums,
     Moments,
@@ -26,8 +30,13 @@ from thermokern.ops.trajectory import (
 __all__ = [
     "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
+    "FLOW_DONE",
+    "FLOW_NEEDS_FINER",
     "SCHEMES",
     "ExponentialSums",
+    "FlowField",
+    "FlowSums",
+    "FlowTable",
     "LangevinSums",
     "MixtureScore",
     "MixtureSource",
@@ -49,6 +58,7 @@ __all__ = [
     "moments_reference",
     "normals",
     "normals_reference",
+    "probability_flow_reference",
     "trajectory",
     "trajectory_reference",
 ]

@@ -2,6 +2,7 @@
 
 from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.flow import Flow
+from thermokern.processes.flow_tables import flow_table
 from thermokern.processes.linear import VE, VP, LinearProcess
 from thermokern.processes.overdamped import ConstantDiffusion, DiffusionField, LinearForce, as_diffusion
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
@@ -28,5 +29,6 @@ __all__ = [
     "LinearProcess",
     "SubVP",
     "as_diffusion",
+    "flow_table",
     "step_table",
 ]

@@ -107,16 +107,31 @@ class ScoreModel:
         """
         return ScoreModel(_Moved(self, process), process)
 
+    @property
+    def one_time(self) -> bool:
+        """Whether the network takes one time for all points, as that of :meth:`under` does."""
+        return isinstance(self.network, _Moved)
+
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Score at one time for all points, (n, …) as `x`."""
         time = torch.tensor(t, dtype=torch.float64)
-        out = self.network(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
+        out = self._output(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
+        return self.output_scale(time).item() * out + self.skip(time).item() * x
+
+    def at(self, x: Tensor, t: Tensor) -> Tensor:
+        """Score at points `x` (n, …), each at its own time `t` (n,) float64, (n, …)."""
+        each = (-1, *[1] * (x.dim() - 1))
+        out = self._output(x, t.to(x))
+        return self.output_scale(t).to(x).reshape(each) * out + self.skip(t).to(x).reshape(each) * x
+
+    def _output(self, x: Tensor, t: Tensor) -> Tensor:
+        out = self.network(x, t)
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(f"network: expected an output of the shape of x, {tuple(x.shape)}, got {got}")
         if out.dtype != x.dtype:
             raise ValueError(f"network: expected an output of the dtype of x, {x.dtype}, got {out.dtype}")
-        return self.output_scale(time).item() * out + self.skip(time).item() * x
+        return out
 
 
 @dataclass(frozen=True)
