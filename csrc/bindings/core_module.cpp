@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "../core/moments.hpp"
+#include "flow.hpp"
 #include "langevin.hpp"
 #include "running.hpp"
 #include "score_source.hpp"
@@ -135,6 +136,7 @@ PYBIND11_MODULE(_core, module) {
     module.attr("lanes") = tk::kernels().lanes;
     define<float>(module, "_float32");
     define<double>(module, "_float64");
+    define_flow(module);
     define_langevin(module);
     module.def("philox", &philox, "counter"_a, "seed"_a);
 }

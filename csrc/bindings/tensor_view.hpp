@@ -73,6 +73,15 @@ constexpr dlpack::DataType dtype_of<double>() {
     return {2, 64, 1};
 }
 
+template <>
+constexpr dlpack::DataType dtype_of<std::int32_t>() {
+    return {0, 32, 1};
+}
+template <>
+constexpr dlpack::DataType dtype_of<std::int64_t>() {
+    return {0, 64, 1};
+}
+
 inline std::string describe(const dlpack::DataType& dtype) {
     const char* kind = dtype.code == 0 ? "int" : dtype.code == 1 ? "uint" : dtype.code == 2 ? "float" : "other";
     return kind + std::to_string(dtype.bits);

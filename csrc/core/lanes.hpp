@@ -204,6 +204,22 @@ TK_HD V flip_sign(V value, WordOf<V> words) {
     return bit_cast<V>(bit_cast<IntOf<V>>(value) ^ (sign << (8 * sizeof(ScalarOf<V>) - 32)));
 }
 
+// One number of a lane.
+template <class V>
+TK_HD ScalarOf<V> get_lane(const V& value, int lane) {
+    if constexpr (Lane<V>::count == 1)
+        return value;
+    else
+        return value[lane];
+}
+template <class V>
+TK_HD void set_lane(V& value, int lane, ScalarOf<V> number) {
+    if constexpr (Lane<V>::count == 1)
+        value = number;
+    else
+        value[lane] = number;
+}
+
 // Memory need not be aligned.
 template <class V>
 TK_HD V load(const ScalarOf<V>* from) {

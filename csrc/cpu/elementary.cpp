@@ -75,6 +75,8 @@ static void philox_block(const std::uint32_t counter[4], std::uint64_t seed, std
 }
 
 template <class S>
+bool flow(const FlowArguments<S>&, int threads, Interrupt);
+template <class S>
 bool langevin(const LangevinArguments<S>&, int threads, Interrupt);
 template <class S>
 bool score(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
@@ -83,7 +85,7 @@ bool trajectory(const TrajectoryArguments<S>&, int threads, Interrupt);
 
 template <class S>
 static PrecisionKernels<S> precision() {
-    return {normals<S>, langevin<S>, score<S>, trajectory<S>, evaluate<S>};
+    return {normals<S>, flow<S>, langevin<S>, score<S>, trajectory<S>, evaluate<S>};
 }
 
 const Kernels& table() {

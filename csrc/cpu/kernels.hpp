@@ -54,6 +54,21 @@ struct TrajectoryArguments {
     S* x_last;    // (n, dim)
 };
 
+// The probability-flow equation on a dyadic grid: core/flow.hpp.
+template <class S>
+struct FlowArguments {
+    std::int64_t n, dim, n_nodes;
+    int levels;
+    const S* table;  // (nodes, 2): FlowNode
+    ScoreArguments<S> score;
+    S rtol, atol;
+    const S* x;                 // (n, dim)
+    S* x_last;                  // (n, dim)
+    S* divergence;              // (n,)
+    std::int64_t* evaluations;  // (n,)
+    std::int64_t* status;       // (n,): FlowStatus
+};
+
 // Linear overdamped Langevin paths: core/langevin.hpp, LinearLangevin.
 template <class S>
 struct LangevinArguments {
@@ -97,6 +112,7 @@ struct Interrupt {
 template <class S>
 struct PrecisionKernels {
     bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
+    bool (*flow)(const FlowArguments<S>&, int threads, Interrupt);
     bool (*langevin)(const LangevinArguments<S>&, int threads, Interrupt);
     bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
     bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);

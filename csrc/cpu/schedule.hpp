@@ -83,30 +83,37 @@ inline void scatter(const Native<S>* x, std::int64_t n, int dim, std::int64_t fi
         for (int i = 0; i < dim; ++i) rows[(first + lane) * dim + i] = x[i][lane];
 }
 
-// body(first, thread) for every tile of paths. The calling thread asks `interrupt` about every 0.05 s, which it
-// measures by `work`, the operations that a path costs; false when the answer was to stop.
-template <class S, class Body>
-inline bool for_each_tile(std::int64_t n, double work, int threads, Interrupt interrupt, const Body& body) {
-    const std::int64_t patience = static_cast<std::int64_t>(1e9 / (work * lanes<S> + 1e3)) + 1;  // tiles
+// body(first, thread) for every stretch of `size` paths. The calling thread asks `interrupt` about every 0.05 s, which
+// it measures by `work`, the operations that a path costs; false when the answer was to stop.
+template <class Body>
+inline bool for_each_stretch(std::int64_t n, std::int64_t size, double work, int threads, Interrupt interrupt,
+                             const Body& body) {
+    const std::int64_t patience = static_cast<std::int64_t>(1e9 / (work * static_cast<double>(size) + 1e3)) + 1;
     int stop = 0;
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num();
-        std::int64_t tiles = 0;
+        std::int64_t stretches = 0;
 #pragma omp for schedule(dynamic)
-        for (std::int64_t first = 0; first < n; first += lanes<S>) {
+        for (std::int64_t first = 0; first < n; first += size) {
             int stopped;
 #pragma omp atomic read
             stopped = stop;
             if (stopped) continue;
             body(first, thread);
-            if (thread == 0 && ++tiles % patience == 0 && interrupt.requested(interrupt.context)) {
+            if (thread == 0 && ++stretches % patience == 0 && interrupt.requested(interrupt.context)) {
 #pragma omp atomic write
                 stop = 1;
             }
         }
     }
     return stop == 0;
+}
+
+// A stretch that fills a register.
+template <class S, class Body>
+inline bool for_each_tile(std::int64_t n, double work, int threads, Interrupt interrupt, const Body& body) {
+    return for_each_stretch(n, lanes<S>, work, threads, interrupt, body);
 }
 
 TK_END_NAMESPACE

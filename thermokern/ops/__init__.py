@@ -7,7 +7,7 @@ from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.probability_flow import DONE as FLOW_DONE
 from thermokern.ops.probability_flow import NEEDS_FINER as FLOW_NEEDS_FINER
-from thermokern.ops.probability_flow import FlowField, FlowSums, probability_flow_reference
+from thermokern.ops.probability_flow import FlowField, FlowSums, probability_flow, probability_flow_reference
 from thermokern.ops.statistics import (
     ExponentialSums,
     Moments,
@@ -58,6 +58,7 @@ __all__ = [
     "moments_reference",
     "normals",
     "normals_reference",
+    "probability_flow",
     "probability_flow_reference",
     "trajectory",
     "trajectory_reference",

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thermokern.ops._library import checked_points, kernel, refuse_gradient, register
 from thermokern.ops.flow_table import FlowTable, step_nodes
+from thermokern.ops.trajectory import Source
 
 # (x (k, d), node, rows (k,) of the points among all) -> score (k, d), divergence (k, p).
 FlowField = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
@@ -138,3 +140,78 @@ def _check_tolerances(rtol: float, atol: float) -> None:
     for name, value in {"rtol": rtol, "atol": atol}.items():
         if not 0.0 < value < 1.0:
             raise ValueError(f"{name}: expected a number in (0, 1), got {value!r}")
+
+
+def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float = 1e-5, atol: float = 1e-5) -> FlowSums:
+    """Points carried along the probability-flow equation from u = 0 to u = 1, with the divergence that they gather.
+
+    ``dx/du = drift x + push s(x)``, ``dl/du = drift d + push ∇·s(x)``: Dormand and Prince's steps, 5(4), on a dyadic
+    grid of u, each point with its own. A step is taken when the mean over the d + 1 axes of the squares of its errors,
+    in units of ``atol + rtol |value|``, is at most 1; it is halved otherwise, and doubled where the root of that mean
+    is below 1/64 and the grid allows.
+
+    Parameters
+    ----------
+    x : Tensor
+        (n, d) float32 or float64, 1 ≤ d ≤ 16.
+    table : FlowTable
+        From :func:`thermokern.processes.flow_table`, with 4 to 20 levels.
+    model : MixtureSource or MlpSource
+        The score at every node of the table.
+    rtol, atol : float
+
+    Returns
+    -------
+    x_last : Tensor
+        (n, d), at u = 1.
+    divergence : Tensor
+        (n,), gathered.
+    evaluations : Tensor
+        (n,) int64, of the score.
+    status : Tensor
+        (n,) int64: 0 done, 1 needs finer steps than the table has, 2 not finite. What a point gives is meaningless
+        where it is not 0.
+
+    Notes
+    -----
+    A point's numbers are bit-identical whatever its company, for any number of threads. Lanes of a register stand at
+    different times; one that has arrived takes the next point. No gradient: see :func:`probability_flow_reference`.
+    """
+    x = checked_points(x)
+    _check_tolerances(rtol, atol)
+    refuse_gradient(**{f"model.{part}": tensor for part, tensor in model.parts().items()})
+    try:
+        model.check(x.shape[1])
+    except ValueError as error:
+        raise ValueError(f"model.{error}") from None
+    columns = table.columns.to(x.dtype).contiguous()
+    out = torch.ops.thermokern.probability_flow(
+        x, columns, table.levels, model.kind, model.tensors(x.dtype), rtol, atol
+    )
+    return FlowSums(*out)
+
+
+def _flow_cpu(
+    x: Tensor, columns: Tensor, levels: int, kind: str, tensors: list[Tensor], rtol: float, atol: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    out = _flow_fake(x)
+    kernel("flow", x.dtype)(x, columns, levels, kind, tensors, rtol, atol, *out, torch.get_num_threads())
+    return out
+
+
+def _flow_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    return (
+        torch.empty_like(x),
+        x.new_empty(n),
+        x.new_empty(n, dtype=torch.int64),
+        x.new_empty(n, dtype=torch.int64),
+    )
+
+
+register(
+    "probability_flow(Tensor x, Tensor columns, int levels, str kind, Tensor[] tensors, float rtol, float atol)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    _flow_cpu,
+    _flow_fake,
+)

@@ -15,7 +15,7 @@ from thermokern.processes import LinearProcess, flow_table
 from thermokern.quantities.backends import BACKENDS, ScoreLike
 from thermokern.quantities.likelihood_result import LogLikelihood
 from thermokern.quantities.taep import _one_process, describe
-from thermokern.scores import Distribution, GaussianMixture, ScoreModel, fuse
+from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, fuse
 from thermokern.scores.fields import rademacher, score_and_divergence
 
 DIVERGENCES = ("auto", "exact", "hutchinson")
@@ -174,7 +174,7 @@ def log_likelihood(
         prior_term=log_prior.mean(0),
         divergence_term=gathered.mean(0),
         start_term=start_term,
-        t_eps_term=_t_eps_term(model, process, (scale * points).to(dtype), shape, t_eps, signs),
+        t_eps_term=_t_eps_term(model, fused, process, (scale * points).to(dtype), shape, t_eps, signs),
         prior_mismatch=exact_end,
         x_end=parts.x_last[-1],
         dim=dim,
@@ -248,10 +248,23 @@ def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
 
 
 def _t_eps_term(
-    model: ScoreLike, process: LinearProcess, x: Tensor, shape: torch.Size, t_eps: float, signs: Tensor | None
+    model: ScoreLike,
+    fused: _Kernel | str,
+    process: LinearProcess,
+    x: Tensor,
+    shape: torch.Size,
+    t_eps: float,
+    signs: Tensor | None,
 ) -> Tensor:
     """``−(v/2)(|s|² + ∇·s)`` at t_eps, (n,): what undoes the blur of that time, to first order in v."""
-    score, divergence = score_and_divergence(model, process, x, t_eps, shape, signs)
+    if isinstance(fused, _Kernel) and isinstance(model, ScoreModel):
+        source = fused.source(flow_table(process, t_eps, 0))
+        assert isinstance(source, ops.MlpSource)
+        first = source.output_scale[0].item(), source.skip[0].item()
+        score, trace = ops.mlp_score_divergence(x, source.weights, source.biases[0], source.activation, *first)
+        divergence = trace[:, None]
+    else:
+        score, divergence = score_and_divergence(model, process, x, t_eps, shape, signs)
     return -0.5 * process.variance(t_eps) * (score.double().square().sum(1) + divergence.double().mean(1))
 
 
@@ -279,13 +292,32 @@ def _fusable(
     model: ScoreLike, process: LinearProcess, t_eps: float, dim: int, dtype: torch.dtype | None, reason: str
 ) -> _Kernel | str:
     """What makes the kernels' source, or why they cannot run this."""
-    return reason or "the kernels do not know this yet"
+    if reason:
+        return reason
+    if dim > MAX_DIM:
+        return f"the kernels take at most {MAX_DIM} dimensions, not {dim}"
+    if isinstance(model, GaussianMixture):
+        if model.eigenvectors is not None:
+            return "the kernels take diagonal covariances alone"
+        return _Kernel(model, dim, dtype)
+    if not isinstance(model, ScoreModel):
+        return f"only the reference knows scores of the kind {type(model).__name__}"
+    kernel = _Kernel(model, dim, dtype)
+    try:
+        kernel.source(flow_table(process, t_eps, 0))
+    except NotFusable as error:
+        return str(error)
+    return kernel
 
 
 def _by_kernel(
     kernel: _Kernel, process: LinearProcess, x: Tensor, t_eps: float, rtol: float, atol: float
 ) -> ops.FlowSums:
-    raise NotImplementedError
+    def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
+        out = ops.probability_flow(x[rows], table, kernel.source(table), rtol=rtol, atol=atol)
+        return out._replace(divergence=out.divergence[:, None])
+
+    return _on_finer_grids(run, process, t_eps, torch.arange(len(x)), _FUSED_LEVELS)
 
 
 def _by_reference(
