@@ -173,12 +173,12 @@ def train_sweep(runs: Sequence[Run], profile: Profile, out: Path, *, seed: int =
 def evaluate_sweep(
     runs: Sequence[Run],
     out: Path,
-    evaluate: Callable[[Run, ScoreModel, dict[str, Any]], dict[str, Any]],
+    evaluate: Callable[[Run, ScoreModel], dict[str, Any]],
     key: dict[str, Any],
     *,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """``evaluate(run, model, training record)`` of every network, kept in ``out/evaluations``.
+    """``evaluate(run, model)`` of every network, kept in ``out/evaluations``.
 
     `key` says how it is evaluated: a file with another key, or of a network that was trained anew, is made again.
     """
@@ -191,7 +191,7 @@ def evaluate_sweep(
         wanted = json.loads(json.dumps({"key": key, "training": record}))
         row = json.loads(path.read_text()) if path.is_file() else {}
         if {name: row.get(name) for name in wanted} != wanted:
-            row = {**run.to_json(), "name": run.name, **wanted, **evaluate(run, load_checkpoint(network), record)}
+            row = {**run.to_json(), "name": run.name, **wanted, **evaluate(run, load_checkpoint(network))}
             _replace(path, partial(_write, json.dumps(row, indent=1)))
         rows.append(row)
     return rows

@@ -198,7 +198,8 @@ def _law_in_time(
         mean, covariance = force.moments(x0.means[0], x0.covariances[0], d.matrix, t - t_start)
         root = torch.linalg.cholesky(covariance)
         whitened: Tensor = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)  # (d, n)
-        return -0.5 * whitened.square().sum(0) - (root.diagonal() * math.sqrt(2.0 * math.pi)).log().sum()
+        log_norm: Tensor = (root.diagonal() * math.sqrt(2.0 * math.pi)).log().sum()
+        return -0.5 * whitened.square().sum(0) - log_norm
 
     return log_density
 
