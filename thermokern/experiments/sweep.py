@@ -120,8 +120,8 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile("quick", 2000, 2, 1, (16, 64), 500, 4000),
-    "reduced": Profile("reduced", 20_000, 3, 3, (8, 32, 128), 2000, 20_000),
+    "quick": Profile("quick", 2000, 2, 1, (16, 64), 500, 2000),
+    "reduced": Profile("reduced", 20_000, 3, 3, (8, 32, 128), 4000, 8000),
     "full": Profile("full", 100_000, 10, 5, WIDTHS, 10_000, 100_000),
 }
 
