@@ -34,6 +34,8 @@ def evaluate_network(
     - ``entropy_bound_plugin``: the same with the plug-in NLL, which is M
     - ``gap_ode``, ``gap_plugin``: NLL less the lower bound
     - ``squared_difference``: M; ``dissipation``: ``∫Ṡ_i dt``; ``prior_mismatch``: KL(p_T‖π)
+    - ``worst_point``: the largest ``log p_data − log p_ODE`` of one point: the mean over points may hang on it, where
+      the model's flow carries a point far away from the prior
     - ``stein``: ``∫D E[∇·s_θ + s_θ·s_*]dt``, 0 by Stein's identity
     - ``polarisation``: M again, as ``E + S(p_T) − S_data − ∫f d dt + 2∫D E[∇·s_θ]dt``, less M: 0 by Stein's identity
       and the entropy balance
@@ -101,6 +103,7 @@ def evaluate_network(
         "dissipation": _pair(dissipation.integral),
         "data_entropy": _entropy(law),
         "dim": law.dim,
+        "worst_point": kl_ode.max().item(),
         "nfe": float(likelihood.nfe.double().mean()),
     }
 

@@ -167,7 +167,7 @@ def train_sweep(runs: Sequence[Run], profile: Profile, out: Path, *, seed: int =
         for _, models, losses in train_ensemble(members, recipe, state=state, description=label, progress=progress):
             for run, model, loss in zip(missing, models, losses, strict=True):
                 record = {**_record(run, profile, seed), "loss": loss, "torch": torch.__version__}
-                _replace(folder / f"{run.name}.safetensors", partial(_save, model, record))
+                replace_file(folder / f"{run.name}.safetensors", partial(_save, model, record))
 
 
 def evaluate_sweep(
@@ -192,7 +192,7 @@ def evaluate_sweep(
         row = json.loads(path.read_text()) if path.is_file() else {}
         if {name: row.get(name) for name in wanted} != wanted:
             row = {**run.to_json(), "name": run.name, **wanted, **evaluate(run, load_checkpoint(network))}
-            _replace(path, partial(_write, json.dumps(row, indent=1)))
+            replace_file(path, write_text(json.dumps(row, indent=1)))
         rows.append(row)
     return rows
 
@@ -214,11 +214,16 @@ def _save(model: ScoreModel, record: dict[str, Any], path: Path) -> None:
     save_checkpoint(path, model, record)
 
 
-def _write(text: str, path: Path) -> None:
-    path.write_text(text)
+def write_text(text: str) -> Callable[[Path], None]:
+    """What :func:`replace_file` takes to write `text`."""
+
+    def write(path: Path) -> None:
+        path.write_text(text)
+
+    return write
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """`write` a file beside `path` and put it in its place in one step."""
     part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:

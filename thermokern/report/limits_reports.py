@@ -67,7 +67,7 @@ def write_capacity(result: CapacitySweep, out: Path, footer: str) -> list[Path]:
             html.section(
                 "Numbers",
                 html.paragraph(
-                    "Means over seeds, bits per dimension. The upper bound is one on the reverse SDE's KL and not on "
+                    "Medians over seeds, bits per dimension. The upper bound is one on the reverse SDE's KL and not on "
                     "the probability flow's, the lower one on the plug-in value: the last columns count networks "
                     "outside by three standard errors."
                 ),
