@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thermokern.experiments.correlation import pearson, spearman
 from thermokern.experiments.evaluation import bits, evaluate_network
-from thermokern.experiments.sweep import PROCESSES, Profile, Run, evaluate_sweep, limits_runs, train_sweep
+from thermokern.experiments.sweep import PIXELS, PROCESSES, Profile, Run, evaluate_sweep, limits_runs, train_sweep
 from thermokern.quantities import Estimate, entropy_rates
 from thermokern.scores import ScoreModel, load_checkpoint
 
@@ -115,7 +115,8 @@ def evaluator(profile: Profile) -> Callable[[Run, ScoreModel], dict[str, Any]]:
     """What :func:`evaluate_sweep` calls for each network."""
 
     def evaluate(run: Run, model: ScoreModel) -> dict[str, Any]:
-        return evaluate_network(model, run.law, n_paths=profile.paths, n_likelihood=profile.points)
+        share = 4 if run.law.dim == PIXELS else 1  # per dimension, an image's terms are averages over its pixels
+        return evaluate_network(model, run.law, n_paths=profile.paths // share, n_likelihood=profile.points // share)
 
     return evaluate
 

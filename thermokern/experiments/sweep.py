@@ -102,9 +102,9 @@ class Profile:
     swiss_widths : tuple of int
         Model sizes of the Swiss roll in Fig. 1, one run each.
     points : int
-        Data points that exact likelihoods are averaged over.
+        Data points of the Swiss roll that exact likelihoods are averaged over; a quarter as many images.
     paths : int
-        Points that entropy rates are averaged over, at every time.
+        Paths that entropy rates are averaged over; a quarter as many of images.
     """
 
     name: str

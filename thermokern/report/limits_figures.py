@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from thermokern.experiments import CapacitySweep, LimitsSweep
+from thermokern.experiments import CapacitySweep, LimitsSweep, PenaltySweep
 from thermokern.experiments.capacity import PAPER_TABLE
 from thermokern.experiments.evaluation import bits
+from thermokern.experiments.penalty import MEASURES
 from thermokern.quantities.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS, severities, style
 
 _MARKERS = {("gaussian", "VE"): "o", ("gaussian", "VP"): "s", ("uniform", "VE"): "^", ("uniform", "VP"): "v"}
@@ -105,6 +106,24 @@ def capacity_figure(result: CapacitySweep) -> Figure:
             ylabel="nats above S_data, in bits per dimension",
         )
         right.legend(fontsize=7, ncols=2)
+    return figure
+
+
+def penalty_figure(result: PenaltySweep) -> Figure:
+    """Every measure against the number of training steps, by penalty."""
+    with style():
+        figure = Figure(figsize=(13.0, 3.4), layout="constrained")
+        penalties, steps = result.profile["penalties"], result.profile["snapshots"]
+        colours = severities(len(penalties))
+        for axes, (measure, meaning) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
+            for penalty, colour in zip(penalties, colours, strict=True):
+                values = np.array([result.values(penalty, step, measure) for step in steps])  # (steps, seeds)
+                axes.plot(steps, np.median(values, axis=1), color=colour, marker="o", ms=3, label=f"λ = {penalty:g}")
+                axes.fill_between(steps, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, lw=0)
+            axes.set(title=meaning, xlabel="training steps", ylabel="nats", xscale="log")
+            if measure != "dissipation":
+                axes.set_yscale("log")
+        figure.axes[0].legend(fontsize=7)
     return figure
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thermokern.experiments import CapacitySweep, LimitsSweep
+from thermokern.experiments import CapacitySweep, LimitsSweep, PenaltySweep
 from thermokern.report import html
-from thermokern.report.limits_figures import capacity_figure, limits_figure
+from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
 from thermokern.report.reports import _write
 
 
@@ -77,3 +77,25 @@ def write_capacity(result: CapacitySweep, out: Path, footer: str) -> list[Path]:
         footer,
     )
     return _write(out, "capacity.png", picture, result.to_json(), page)
+
+
+def write_penalty(result: PenaltySweep, out: Path, footer: str) -> list[Path]:
+    """The comparison of penalised and plain training; the files written."""
+    picture = penalty_figure(result)
+    page = html.page(
+        "Training with the entropy-rate integral as a penalty",
+        "Networks on the noisy Swiss roll, each with a twin that shares its first weights and its batches.",
+        [
+            html.section(
+                "Figure",
+                html.figure(
+                    picture,
+                    "Four measures against the number of training steps, by penalty",
+                    "Medians over seeds; the shade spans them all.",
+                ),
+            ),
+            html.section("Numbers", html.preformatted(result.table())),
+        ],
+        footer,
+    )
+    return _write(out, "entropy_penalty.png", picture, result.to_json(), page)
