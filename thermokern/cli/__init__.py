@@ -9,11 +9,11 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import mode_collapse, taep, tools
+from thermokern.cli import likelihood_sweeps, mode_collapse, taep, tools
 from thermokern.cli.options import common_options, output_options
 
 COMMANDS = (mode_collapse, taep, tools)
-EXPERIMENTS = (mode_collapse,)
+EXPERIMENTS = (likelihood_sweeps, mode_collapse)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.flow_table import FlowTable
 from thermokern.ops.kdtree import KDTree
+from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.neighbours import (
@@ -10,6 +12,9 @@ from thermokern.ops.neighbours import (
     neighbours_reference,
 )
 from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.probability_flow import DONE as FLOW_DONE
+from thermokern.ops.probability_flow import NEEDS_FINER as FLOW_NEEDS_FINER
+from thermokern.ops.probability_flow import FlowField, FlowSums, probability_flow, probability_flow_reference
 from thermokern.ops.statistics import (
     ExponentialSums,
     Moments,
@@ -38,10 +43,16 @@ from thermokern.ops.trajectory_averages import (
 __all__ = [
     "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
+    "FLOW_DONE",
+    "FLOW_NEEDS_FINER",
     "OBSERVABLES",
     "SCHEMES",
     "ExponentialSums",
+    "FlowField",
+    "FlowSums",
+    "FlowTable",
     "KDTree",
+    "LangevinSums",
     "MixtureScore",
     "MixtureSource",
     "MlpSource",
@@ -57,6 +68,8 @@ __all__ = [
     "distances_reference",
     "exponential_sums",
     "exponential_sums_reference",
+    "langevin",
+    "langevin_reference",
     "mixture_score",
     "mixture_score_reference",
     "mlp_score_divergence",
@@ -66,6 +79,8 @@ __all__ = [
     "neighbours_reference",
     "normals",
     "normals_reference",
+    "probability_flow",
+    "probability_flow_reference",
     "trajectory",
     "trajectory_averages",
     "trajectory_averages_reference",

@@ -2,6 +2,19 @@
 
 from thermokern.quantities.plots import taep_figure
 from thermokern.report.figures import mode_collapse_figure
+from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
+from thermokern.report.limits_reports import write_capacity, write_limits, write_penalty
 from thermokern.report.reports import write_mode_collapse, write_taep
 
-__all__ = ["mode_collapse_figure", "taep_figure", "write_mode_collapse", "write_taep"]
+__all__ = [
+    "capacity_figure",
+    "limits_figure",
+    "mode_collapse_figure",
+    "penalty_figure",
+    "taep_figure",
+    "write_capacity",
+    "write_limits",
+    "write_mode_collapse",
+    "write_penalty",
+    "write_taep",
+]
