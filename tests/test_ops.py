@@ -331,16 +331,20 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
         1,
         0,
     )
+    points = lib.neighbours_build(x, 64, True, 1.0, 1)
     return {
         "normals": (lib.normals, (5, 3, 1, 2, 0, 1, torch.float32)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),
         "mlp_score_divergence": (lib.mlp_score_divergence, (x, weights, biases[0], "tanh", 1.0, 0.5)),
         "trajectory": (lib.trajectory, (x, *rest)),
+        "neighbours_build": (lib.neighbours_build, (x, 64, True, 2.0, 1)),
+        "neighbours_search": (lib.neighbours_search, (*points, *points, True, 2, True, False, 1.0, math.inf, 1)),
+        "neighbours_count": (lib.neighbours_count, (*points, *points, x[:, 0].abs(), False, False, 1.0, 1)),
     }
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, about its tracing machinery
-@pytest.mark.parametrize("name", ["normals", "mixture_score", "mlp_score_divergence", "trajectory"])
+@pytest.mark.parametrize("name", sorted(opcheck_calls()))
 def test_opcheck(name: str) -> None:
     op, arguments = opcheck_calls()[name]
     torch.library.opcheck(op.default, arguments)
