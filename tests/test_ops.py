@@ -336,6 +336,7 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
     weights, biases = perceptron(2, (5,))
     sources = network.kind, network.tensors(torch.float32), mixed.kind, mixed.tensors(torch.float32)
     columns, rates = table.columns.float(), torch.rand(5, 5, generator=generator(3))
+    points = lib.neighbours_build(x, 64, True, 1.0, 1)
     return {
         "normals": (lib.normals, (5, 3, 1, 2, 0, 1, torch.float32)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),
@@ -343,6 +344,9 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
         "trajectory": (lib.trajectory, (x, columns, *sources, 2.0, False, False, 1, 0)),
         "trajectory_averages": (lib.trajectory_averages, (x, columns, rates, *sources, 1, 0)),
         "langevin": (lib.langevin, (x, *3 * [torch.eye(2)], torch.full((4, 2), 0.1), 1, 0)),
+        "neighbours_build": (lib.neighbours_build, (x, 64, True, 2.0, 1)),
+        "neighbours_search": (lib.neighbours_search, (*points, *points, True, 2, True, False, 1.0, math.inf, 1)),
+        "neighbours_count": (lib.neighbours_count, (*points, *points, x[:, 0].abs(), False, False, 1.0, 1)),
     }
 
 
