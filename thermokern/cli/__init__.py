@@ -9,11 +9,11 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import mode_collapse, taep, tools
+from thermokern.cli import entropy, mode_collapse, table1, taep, tools
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, tools)
-EXPERIMENTS = (mode_collapse,)
+COMMANDS = (mode_collapse, taep, entropy, tools)
+EXPERIMENTS = (mode_collapse, table1)
 
 
 def main(arguments: list[str] | None = None) -> int:

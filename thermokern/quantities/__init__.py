@@ -1,6 +1,7 @@
 """Quantities of stochastic thermodynamics, with standard errors."""
 
 from thermokern.quantities.coverage import Coverage, coverage
+from thermokern.quantities.entropy_table import EntropyTable, entropy_table
 from thermokern.quantities.estimate import Estimate, ExponentialAverage
 from thermokern.quantities.fluctuation import DetailedFluctuationTheorem, detailed_fluctuation_theorem
 from thermokern.quantities.histogram import histogram_entropy
@@ -19,6 +20,7 @@ __all__ = [
     "Coverage",
     "DetailedFluctuationTheorem",
     "EntropyEstimate",
+    "EntropyTable",
     "Estimate",
     "ExponentialAverage",
     "FewPathsWarning",
@@ -26,6 +28,7 @@ __all__ = [
     "SampleEstimate",
     "coverage",
     "detailed_fluctuation_theorem",
+    "entropy_table",
     "histogram_entropy",
     "knn_divergence",
     "knn_total_correlation",

@@ -118,10 +118,10 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     m generated points, all equally likely to be the nearest, the next, …, the first k are then real. Coinciding points
     are allowed; a real point that coincides with k others has an empty ball.
 
-    The standard errors are from disjoint parts of both samples, see :mod:`thermokern.quantities.blocks`. Of a share p, the
-    parts give how many times the binomial variance p(1 − p)/n its variance is, since p itself moves with n. In five
-    dimensions and more parts have more of an edge than the whole, and errors are too large. Cost: neighbour searches and
-    counts.
+    The standard errors are from disjoint parts of both samples, see :mod:`thermokern.quantities.blocks`. Of a share p,
+    the parts give how many times the binomial variance p(1 − p)/n its variance is, since p itself moves with n. In five
+    dimensions and more parts have more of an edge than the whole, and errors are too large. Cost: neighbour searches
+    and counts.
 
     References
     ----------

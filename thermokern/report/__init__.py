@@ -1,7 +1,8 @@
 """Figures and self-contained HTML reports."""
 
 from thermokern.quantities.plots import taep_figure
+from thermokern.report.entropy import write_entropy, write_table1
 from thermokern.report.figures import mode_collapse_figure
 from thermokern.report.reports import write_mode_collapse, write_taep
 
-__all__ = ["mode_collapse_figure", "taep_figure", "write_mode_collapse", "write_taep"]
+__all__ = ["mode_collapse_figure", "taep_figure", "write_entropy", "write_mode_collapse", "write_table1", "write_taep"]
