@@ -100,6 +100,12 @@ class Table1:
         }
 
 
+def _corrected(estimate: EntropyEstimate) -> Estimate:
+    """An estimate less its bias, with the errors of both."""
+    bias = estimate.bias
+    return Estimate(estimate.value - bias.value, math.hypot(estimate.stderr, bias.stderr))
+
+
 def table1(*, n: int = QUICK, seed: int = 0, model_bound: Estimate | None = None, progress: bool = True) -> Table1:
     """Estimate the entropy of the noisy Swiss roll from `n` points.
 

@@ -25,7 +25,7 @@ _REFERENCES = (
 )
 _CAPTION = (
     "Left: entropy by nearest neighbours against their number k, beside the histogram. Middle: from parts of the "
-    "sample, and where the bias puts the limit. Error bars are two standard errors; neighbouring dots share their points."
+    "sample, and where the bias puts the limit. Error bars are two standard errors; neighbouring dots share points."
 )
 _MAP = " Right: the local entropy ψ(n) − ψ(k) + log V_d + d log ε of each point, an estimate of −log p."
 
