@@ -2,6 +2,8 @@
 
     python benchmarks/calibration.py [--replicates 400] [--points 2000] [--only entropy] [--out calibration.json]
 
+Rows of a table replace those that the file has of it.
+
 Intervals are held against the estimator's own mean over the replicates, so that its bias, which is another matter, does
 not enter; that is shown beside, with the bias that the estimate itself reports. 'naive' is what the standard deviation
 of the local terms over √n would cover.
@@ -71,7 +73,7 @@ LAWS: dict[str, tk.scores.Distribution] = {
 
 def entropy(samples: tuple[Tensor, ...]) -> Outcome:
     (x,) = samples
-    results = {f"knn, k = {k}": tk.kozachenko_leonenko(x, k) for k in (1, 3, 10)}
+    results = {f"knn, k = {k}": tk.kozachenko_leonenko(x, k, bias=k == 3) for k in (1, 3, 10)}
     if x.shape[1] <= 2:
         results["histogram, knuth"] = tk.histogram_entropy(x)
     return {name: _row(r, r.bias.value) for name, r in results.items()}
@@ -191,7 +193,8 @@ def main() -> None:
         for name, (sample, truth) in laws.items():
             start = time.perf_counter()
             for estimator, row in calibrate(sample, estimate, options.replicates, options.points).items():
-                rows.append({"table": table, "law": name, "estimator": estimator, "truth": truth, **row})
+                where = {"table": table, "law": name, "estimator": estimator, "truth": truth, "points": options.points}
+                rows.append({**where, **row})
                 print(
                     f"  {name:28}{estimator:20}{row['covered']:8.1%} {row['covered_naive']:7.1%} "
                     f"{row['stderr_over_spread']:8.3f} {row['naive_over_spread']:7.3f} "
@@ -200,8 +203,13 @@ def main() -> None:
                 )
             print(f"    {time.perf_counter() - start:.0f} s", flush=True)
     common = environment(options.threads, options.replicates, tk.info()["instruction set"])
-    text = json.dumps({"points": options.points, "replicates": options.replicates, **common, "rows": rows}, indent=1)
-    options.out.write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
+    made = {row["table"] for row in rows}
+    kept = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else []
+    text = "".join(
+        json.dumps(row).replace("NaN", "null") + ",\n"
+        for row in [*(row for row in kept if row["table"] not in made), *({**row, **common} for row in rows)]
+    )
+    options.out.write_text("[" + text.rstrip(",\n") + "]\n", encoding="utf-8")
     print(f"\nwrote {options.out}")
 
 

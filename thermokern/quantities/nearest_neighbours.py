@@ -110,10 +110,10 @@ def kozachenko_leonenko(
     :mod:`thermokern.quantities.shared_neighbours`.
 
     Bias. To leading order it depends on n and k as ``(k/n)^q``, q between 1/d (a density that ends at an edge) and
-    2/d (smooth). Estimates at 2k, 4k, and from halves and quarters of the sample give its size and q. Doubling k/n shows
-    the share ``2^q − 1`` of it; what is beyond is extrapolation and stands in its uncertainty, beside the noise and what
-    q had to be bent to stay between its bounds. In five dimensions and more that is most of it: the bias is then a
-    warning, not a correction.
+    2/d (smooth). Estimates at 2k, 4k, and from halves and quarters of the sample give its size and q. Doubling k/n
+    shows the share ``2^q − 1`` of it; what is beyond is extrapolation and stands in its uncertainty, beside the noise
+    and what q had to be bent to stay between its bounds. In five dimensions and more that is most of it: the bias is
+    then a warning, not a correction.
 
     Valid for densities; the error for those that are smooth within ε. Where the bias is not small beside the spread of
     log p, q and with it the bias are rough.
