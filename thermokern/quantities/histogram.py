@@ -102,7 +102,8 @@ def histogram_entropy(
     value = sorted_mean(local)
     coarse = _joined(place, counts_of, extent, correction is not None)
     bias = math.nan if coarse is None else (coarse - value) / 3.0
-    moved = 0.0 if coarse is None else 2.0 * bias * slack
+    # A single cell along an axis has no bias to move: the estimate is then the log of the range itself.
+    moved = math.sqrt(dim) * _range_slack(place) if coarse is None else 2.0 * bias * slack
     stderr = math.hypot(counting, moved)
     result = EntropyEstimate(
         value=value / size,
