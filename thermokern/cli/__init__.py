@@ -9,11 +9,11 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import likelihood_sweeps, mode_collapse, taep, tools
+from thermokern.cli import entropy, likelihood_sweeps, mode_collapse, table1, taep, tools
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, tools)
-EXPERIMENTS = (likelihood_sweeps, mode_collapse)
+COMMANDS = (mode_collapse, taep, entropy, tools)
+EXPERIMENTS = (mode_collapse, table1, likelihood_sweeps)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,3 +28,6 @@ __all__ = [
     "shipped_limits",
     "shipped_penalty",
 ]
+from thermokern.experiments.table1 import Table1, table1
+
+__all__ = ["COLLAPSES", "PANELS", "Collapse", "ModeCollapse", "Table1", "TrainingRecipe", "mode_collapse", "table1"]

@@ -1,6 +1,7 @@
 """Figures and self-contained HTML reports."""
 
 from thermokern.quantities.plots import taep_figure
+from thermokern.report.entropy import write_entropy, write_table1
 from thermokern.report.figures import mode_collapse_figure
 from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
 from thermokern.report.limits_reports import write_capacity, write_limits, write_penalty
@@ -18,3 +19,4 @@ __all__ = [
     "write_penalty",
     "write_taep",
 ]
+__all__ = ["mode_collapse_figure", "taep_figure", "write_entropy", "write_mode_collapse", "write_table1", "write_taep"]

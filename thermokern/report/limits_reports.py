@@ -7,7 +7,7 @@ from pathlib import Path
 from thermokern.experiments import CapacitySweep, LimitsSweep, PenaltySweep
 from thermokern.report import html
 from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
-from thermokern.report.reports import _write
+from thermokern.report.reports import write_files
 
 
 def write_limits(result: LimitsSweep, out: Path, footer: str) -> list[Path]:
@@ -44,7 +44,7 @@ def write_limits(result: LimitsSweep, out: Path, footer: str) -> list[Path]:
         ],
         footer,
     )
-    return _write(out, "limits.png", picture, result.to_json(), page)
+    return write_files(out, "limits.png", picture, result.to_json(), page)
 
 
 def write_capacity(result: CapacitySweep, out: Path, footer: str) -> list[Path]:
@@ -76,7 +76,7 @@ def write_capacity(result: CapacitySweep, out: Path, footer: str) -> list[Path]:
         ],
         footer,
     )
-    return _write(out, "capacity.png", picture, result.to_json(), page)
+    return write_files(out, "capacity.png", picture, result.to_json(), page)
 
 
 def write_penalty(result: PenaltySweep, out: Path, footer: str) -> list[Path]:
@@ -98,4 +98,4 @@ def write_penalty(result: PenaltySweep, out: Path, footer: str) -> list[Path]:
         ],
         footer,
     )
-    return _write(out, "entropy_penalty.png", picture, result.to_json(), page)
+    return write_files(out, "entropy_penalty.png", picture, result.to_json(), page)
