@@ -93,7 +93,7 @@ def test_mistakes_in_a_config_are_named(
     ("model", "backend"),
     [
         ("swiss-roll: {noise: 0.7}", "fused"),
-        ("gaussian: {mean: [0, 0], covariance: [[2, 0.5], [0.5, 1]]}", "reference"),
+        ("gaussian: {mean: [0, 0], covariance: [[2, 0.5], [0.5, 1]]}", "fused"),
         ("box: {low: [-1, -1], high: [1, 2]}", "reference"),
         ("empirical: {points: points.npy}", "reference"),
         ("empirical: {points: [[0, 0], [1, 2.5]]}", "reference"),

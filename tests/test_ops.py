@@ -130,6 +130,20 @@ def trajectory_case(dim: int, process: LinearProcess, scheme: str, model: str, r
     )
 
 
+def langevin_case(dim: int) -> Case:
+    g = generator("langevin", dim)
+    drift, factor, turn = (torch.randn(dim, dim, dtype=F64, generator=g) / dim for _ in range(3))
+    drift = drift + torch.eye(dim, dtype=F64)
+    steps = 0.05 + 0.05 * torch.rand(13, dtype=F64, generator=g)
+    rest = (drift, factor.tril() + torch.eye(dim, dtype=F64), turn - turn.T + 0.1, steps)
+    return Case(
+        f"langevin-{dim}",
+        dim,
+        lambda x, offset: ops.langevin(x, *rest, seed=13, path_offset=offset),
+        lambda x, offset: ops.langevin_reference(x, *rest, seed=13, path_offset=offset),
+    )
+
+
 PAIRS = [
     ("isotropic", "shared"),
     ("diagonal", "shared"),
@@ -149,9 +163,10 @@ TRAJECTORIES = [
     for pair, process, scheme in itertools.product(PAIRS, (VP(), VE()), ops.SCHEMES)
 ]
 TRAJECTORIES += [trajectory_case(d, VP(), "ito", *pair) for pair, d in itertools.product(PAIRS[:4], DIMS)]
+LANGEVIN = [langevin_case(dim) for dim in DIMS]
 # one or two of everything, for the checks that do not look at the numbers
-FEW = [*NORMALS[2:4], *MIXTURES[::17], *MLPS[::9], *TRAJECTORIES[::7]]
-ALL = [*NORMALS, *MIXTURES, *MLPS, *{case.name: case for case in TRAJECTORIES}.values()]
+FEW = [*NORMALS[2:4], *MIXTURES[::17], *MLPS[::9], *TRAJECTORIES[::7], *LANGEVIN[1:5:3]]
+ALL = [*NORMALS, *MIXTURES, *MLPS, *{case.name: case for case in TRAJECTORIES}.values(), *LANGEVIN]
 
 
 def each(cases: list[Case]) -> pytest.MarkDecorator:
@@ -321,19 +336,22 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
     weights, biases = perceptron(2, (5,))
     sources = network.kind, network.tensors(torch.float32), mixed.kind, mixed.tensors(torch.float32)
     columns, rates = table.columns.float(), torch.rand(5, 5, generator=generator(3))
+    points = lib.neighbours_build(x, 64, True, 1.0, 1)
     return {
         "normals": (lib.normals, (5, 3, 1, 2, 0, 1, torch.float32)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),
         "mlp_score_divergence": (lib.mlp_score_divergence, (x, weights, biases[0], "tanh", 1.0, 0.5)),
         "trajectory": (lib.trajectory, (x, columns, *sources, 2.0, False, False, 1, 0)),
         "trajectory_averages": (lib.trajectory_averages, (x, columns, rates, *sources, 1, 0)),
+        "langevin": (lib.langevin, (x, *3 * [torch.eye(2)], torch.full((4, 2), 0.1), 1, 0)),
+        "neighbours_build": (lib.neighbours_build, (x, 64, True, 2.0, 1)),
+        "neighbours_search": (lib.neighbours_search, (*points, *points, True, 2, True, False, 1.0, math.inf, 1)),
+        "neighbours_count": (lib.neighbours_count, (*points, *points, x[:, 0].abs(), False, False, 1.0, 1)),
     }
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, about its tracing machinery
-@pytest.mark.parametrize(
-    "name", ["normals", "mixture_score", "mlp_score_divergence", "trajectory", "trajectory_averages"]
-)
+@pytest.mark.parametrize("name", sorted(opcheck_calls()))
 def test_opcheck(name: str) -> None:
     op, arguments = opcheck_calls()[name]
     torch.library.opcheck(op.default, arguments)

@@ -148,6 +148,7 @@ def ideal_output(predicts: str, x: Tensor, t: float, process: tk.processes.Linea
         "v": m * noise - std * data,
         "entropy": -noise / std - 2.0 * process.f(t) / process.g2(t) * x,
         "flow": m_slope * data + std_slope * noise,
+        "control": -(process.g2(t) ** 0.5) * noise / std,
     }[predicts]
 
 

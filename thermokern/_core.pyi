@@ -9,6 +9,20 @@ lanes: int
 
 def philox(counter: Sequence[int], seed: int) -> list[int]: ...
 def normals_float32(seed: int, purpose: int, path_offset: int, first: int, out: Any, threads: int) -> None: ...
+def flow_float32(
+    x: Any,
+    table: Any,
+    levels: int,
+    kind: str,
+    tensors: list[Any],
+    rtol: float,
+    atol: float,
+    x_last: Any,
+    divergence: Any,
+    evaluations: Any,
+    status: Any,
+    threads: int,
+) -> None: ...
 def score_float32(
     kind: str, tensors: list[Any], x: Any, score: Any, divergence: Any, log_density: Any, threads: int
 ) -> None: ...
@@ -73,6 +87,20 @@ def moments_float32(values: Any) -> tuple[float, float, float, float, float]: ..
 def exponential_sums_float32(values: Any, scale: float) -> tuple[float, float, float]: ...
 def evaluate_float32(function: str, x: Any, out: Any) -> None: ...
 def normals_float64(seed: int, purpose: int, path_offset: int, first: int, out: Any, threads: int) -> None: ...
+def flow_float64(
+    x: Any,
+    table: Any,
+    levels: int,
+    kind: str,
+    tensors: list[Any],
+    rtol: float,
+    atol: float,
+    x_last: Any,
+    divergence: Any,
+    evaluations: Any,
+    status: Any,
+    threads: int,
+) -> None: ...
 def score_float64(
     kind: str, tensors: list[Any], x: Any, score: Any, divergence: Any, log_density: Any, threads: int
 ) -> None: ...
@@ -136,3 +164,27 @@ def trajectory_averages_float64(
 def moments_float64(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float64(values: Any, scale: float) -> tuple[float, float, float]: ...
 def evaluate_float64(function: str, x: Any, out: Any) -> None: ...
+def langevin_float32(
+    x: Any,
+    drift: Any,
+    noise: Any,
+    circulation: Any,
+    steps: Any,
+    seed: int,
+    path_offset: int,
+    x_last: Any,
+    work: Any,
+    threads: int,
+) -> None: ...
+def langevin_float64(
+    x: Any,
+    drift: Any,
+    noise: Any,
+    circulation: Any,
+    steps: Any,
+    seed: int,
+    path_offset: int,
+    x_last: Any,
+    work: Any,
+    threads: int,
+) -> None: ...

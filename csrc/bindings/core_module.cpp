@@ -6,6 +6,8 @@
 #include <cstdlib>
 
 #include "../core/moments.hpp"
+#include "flow.hpp"
+#include "langevin.hpp"
 #include "neighbours.hpp"
 #include "running.hpp"
 #include "score_source.hpp"
@@ -179,7 +181,9 @@ PYBIND11_MODULE(_core, module) {
     module.attr("lanes") = tk::kernels().lanes;
     define<float>(module, "_float32");
     define<double>(module, "_float64");
-    define_stream(module);
+    define_flow(module);
+    define_langevin(module);
     define_neighbours(module);
+    define_stream(module);
     module.def("philox", &philox, "counter"_a, "seed"_a);
 }

@@ -22,18 +22,18 @@ class PointSetView {
           bounds_((name + "bounds").c_str(), bounds, {any_size, 2, points_.size(1)}) {
         const std::int64_t n = order_.size(0), leaves = points_.size(0), leaf = points_.size(2);
         check(leaf >= leaf_unit && leaf <= largest_leaf && leaf % leaf_unit == 0,
-              name + "points: expected leaves of " + std::to_string(leaf_unit) + " to " +
-                  std::to_string(largest_leaf) + " points, got " + std::to_string(leaf));
+              name + "points: expected leaves of " + std::to_string(leaf_unit) + " to " + std::to_string(largest_leaf) +
+                  " points, got " + std::to_string(leaf));
         check(points_.size(1) >= 1, name + "points: expected at least one axis");
-        check(leaves == (n + leaf - 1) / leaf, name + "points: expected leaves for " + std::to_string(n) +
-                                                   " points, got " + std::to_string(leaves));
+        check(leaves == (n + leaf - 1) / leaf,
+              name + "points: expected leaves for " + std::to_string(n) + " points, got " + std::to_string(leaves));
         const std::int64_t nodes = bounds_.size(0);
         check(nodes == 0 || nodes == 2 * leaves - 1,
               name + "bounds: expected a box for each node or none, got " + std::to_string(nodes));
     }
     PointSet<S> set() const {
-        return {order_.size(0),  points_.size(1), points_.size(2),
-                points_.data(),  order_.data(),   bounds_.size(0) > 0 ? bounds_.data() : nullptr};
+        return {order_.size(0), points_.size(1), points_.size(2),
+                points_.data(), order_.data(),   bounds_.size(0) > 0 ? bounds_.data() : nullptr};
     }
 
  private:
@@ -69,10 +69,10 @@ void build(const py::object& x, double scale, const py::object& points, const py
 }
 
 template <class S>
-void search(const py::object& points, const py::object& order, const py::object& bounds,
-            const py::object& query_points, const py::object& query_order, const py::object& query_bounds, bool own,
-            bool max_norm, double scale, double upper, const py::object& distances, const py::object& indices,
-            const py::object& pairs, int threads) {
+void search(const py::object& points, const py::object& order, const py::object& bounds, const py::object& query_points,
+            const py::object& query_order, const py::object& query_bounds, bool own, bool max_norm, double scale,
+            double upper, const py::object& distances, const py::object& indices, const py::object& pairs,
+            int threads) {
     const PointSetView<S> data("", points, order, bounds), queries("query_", query_points, query_order, query_bounds);
     check_alike(data.set(), queries.set());
     const std::int64_t m = queries.set().n;
@@ -106,7 +106,7 @@ void count(const py::object& points, const py::object& order, const py::object& 
     const std::int64_t m = queries.set().n;
     const TensorView<S> radius_view("radius", radius, {m});
     const TensorView<std::int64_t> counts_view("counts", counts, {m});
-    const CountArguments<S> arguments{data.set(), queries.set(),      max_norm,          strict, static_cast<S>(scale),
+    const CountArguments<S> arguments{data.set(),         queries.set(),     max_norm, strict, static_cast<S>(scale),
                                       radius_view.data(), counts_view.data()};
     run([&](Interrupt interrupt) {
         return precision<S>().neighbours.count(arguments, threads_allowed(threads), interrupt);

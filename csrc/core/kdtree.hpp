@@ -34,43 +34,41 @@ TK_HD TreeNode right_child(const TreeNode& node) {
 // Axes that are summed before they join the total: rounding grows with d/8 and not with d.
 constexpr int axis_block = 8;
 
-// The measure of `Columns` vectors of differences, difference(axis, column), all ≥ 0. Dim is the number of axes, 0
-// where it is known at run time only. `beyond(s)` may say, of partial measures, that the rest does not matter.
+// One more axis. The first square is rounded, so that no compiler may choose which of two squares to fuse with the sum:
+// boxes and points, and every kernel, must agree to the bit.
+template <bool Maximum, int Columns, class V, class Difference>
+TK_HD void add_axis(bool is_first, int axis, const Difference& difference, V* s) {
+    TK_UNROLL
+    for (int c = 0; c < Columns; ++c) {
+        const V e = difference(axis, c);
+        if constexpr (Maximum)
+            s[c] = is_first ? maximum(e, V(-e)) : maximum(s[c], maximum(e, V(-e)));
+        else
+            s[c] = is_first ? rounded(V(e * e)) : V(s[c] + e * e);
+    }
+}
+
+// The measure of `Columns` vectors of differences, difference(axis, column). Dim is the number of axes, 0 where it is
+// known at run time only. `beyond(s)` may say, of partial measures, that the rest does not matter.
 template <bool Maximum, int Dim, int Columns, class V, class Difference, class Beyond>
 TK_HD void measure(int dim, const Difference& difference, const Beyond& beyond, V* s) {
-    for (int c = 0; c < Columns; ++c) s[c] = V{};
-    if constexpr (Dim > 0 && Dim <= axis_block) {
+    if constexpr (Dim > 0) {
+        static_assert(Dim <= axis_block);
         TK_UNROLL
-        for (int axis = 0; axis < Dim; ++axis) {
-            TK_UNROLL
-            for (int c = 0; c < Columns; ++c) {
-                const V e = difference(axis, c);
-                if constexpr (Maximum)
-                    s[c] = maximum(s[c], maximum(e, V(-e)));
-                else
-                    s[c] += e * e;
-            }
-        }
+        for (int axis = 0; axis < Dim; ++axis) add_axis<Maximum, Columns>(axis == 0, axis, difference, s);
     } else {
+        TK_UNROLL
+        for (int c = 0; c < Columns; ++c) s[c] = V{};
         for (int first = 0; first < dim; first += axis_block) {
             V part[Columns];
-            TK_UNROLL
-            for (int c = 0; c < Columns; ++c) part[c] = V{};
-            const auto add = [&](int axis) __attribute__((always_inline)) {
-                TK_UNROLL
-                for (int c = 0; c < Columns; ++c) {
-                    const V e = difference(axis, c);
-                    if constexpr (Maximum)
-                        part[c] = maximum(part[c], maximum(e, V(-e)));
-                    else
-                        part[c] += e * e;
-                }
-            };
+            add_axis<Maximum, Columns>(true, first, difference, part);
             if (first + axis_block <= dim) {
                 TK_UNROLL
-                for (int axis = 0; axis < axis_block; ++axis) add(first + axis);
+                for (int axis = 1; axis < axis_block; ++axis)
+                    add_axis<Maximum, Columns>(false, first + axis, difference, part);
             } else {
-                for (int axis = first; axis < dim; ++axis) add(axis);
+                for (int axis = first + 1; axis < dim; ++axis)
+                    add_axis<Maximum, Columns>(false, axis, difference, part);
             }
             TK_UNROLL
             for (int c = 0; c < Columns; ++c) {

@@ -42,7 +42,8 @@
 
 TK_BEGIN_NAMESPACE
 
-// Of a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random numbers.
+// Of a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random
+// numbers.
 template <class V>
 struct Lane;
 
@@ -221,6 +222,22 @@ template <class V>
 TK_HD V flip_sign(V value, WordOf<V> words) {
     const IntOf<V> sign = widen<V>(WordOf<V>(words & 0x80000000u));
     return bit_cast<V>(bit_cast<IntOf<V>>(value) ^ (sign << (8 * sizeof(ScalarOf<V>) - 32)));
+}
+
+// One number of a lane.
+template <class V>
+TK_HD ScalarOf<V> get_lane(const V& value, int lane) {
+    if constexpr (Lane<V>::count == 1)
+        return value;
+    else
+        return value[lane];
+}
+template <class V>
+TK_HD void set_lane(V& value, int lane, ScalarOf<V> number) {
+    if constexpr (Lane<V>::count == 1)
+        value = number;
+    else
+        value[lane] = number;
 }
 
 // Memory need not be aligned.

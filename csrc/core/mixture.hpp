@@ -97,21 +97,26 @@ struct MixtureSums {
     }
 };
 
+// Below, the numbers R of a row are scalars, the same for all lanes, or lanes V with a time of their own.
+
 // log2 of one component's density at x, weight included.
-template <bool Isotropic, class V>
-TK_HD V component_log2_density(const ScalarOf<V>* row, int dim, const V* x) {
+template <bool Isotropic, class R, class V>
+TK_HD V component_log2_density(const R* row, int dim, const V* x) {
     V q{};
     for (int i = 0; i < dim; ++i) {
         const V d = row[Isotropic ? 4 + i : 2 + 2 * i] - x[i];
         q = q + (Isotropic ? V(d * d) : V(row[3 + 2 * i] * d * d));
     }
-    return row[0] - (Isotropic ? row[1] : ScalarOf<V>(0.5) * log2_e<ScalarOf<V>>)*q;
+    if constexpr (Isotropic)
+        return row[0] - row[1] * q;
+    else
+        return row[0] - ScalarOf<V>(0.5) * log2_e<ScalarOf<V>> * q;
 }
 
 // λ d of one component, and Σ λ²d² − Σ λ as the return value.
-template <bool Isotropic, class V>
-TK_HD V component_pull(const ScalarOf<V>* row, int dim, const V* x, V* pull) {
-    V curvature = splat<V>(-row[Isotropic ? 3 : 1]);
+template <bool Isotropic, class R, class V>
+TK_HD V component_pull(const R* row, int dim, const V* x, V* pull) {
+    V curvature = V{} - row[Isotropic ? 3 : 1];
     for (int i = 0; i < dim; ++i) {
         const V d = row[Isotropic ? 4 + i : 2 + 2 * i] - x[i];
         pull[i] = row[Isotropic ? 2 : 3 + 2 * i] * d;
@@ -131,8 +136,8 @@ TK_HD V largest(const V* values) {
 
 // Adds N components to one mixture's sums, or to two that share their rows. `top` is the largest log2 density so far,
 // which sums are relative to, so that far tails neither overflow nor vanish; with First there is none yet.
-template <bool Isotropic, bool Shared, bool First, int N, class V, int MaxDim>
-TK_HD void add_components(const ScalarOf<V>* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
+template <bool Isotropic, bool Shared, bool First, int N, class R, class V, int MaxDim>
+TK_HD void add_components(const R* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
     const int size = mixture_row_size(dim, Isotropic, Shared);
     V log2_density[N];
     TK_UNROLL
@@ -148,7 +153,7 @@ TK_HD void add_components(const ScalarOf<V>* rows, int dim, const V* x, V& top, 
     }
     TK_UNROLL
     for (int c = 0; c < N; ++c) {
-        const ScalarOf<V>* row = rows + c * size;
+        const R* row = rows + c * size;
         V pull[MaxDim];
         const V e = exp2<V>(log2_density[c] - top);
         const V curvature = component_pull<Isotropic>(row, dim, x, pull);
@@ -211,6 +216,73 @@ TK_HD V mixture_score(const ScalarOf<V>* rows, int components, int dim, const V*
     const V top = mixture_sums<Isotropic, false>(rows, components, dim, x, &sums);
     sums.finish(dim, ScalarOf<V>(1) / sums.density, score, divergence);
     return top * log_2<ScalarOf<V>> + log(sums.density);
+}
+
+// A mixture at data time in the kernel's precision, for lanes that each have a time of their own.
+template <class S>
+struct MixtureView {
+    const S* means;         // (components, dim)
+    const S* variances;     // (components, dim)
+    const S* log2_weights;  // (components,)
+    int components;
+};
+
+// One row, as fill_mixture_row fills it, at the m and v of every lane.
+template <bool Isotropic, class V>
+TK_HD void diffused_row(const MixtureView<ScalarOf<V>>& mixture, int component, int dim, V m, V v, V* row) {
+    using S = ScalarOf<V>;
+    constexpr S log2_two_pi = S(2.651496129472319);
+    const S* means = mixture.means + component * dim;
+    const S* variances = mixture.variances + component * dim;
+    const V square = m * m;
+    if constexpr (Isotropic) {
+        const V variance = square * variances[0] + v;
+        const V precision = S(1) / variance;
+        const S count = static_cast<S>(dim);
+        row[0] = mixture.log2_weights[component] - (S(0.5) * count) * (log2_two_pi + log2_e<S> * log(variance));
+        row[1] = (S(0.5) * log2_e<S>)*precision;
+        row[2] = precision;
+        row[3] = count * precision;
+        for (int i = 0; i < dim; ++i) row[4 + i] = m * means[i];
+    } else {
+        V log2_variances{}, precisions{};
+        for (int i = 0; i < dim; ++i) {
+            const V variance = square * variances[i] + v;
+            row[2 + 2 * i] = m * means[i];
+            row[3 + 2 * i] = S(1) / variance;
+            precisions = precisions + row[3 + 2 * i];
+            log2_variances = log2_variances + (log2_two_pi + log2_e<S> * log(variance));
+        }
+        row[0] = mixture.log2_weights[component] - S(0.5) * log2_variances;
+        row[1] = precisions;
+    }
+}
+
+// Score and divergence where every lane has its own m and v.
+template <bool Isotropic, int MaxDim, class V>
+TK_HD void mixture_score(const MixtureView<ScalarOf<V>>& mixture, int dim, V m, V v, const V* x, V* score,
+                         V& divergence) {
+    constexpr int group = 4;
+    const int size = mixture_row_size(dim, Isotropic, false);
+    V rows[group * mixture_row_size(MaxDim, Isotropic, false)];
+    MixtureSums<V, MaxDim> sums;
+    V top;
+    int c = 0;
+    for (; c + group <= mixture.components; c += group) {
+        for (int j = 0; j < group; ++j) diffused_row<Isotropic>(mixture, c + j, dim, m, v, rows + j * size);
+        if (c == 0)
+            add_components<Isotropic, false, true, group>(rows, dim, x, top, &sums);
+        else
+            add_components<Isotropic, false, false, group>(rows, dim, x, top, &sums);
+    }
+    for (; c < mixture.components; ++c) {
+        diffused_row<Isotropic>(mixture, c, dim, m, v, rows);
+        if (c == 0)
+            add_components<Isotropic, false, true, 1>(rows, dim, x, top, &sums);
+        else
+            add_components<Isotropic, false, false, 1>(rows, dim, x, top, &sums);
+    }
+    sums.finish(dim, ScalarOf<V>(1) / sums.density, score, divergence);
 }
 
 TK_END_NAMESPACE

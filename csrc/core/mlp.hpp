@@ -133,13 +133,13 @@ TK_HD void multiply(const ScalarOf<V>* packed, int rows, int fan_in, const V* in
 // Scratch values that mlp_score needs.
 TK_HD constexpr int mlp_scratch(int widest, int columns) { return 2 * widest * columns; }
 
-// Score at the biases of one node, and its divergence when asked for; `scratch` holds mlp_scratch(…) values.
-template <class V>
-TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, const V* x, bool with_divergence,
-                          V* scratch, V* score, V& divergence) {
+// Score at given biases, and its divergence when asked for; `scratch` holds mlp_scratch(…) values. The numbers B of a
+// time are scalars, the same for all lanes, or lanes V with a time of their own.
+template <class V, class B>
+TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, const B* bias, B output_scale, B skip, const V* x,
+                          bool with_divergence, V* scratch, V* score, V& divergence) {
     const int dim = mlp.dim;
     const int columns = with_divergence ? 1 + dim : 1;
-    const ScalarOf<V>* bias = mlp.biases + node * mlp.bias_stride;
     int widest = 0;
     for (int l = 0; l < mlp.hidden_layers; ++l) widest = mlp.widths[l] > widest ? mlp.widths[l] : widest;
     V* in = scratch;
@@ -148,7 +148,7 @@ TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, co
     // First layer: the tangents are the columns of its weights.
     for (int row = 0; row < mlp.widths[0]; ++row) {
         const ScalarOf<V>* weight = mlp.weights[0] + row * dim;
-        V a = splat<V>(bias[row]);
+        V a = V{} + bias[row];
         for (int i = 0; i < dim; ++i) {
             a = a + weight[i] * x[i];
             if (with_divergence) in[row * columns + 1 + i] = splat<V>(weight[i]);
@@ -173,16 +173,24 @@ TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, co
     V trace{};
     for (int i = 0; i < dim; ++i) {
         const ScalarOf<V>* weight = mlp.weights[mlp.hidden_layers] + i * fan_in;
-        V a = splat<V>(bias[i]);
+        V a = V{} + bias[i];
         V tangent{};
         for (int j = 0; j < fan_in; ++j) {
             a = a + weight[j] * in[j * columns];
             if (with_divergence) tangent = tangent + weight[j] * in[j * columns + 1 + i];
         }
-        score[i] = mlp.output_scale[node] * a + mlp.skip[node] * x[i];
+        score[i] = output_scale * a + skip * x[i];
         trace = trace + tangent;
     }
-    divergence = mlp.output_scale[node] * trace + mlp.skip[node] * static_cast<ScalarOf<V>>(dim);
+    divergence = output_scale * trace + skip * static_cast<ScalarOf<V>>(dim);
+}
+
+// The same at the biases of one node.
+template <class V>
+TK_HD void mlp_score(const MlpView<ScalarOf<V>>& mlp, std::int64_t node, const V* x, bool with_divergence, V* scratch,
+                     V* score, V& divergence) {
+    mlp_score(mlp, mlp.biases + node * mlp.bias_stride, mlp.output_scale[node], mlp.skip[node], x, with_divergence,
+              scratch, score, divergence);
 }
 
 TK_END_NAMESPACE

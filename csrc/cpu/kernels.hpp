@@ -65,6 +65,35 @@ struct AveragesArguments {
     S* integrals;    // (n, 7)
 };
 
+// The probability-flow equation on a dyadic grid: core/flow.hpp.
+template <class S>
+struct FlowArguments {
+    std::int64_t n, dim, n_nodes;
+    int levels;
+    const S* table;  // (nodes, 2): FlowNode
+    ScoreArguments<S> score;
+    S rtol, atol;
+    const S* x;                 // (n, dim)
+    S* x_last;                  // (n, dim)
+    S* divergence;              // (n,)
+    std::int64_t* evaluations;  // (n,)
+    std::int64_t* status;       // (n,): FlowStatus
+};
+
+// Linear overdamped Langevin paths: core/langevin.hpp, LinearLangevin.
+template <class S>
+struct LangevinArguments {
+    std::int64_t n, dim, n_steps;
+    const S* drift;        // (dim, dim)
+    const S* noise;        // (dim, dim), lower triangle
+    const S* circulation;  // (dim, dim)
+    const S* steps;        // (steps, 2)
+    std::uint64_t seed, path_offset;
+    const S* x;  // (n, dim)
+    S* x_last;   // (n, dim)
+    S* work;     // (n,)
+};
+
 template <class S>
 struct NormalsArguments {
     std::int64_t n, count;  // paths, numbers of each
@@ -120,6 +149,8 @@ struct Interrupt {
 template <class S>
 struct PrecisionKernels {
     bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
+    bool (*flow)(const FlowArguments<S>&, int threads, Interrupt);
+    bool (*langevin)(const LangevinArguments<S>&, int threads, Interrupt);
     bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
     bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
     bool (*trajectory_averages)(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);

@@ -1,14 +1,15 @@
 // The k nearest points of each query: leaves of queries against leaves of points, nearest boxes first.
-#include "blocks.hpp"
+#include "lists.hpp"
 
 TK_BEGIN_NAMESPACE
 
-// Of one block of queries at a time. Without indices ties do not matter, and what equals the k-th is passed over.
+// Of one block of queries at a time.
 template <class S, bool Maximum, int Dim, bool Indexed>
 class BlockSearch {
  public:
     using V = Native<S>;
     using Ids = IntOf<V>;
+    using Lists = NearestLists<S, Maximum, Indexed>;
     static constexpr int columns = 4;  // vectors of points that are measured side by side
 
     BlockSearch(const NeighbourArguments<S>& arguments, Watch& watch, int thread, V* lists, Ids* ids, S* boxes)
@@ -17,20 +18,9 @@ class BlockSearch {
           thread_(thread),
           dim_(static_cast<int>(arguments.data.dim)),
           leaf_(arguments.data.leaf),
-          registers_(registers(arguments.k)),
-          lists_(lists),
-          ids_(ids),
-          box_(boxes) {
-        const S bound = largest_measure(a_.upper, a_.scale, Maximum, false);
-        if constexpr (Indexed)
-            bound_ = bound;
-        else
-            bound_ = bound < S(0) ? S(0) : std::nextafter(bound, std::numeric_limits<S>::infinity());
-    }
-
-    static int registers(std::int64_t k) {
-        return k > largest_list ? 0 : static_cast<int>((k + lanes<S> - 1) / lanes<S>);
-    }
+          lists_{arguments, Lists::registers_for(arguments.k), lists, ids, kth_},
+          box_(boxes),
+          bound_(Lists::bound(arguments.upper, arguments.scale)) {}
 
     void run(std::int64_t block) {
         const QueryBlock<S> queries(a_.queries, block);
@@ -52,13 +42,11 @@ class BlockSearch {
  private:
     std::int64_t row(int i) const { return a_.queries.order[queries_->first + i]; }
 
+    bool is_heap() const { return lists_.registers == 0; }
+
     void start() {
-        for (std::int64_t i = 0; i < leaf_; ++i) kth_[i] = i < queries_->count ? bound_ : S(-1);
-        for (std::int64_t i = 0; i < leaf_ * registers_; ++i) {
-            lists_[i] = splat<V>(std::numeric_limits<S>::infinity());
-            if constexpr (Indexed) ids_[i] = Ids{} + std::numeric_limits<std::int32_t>::max();
-        }
-        if (registers_ == 0)
+        lists_.start(0, queries_->count, leaf_, bound_);
+        if (is_heap())
             for (std::int64_t i = 0; i < leaf_; ++i) filled_[i] = 0;
     }
 
@@ -88,44 +76,14 @@ class BlockSearch {
         }
     }
 
-    // The measures of `near` lanes, of the points that stand from `place` on, to the list of query i.
     void offer(int i, V s, std::uint32_t near, std::int64_t place) {
+        if (!is_heap()) return lists_.offer(i, s, near, a_.data.order + place);
         S values[lanes<S>];
         store(values, s);
-        if (registers_ == 1) {  // the list stays in its register
-            V list = lists_[i];
-            Ids ids;
-            if constexpr (Indexed) ids = ids_[i];
-            for (; near != 0; near &= near - 1) {
-                const int lane = __builtin_ctz(near);
-                if constexpr (Indexed)
-                    insert(&list, &ids, 1, values[lane], a_.data.order[place + lane]);
-                else
-                    insert(&list, 1, values[lane]);
-            }
-            lists_[i] = list;
-            if constexpr (Indexed) ids_[i] = ids;
-            store(values, list);
-            kth_[i] = minimum(kth_[i], values[a_.k - 1]);
-            return;
-        }
         for (; near != 0; near &= near - 1) {
             const int lane = __builtin_ctz(near);
-            offer(i, values[lane], place + lane);
+            if (Lists::matters(values[lane], kth_[i])) push(i, values[lane], a_.data.order[place + lane]);
         }
-    }
-
-    void offer(int i, S value, std::int64_t place) {
-        if (Indexed ? !(value <= kth_[i]) : !(value < kth_[i])) return;
-        const std::int32_t id = Indexed ? a_.data.order[place] : 0;
-        if (registers_ == 0) return push(i, value, id);
-        V* list = lists_ + i * registers_;
-        if constexpr (Indexed)
-            insert(list, ids_ + i * registers_, registers_, value, id);
-        else
-            insert(list, registers_, value);
-        const S last = list[(a_.k - 1) / lanes<S>][(a_.k - 1) % lanes<S>];
-        if (last < kth_[i]) kth_[i] = last;
     }
 
     // A long list is a heap in the row of the output.
@@ -138,9 +96,6 @@ class BlockSearch {
             sift_down(heap, ids, a_.k, 0, value, id);
         if (filled_[i] == a_.k && heap[0] < kth_[i]) kth_[i] = heap[0];
     }
-
-    // Whether a box of this measure can matter where `kth` is the measure of the k-th so far.
-    static bool matters(S s, S kth) { return Indexed ? s <= kth : s < kth; }
 
     S worst() const {
         V worst = load<V>(kth_);
@@ -197,7 +152,7 @@ class BlockSearch {
         int visits = 0;
         while (waiting > 0) {
             const Waiting at = stack[--waiting];
-            if (!matters(at.s, bound)) continue;
+            if (!Lists::matters(at.s, bound)) continue;
             if (is_leaf(at.node)) {
                 if (at.node.first == own) continue;
                 if (++visits % 64 == 0 && watch_.poll(thread_)) return;
@@ -213,7 +168,7 @@ class BlockSearch {
             const bool left_first =
                 l.s < r.s || (l.s == r.s && centre_distance(left_box) <= centre_distance(right_box));
             const Waiting& later = left_first ? r : l;
-            if (matters(later.s, bound)) stack[waiting++] = later;
+            if (Lists::matters(later.s, bound)) stack[waiting++] = later;
             stack[waiting++] = left_first ? l : r;
         }
     }
@@ -222,29 +177,17 @@ class BlockSearch {
         const std::int64_t k = a_.k;
         const S inverse = S(1) / a_.scale;
         for (int i = 0; i < queries_->count; ++i) {
-            S* distances = a_.distances + row(i) * k;
-            std::int64_t* indices = Indexed ? a_.indices + row(i) * k : nullptr;
-            if (registers_ == 0) {
-                sort_heap(distances, indices, filled_[i]);
-                for (std::int64_t j = 0; j < filled_[i]; ++j) distances[j] = root(distances[j]) * inverse;
-                for (std::int64_t j = filled_[i]; j < k; ++j) {
-                    distances[j] = std::numeric_limits<S>::infinity();
-                    if constexpr (Indexed) indices[j] = a_.data.n;
-                }
+            if (!is_heap()) {
+                lists_.write(i, row(i));
                 continue;
             }
-            for (std::int64_t first = 0; first < k; first += lanes<S>) {
-                const std::int64_t place = i * registers_ + first / lanes<S>;
-                const V list = (Maximum ? lists_[place] : square_root(lists_[place])) * inverse;
-                S values[lanes<S>];
-                store(values, list);
-                const std::int64_t count = k - first < lanes<S> ? k - first : lanes<S>;
-                for (std::int64_t j = 0; j < count; ++j) {
-                    distances[first + j] = values[j];
-                    if constexpr (Indexed)
-                        indices[first + j] =
-                            values[j] < std::numeric_limits<S>::infinity() ? ids_[place][j] : a_.data.n;
-                }
+            S* distances = a_.distances + row(i) * k;
+            std::int64_t* indices = Indexed ? a_.indices + row(i) * k : nullptr;
+            sort_heap(distances, indices, filled_[i]);
+            for (std::int64_t j = 0; j < filled_[i]; ++j) distances[j] = root(distances[j]) * inverse;
+            for (std::int64_t j = filled_[i]; j < k; ++j) {
+                distances[j] = std::numeric_limits<S>::infinity();
+                if constexpr (Indexed) indices[j] = a_.data.n;
             }
         }
     }
@@ -254,11 +197,9 @@ class BlockSearch {
     Watch& watch_;
     const int thread_, dim_;
     const std::int64_t leaf_;
-    const int registers_;
-    V* const lists_;  // (leaf, registers)
-    Ids* const ids_;
+    const Lists lists_;
     S* const box_;  // (2, dim) of the queries
-    S bound_;
+    const S bound_;
     const QueryBlock<S>* queries_ = nullptr;
     std::int64_t pairs_ = 0;
     S kth_[largest_leaf];
@@ -268,7 +209,7 @@ class BlockSearch {
 template <class S, bool Maximum, int Dim, bool Indexed>
 static bool search_blocks(const NeighbourArguments<S>& arguments, int threads, Interrupt interrupt) {
     using Search = BlockSearch<S, Maximum, Dim, Indexed>;
-    const std::int64_t leaf = arguments.data.leaf, list = leaf * Search::registers(arguments.k),
+    const std::int64_t leaf = arguments.data.leaf, list = leaf * Search::Lists::registers_for(arguments.k),
                        box = 2 * arguments.data.dim;
     const Buffer<Native<S>> lists(threads * list);
     const Buffer<IntOf<Native<S>>> ids(Indexed ? threads * list : 0);
@@ -289,7 +230,12 @@ static bool search_blocks(const NeighbourArguments<S>& arguments, int threads, I
 }
 
 template <class S>
+bool pairs(const NeighbourArguments<S>&, int threads, Interrupt);
+
+template <class S>
 bool search(const NeighbourArguments<S>& arguments, int threads, Interrupt interrupt) {
+    if (arguments.own && arguments.data.bounds == nullptr && arguments.k <= largest_list)
+        return pairs(arguments, threads, interrupt);
     return with_norm(arguments.max_norm, arguments.data.dim, [&](auto norm, auto axes) {
         constexpr bool max_norm = decltype(norm)::value;
         constexpr int dim = decltype(axes)::value;

@@ -9,11 +9,11 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import mode_collapse, taep, tools, training
+from thermokern.cli import entropy, likelihood_sweeps, mode_collapse, table1, taep, tools, training
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, tools)
-EXPERIMENTS = (mode_collapse, training)
+COMMANDS = (mode_collapse, taep, entropy, tools)
+EXPERIMENTS = (mode_collapse, table1, likelihood_sweeps, training)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,9 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.flow_table import FlowTable
 from thermokern.ops.hutchinson import PROBES, hutchinson, hutchinson_reference, probes
 from thermokern.ops.kdtree import KDTree
+from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.neighbours import (
@@ -11,6 +13,9 @@ from thermokern.ops.neighbours import (
     neighbours_reference,
 )
 from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.probability_flow import DONE as FLOW_DONE
+from thermokern.ops.probability_flow import NEEDS_FINER as FLOW_NEEDS_FINER
+from thermokern.ops.probability_flow import FlowField, FlowSums, probability_flow, probability_flow_reference
 from thermokern.ops.statistics import (
     ExponentialSums,
     Moments,
@@ -40,11 +45,17 @@ from thermokern.ops.trajectory_step import StepSums, trajectory_step, trajectory
 __all__ = [
     "DIRECTIONS",
     "DIVERGENCE_WEIGHT",
+    "FLOW_DONE",
+    "FLOW_NEEDS_FINER",
     "OBSERVABLES",
     "PROBES",
     "SCHEMES",
     "ExponentialSums",
+    "FlowField",
+    "FlowSums",
+    "FlowTable",
     "KDTree",
+    "LangevinSums",
     "MixtureScore",
     "MixtureSource",
     "MlpSource",
@@ -63,6 +74,8 @@ __all__ = [
     "exponential_sums_reference",
     "hutchinson",
     "hutchinson_reference",
+    "langevin",
+    "langevin_reference",
     "mixture_score",
     "mixture_score_reference",
     "mlp_score_divergence",
@@ -72,6 +85,8 @@ __all__ = [
     "neighbours_reference",
     "normals",
     "normals_reference",
+    "probability_flow",
+    "probability_flow_reference",
     "probes",
     "trajectory",
     "trajectory_averages",

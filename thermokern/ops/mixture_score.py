@@ -18,11 +18,14 @@ class MixtureScore(NamedTuple):
 
 
 def mixture_score_reference(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> MixtureScore:
-    """:func:`mixture_score` in PyTorch: differentiable, in the dtype of `x`."""
+    """:func:`mixture_score` in PyTorch: differentiable, in the dtype of `x`.
+
+    Here `means` and `variances` may also be (n, K, d), a mixture of its own for each point.
+    """
     means, variances, weights = (tensor.to(x) for tensor in (means, variances, weights))
     difference = means - x[:, None, :]  # (n, K, d)
     precision = 1.0 / variances  # (K, d)
-    log_normaliser = weights.log() - 0.5 * (2.0 * math.pi * variances).log().sum(1)  # (K,)
+    log_normaliser = weights.log() - 0.5 * (2.0 * math.pi * variances).log().sum(-1)  # (K,) or (n, K)
     log_components = log_normaliser - 0.5 * (precision * difference.square()).sum(2)  # (n, K)
     responsibility = log_components.softmax(1)
     pull = precision * difference  # (n, K, d)

@@ -77,7 +77,11 @@ class LinearProcess(ABC):
 
     def time_at(self, log_snr: float) -> float:
         """The time at which :meth:`log_snr` is `log_snr`, to rounding; ``t_end`` where it never falls so low."""
-        return _bisect(self.log_snr, torch.tensor([log_snr], dtype=torch.float64), 0.0, self.t_end).item()
+        return self.times_at(torch.tensor([log_snr], dtype=torch.float64)).item()
+
+    def times_at(self, log_snr: Tensor) -> Tensor:
+        """:meth:`time_at` of many, (n,) float64."""
+        return _bisect(self.log_snr, log_snr, 0.0, self.t_end)
 
     def prior(self, dim: int) -> torch.distributions.Distribution:
         """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""

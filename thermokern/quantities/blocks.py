@@ -18,8 +18,8 @@ _LARGE = 200_000  # points from which one partition serves
 
 def block_errors(
     samples: Sequence[Tensor], statistic: Callable[[list[Tensor]], Sequence[float]], *, k: int, seed: int = 0
-) -> list[float]:
-    """Standard error of each number that `statistic` makes of samples (n, d), (m, d), ….
+) -> tuple[list[float], list[float]]:
+    """Standard error of each number that `statistic` makes of samples (n, d), (m, d), …, and its mean over parts.
 
     Every sample is split at random into B disjoint parts; B-th parts belong together. The parts are independent, so the
     variance s² of the statistic over them is that of a sample of n/B points, whatever the terms within one have to do
@@ -38,15 +38,20 @@ def block_errors(
     least = min(map(len, samples))
     parts = min(MOST, least // max(LEAST_POINTS, 10 * k))
     if parts < FEWEST:
-        return [math.nan] * len(statistic(list(samples)))
+        unknown = [math.nan] * len(statistic(list(samples)))
+        return unknown, unknown
     partitions = PARTITIONS if sum(map(len, samples)) < _LARGE else 1
-    variances = []
+    variances, means = [], []
     for partition in range(partitions):
         # The hash sorts alike what is alike: two samples with the same points must not be split alike.
         orders = [random_order(x, 1009 * seed + 31 * partition + i) for i, x in enumerate(samples)]
         split = [
             torch.tensor_split(x[order], parts) for x, order in zip(samples, orders, strict=True)
         ]  # parts of each sample
-        values = [statistic([pieces[b] for pieces in split]) for b in range(parts)]
-        variances.append(torch.tensor(values, dtype=torch.float64).var(0))
-    return (torch.stack(variances).mean(0) / parts).sqrt().tolist()
+        values = torch.tensor(
+            [statistic([pieces[b] for pieces in split]) for b in range(parts)], dtype=torch.float64
+        )  # (parts, numbers)
+        variances.append(values.var(0))
+        means.append(values.mean(0))
+    errors = (torch.stack(variances).mean(0) / parts).sqrt()
+    return errors.tolist(), torch.stack(means).mean(0).tolist()

@@ -118,8 +118,9 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     m generated points, all equally likely to be the nearest, the next, …, the first k are then real. Coinciding points
     are allowed; a real point that coincides with k others has an empty ball.
 
-    The standard errors are from disjoint parts of both samples, see :mod:`thermokern.quantities.blocks`; precision and
-    recall, shares in a union of balls, are steady under that only where the balls are small. Cost: neighbour searches
+    The standard errors are from disjoint parts of both samples, see :mod:`thermokern.quantities.blocks`. Of a share p,
+    the parts give how many times the binomial variance p(1 − p)/n its variance is, since p itself moves with n. In five
+    dimensions and more parts have more of an edge than the whole, and errors are too large. Cost: neighbour searches
     and counts.
 
     References
@@ -142,7 +143,14 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     values = _shares(hits, precise, recalled, k)
     errors = [math.nan] * len(NAMES)
     if stderr:
-        errors = block_errors([first, second], lambda parts: _shares(*_balls(parts[0], parts[1], k), k), k=k, seed=seed)
+        errors, inside = block_errors(
+            [first, second], lambda parts: _shares(*_balls(parts[0], parts[1], k), k), k=k, seed=seed
+        )
+        sizes = {"coverage": n, "precision": m, "recall": n}
+        errors = [
+            _rescaled(error, value, part, sizes[name]) if name in sizes else error
+            for name, error, value, part in zip(NAMES, errors, values, inside, strict=True)
+        ]
     device = real.device if isinstance(real, Tensor) else "cpu"
     estimates = {name: Estimate(v, e, "") for name, v, e in zip(NAMES, values, errors, strict=True)}
     return Coverage(
@@ -158,6 +166,16 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
 def expected_coverage(n: int, m: int, k: int) -> float:
     """``1 − Π_{i=1..k} (n − i)/(n + m − i)``: mean coverage of n real points by m generated ones of the same law."""
     return -math.expm1(math.fsum(math.log((n - i) / (n + m - i)) for i in range(1, k + 1)))
+
+
+def _rescaled(error: float, share: float, share_of_parts: float, n: int) -> float:
+    """The error of a share that differs in parts and in the whole of n: both over their binomial spread."""
+
+    def spread(p: float) -> float:
+        p = (n * p + 1.0) / (n + 2.0)  # off 0 and 1, where the binomial spread would say that nothing can change
+        return math.sqrt(p * (1.0 - p))
+
+    return error * spread(share) / spread(share_of_parts)
 
 
 def _balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

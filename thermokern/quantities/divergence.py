@@ -125,7 +125,7 @@ def _called(field: Callable[..., Tensor]) -> Field:
     def call(x: Tensor, t: Tensor | None) -> Tensor:
         if t is None:
             return field(x)
-        return field.at_times(x, t) if isinstance(field, ScoreModel) else field(x, t.to(x))
+        return field.at(x, t) if isinstance(field, ScoreModel) else field(x, t.to(x))
 
     return call
 

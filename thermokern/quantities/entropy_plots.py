@@ -19,13 +19,17 @@ from thermokern.quantities.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, s
 _SHOWN = 20_000
 
 
-def entropy_figure(result: EntropyEstimate, x: Tensor | None = None) -> Figure:
+def entropy_figure(
+    result: EntropyEstimate, x: Tensor | None = None, over_k: Sequence[tuple[int, Estimate]] | None = None
+) -> Figure:
     """The estimate against k and against n; with points (n, 2), the map of their local entropies."""
     with style():
         flat = x is not None and x.shape[1] == 2
         figure = Figure(figsize=(10.8 if flat else 7.2, 3.1), layout="constrained")
         axes = figure.subplots(1, 3 if flat else 2)
-        draw_series(axes[0], result.by_k, "k", f"{len(result.local):,} points", result.unit)
+        draw_series(
+            axes[0], result.by_k if over_k is None else over_k, "k", f"{len(result.local):,} points", result.unit
+        )
         draw_sizes(axes[1], result)
         if flat:
             assert x is not None
@@ -35,11 +39,9 @@ def entropy_figure(result: EntropyEstimate, x: Tensor | None = None) -> Figure:
 
 def table_figure(table: EntropyTable, x: Tensor | None = None, truth: float | None = None) -> Figure:
     """Estimates against k with the histogram beside them, against n, and with points (n, 2) the map."""
-    figure = entropy_figure(table.knn, x)
     with style():
+        figure = entropy_figure(table.knn, x, table.over_k)
         axes = figure.axes[0]
-        axes.clear()
-        draw_series(axes, table.over_k, "k", f"{table.n:,} points", "nats")
         if table.histogram is not None:
             draw_level(axes, table.histogram, "histogram", NETWORK)
         if truth is not None:

@@ -86,7 +86,7 @@ def knn_divergence(
     local = _local(first, second, k)
     error = math.nan
     if stderr:
-        (error,) = block_errors(
+        (error,), _ = block_errors(
             [first, second], lambda parts: [sorted_mean(_local(parts[0], parts[1], k))], k=k, seed=seed
         )
     return SampleEstimate(

@@ -98,7 +98,7 @@ def kozachenko_leonenko(
     Warns
     -----
     BiasWarning
-        When the bias exceeds the standard error and twice its own error.
+        When the bias exceeds the standard error and twice its noise.
 
     Notes
     -----
@@ -110,10 +110,13 @@ def kozachenko_leonenko(
     :mod:`thermokern.quantities.shared_neighbours`.
 
     Bias. To leading order it depends on n and k as ``(k/n)^q``, q between 1/d (a density that ends at an edge) and
-    2/d (smooth). Estimates at 2k, 4k, and from halves and quarters of the sample give its size and q.
+    2/d (smooth). Estimates at 2k, 4k, and from halves and quarters of the sample give its size and q. Doubling k/n
+    shows the share ``2^q − 1`` of it; what is beyond is extrapolation and stands in its uncertainty, beside the noise
+    and what q had to be bent to stay between its bounds. In five dimensions and more that is most of it: the bias is
+    then a warning, not a correction.
 
     Valid for densities; the error for those that are smooth within ε. Where the bias is not small beside the spread of
-    log p, q and with it the bias are rough. In many dimensions the bias falls with n so slowly that it dominates.
+    log p, q and with it the bias are rough.
     Cost: the neighbour search, O(n log n) in few dimensions; memory, with `bias`, 4k distances and indices a point for
     up to 2^24 of them; beyond, error and bias come from a random part of the sample, and the memory is the tree and k
     distances a point.
@@ -162,6 +165,7 @@ def kozachenko_leonenko(
             "points_for_error_and_bias": len(sample.part),
         },
         bias=Estimate(shrink * bias_of_part.value / size, shrink * bias_of_part.stderr / size, unit),
+        bias_noise=shrink * sample.noise / size,
         dim=units.shape[1],
         by_k=_in_units(sample.by_k(), unit, size),
         by_size=_in_units(((len(units), Estimate(value, stderr)), *sample.by_size), unit, size),
@@ -198,6 +202,7 @@ class _Sample:
     def __post_init__(self) -> None:
         n, self.dim = self.points.shape
         self.by_size: tuple[tuple[int, Estimate], ...] = ()
+        self.noise = math.nan  # of the bias
         top = min(4 * self.k, n - 1) if self.close else self.k
         self.part = self.points
         if n * top <= ENTRIES:
@@ -267,8 +272,12 @@ class _Sample:
         low, high = 1.0 / self.dim, 2.0 / self.dim
         ratio = (third - second) / (second - first) if second != first else math.inf
         q = min(max(math.log2(ratio), low), high) if 0.0 < ratio < math.inf else high
-        noise = (self.influence(2 * k) - self.influence(k)).std().item() / math.sqrt(n)
-        return Estimate((second - first) / (2.0**q - 1.0), noise / (2.0**q - 1.0)), q
+        noise = (self.influence(2 * k) - self.influence(k)).sort().values.std().item() / math.sqrt(n)
+        misfit = (third - second) - 2.0**q * (second - first)  # 0 but where q had to be bounded
+        seen = 2.0**q - 1.0  # the share of the bias that doubling k/n shows; the rest is extrapolated
+        value = (second - first) / seen
+        self.noise = noise / seen
+        return Estimate(value, math.hypot(self.noise, misfit / seen, max(0.0, 1.0 - seen) * value)), q
 
 
 def _check_coincidence(distances: Tensor, k: int, duplicates: str) -> None:

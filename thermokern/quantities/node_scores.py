@@ -133,7 +133,7 @@ class NodeScores:
         assert t is not None
         shaped = x.reshape(len(x), *self.shape)
         if isinstance(self.score, ScoreModel):
-            return self.score.at_times(shaped, t).reshape(x.shape)
+            return self.score.at(shaped, t).reshape(x.shape)
         assert callable(self.score)
         return self.score(shaped, t[0].item()).reshape(x.shape)
 

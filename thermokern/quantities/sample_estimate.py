@@ -74,9 +74,10 @@ class EntropyEstimate(SampleEstimate):
     Attributes
     ----------
     bias : Estimate
-        How far the value is expected to lie above the truth, extrapolated from the sample, and the standard error of
-        that; NaN where the sample is too small to say. The value does not contain it: ``value − bias`` is the corrected
-        estimate.
+        How far the value is expected to lie above the truth, extrapolated from the sample, and how uncertain that is,
+        the extrapolation included; NaN where the sample is too small to say. It is not taken off the value.
+    bias_noise : float
+        The part of the bias's uncertainty that is sampling error.
     dim : int
         Of the points.
     by_k : tuple of (k, Estimate)
@@ -86,6 +87,7 @@ class EntropyEstimate(SampleEstimate):
     """
 
     bias: Estimate = field(default_factory=lambda: Estimate(math.nan, math.nan))
+    bias_noise: float = 0.0
     dim: int = 1
     by_k: tuple[tuple[int, Estimate], ...] = ()
     by_size: tuple[tuple[int, Estimate], ...] = ()
@@ -93,7 +95,7 @@ class EntropyEstimate(SampleEstimate):
     @property
     def bias_exceeds_error(self) -> bool:
         """Whether the bias is larger than the standard error, and large enough to be told from zero."""
-        return abs(self.bias.value) > max(self.stderr, 2.0 * self.bias.stderr)
+        return abs(self.bias.value) > max(self.stderr, 2.0 * self.bias_noise)
 
     @property
     def bits_per_dim(self) -> Estimate:
@@ -118,7 +120,7 @@ class EntropyEstimate(SampleEstimate):
         """Everything but the per-point numbers, ready for :mod:`json`."""
         return {
             **super().to_json(),
-            "bias": {"value": self.bias.value, "stderr": self.bias.stderr},
+            "bias": {"value": self.bias.value, "stderr": self.bias.stderr, "noise": self.bias_noise},
             "dim": self.dim,
             "by_k": [{"k": k, "value": e.value, "stderr": e.stderr} for k, e in self.by_k],
             "by_size": [{"n": n, "value": e.value, "stderr": e.stderr} for n, e in self.by_size],

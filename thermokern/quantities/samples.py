@@ -107,8 +107,8 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
     if extent == 0.0 or _RANGE[0] <= extent <= _RANGE[1]:
         return x, 0.0
     exponent = math.frexp(extent)[1]
-    units: Tensor = torch.ldexp(x, torch.tensor(-exponent))
-    return units, x.shape[1] * exponent * math.log(2.0)
+    shrunk: Tensor = torch.ldexp(x, torch.tensor(-exponent))
+    return shrunk, x.shape[1] * exponent * math.log(2.0)
 
 
 def jittered(x: Tensor, jitter: float, seed: int) -> Tensor:
@@ -117,7 +117,8 @@ def jittered(x: Tensor, jitter: float, seed: int) -> Tensor:
         raise ValueError(f"jitter: expected a positive finite number, got {jitter!r}")
     check_seed(seed)
     z = ops.normals(len(x), x.shape[1], seed=seed, purpose="start", dtype=torch.float64)
-    return x.double() + jitter * (torch.special.ndtr(z) - 0.5)
+    moved: Tensor = x.double() + jitter * (torch.special.ndtr(z) - 0.5)
+    return moved
 
 
 def unit_and_size(base: float | None) -> tuple[str, float]:

@@ -128,7 +128,7 @@ def write_mode_collapse(result: ModeCollapse, out: Path, footer: str) -> list[Pa
         ],
         footer,
     )
-    return _write(out, "mode_collapse.png", picture, result.to_json(), page)
+    return write_files(out, "mode_collapse.png", picture, result.to_json(), page)
 
 
 def _panel_modes(result: ModeCollapse, panel: str) -> list[str]:
@@ -189,7 +189,7 @@ def write_taep(result: TAEP, out: Path, footer: str) -> list[Path]:
         ],
         footer,
     )
-    return _write(out, "taep.png", picture, result.to_json(), page)
+    return write_files(out, "taep.png", picture, result.to_json(), page)
 
 
 def _modes(result: TAEP) -> list[str]:
@@ -243,7 +243,8 @@ def _percent(share: Estimate) -> str:
     return f"{Estimate(100.0 * share.value, 100.0 * share.stderr)} %" if math.isfinite(share.value) else "–"
 
 
-def _write(out: Path, name: str, picture: Figure, numbers: dict[str, Any], page: str) -> list[Path]:
+def write_files(out: Path, name: str, picture: Figure, numbers: dict[str, Any], page: str) -> list[Path]:
+    """A figure under its name, result.json and report.html in the folder `out`, which is made; the files written."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / name, out / "result.json", out / "report.html"]
     picture.savefig(paths[0])

@@ -173,7 +173,7 @@ class _Clipped:
             values.to(t).view(shape)
             for values in (self.model.process.mean_scale(time), self.model.process.variance(time))
         )
-        return ((x + v * self.model.at_times(x, time)) / m).clamp(-self.limit, self.limit)
+        return ((x + v * self.model.at(x, time)) / m).clamp(-self.limit, self.limit)
 
 
 class _Network(nn.Module):

@@ -22,8 +22,8 @@ ArrayLike = (
     Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]] | float
 )
 
-# Components up to which the kernel serves: the error of its float32 sums grows with their number, and from about 600 on
-# it is more than twice that of PyTorch, which adds in pairs.
+# Components up to which the kernel's float32 sums serve: their error grows with the number, and from about 600 on it is
+# more than twice that of PyTorch, which adds in pairs. More of them are summed in float64.
 _MANY = 256
 _BLOCK = 2**18  # numbers (points × components × d) that PyTorch holds at once in each intermediate
 
@@ -189,7 +189,9 @@ class GaussianMixture(Distribution):
                 for block in torch.split(x, max(1, _BLOCK // means.numel()))
             ]
         elif self._in_kernel(x):
-            return ops.mixture_score(x, means, eigenvalues, self.weights)
+            wide = len(self.means) > _MANY and x.dtype == torch.float32
+            out = ops.mixture_score(x.double() if wide else x, means, eigenvalues, self.weights)
+            return ops.MixtureScore(*(part.to(x.dtype) for part in out))
         else:
             parts = [
                 ops.mixture_score_reference(block, means, eigenvalues, self.weights)
@@ -199,7 +201,7 @@ class GaussianMixture(Distribution):
 
     def _in_kernel(self, x: Tensor) -> bool:
         plain = x.dtype in PRECISIONS and x.device.type == "cpu" and not x.requires_grad
-        return plain and self.dim <= MAX_DIM and len(self.means) <= _MANY
+        return plain and self.dim <= MAX_DIM
 
     def entropy(self) -> float:
         """``−∫ p log p``, nats, at data time.

@@ -45,5 +45,5 @@ class _Guided(nn.Module):
         self.register_buffer("_weight", torch.tensor(weight, dtype=torch.float64))  # which its state_dict then tells
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        one, other = (model.at_times(x, t.double()) for model in (self.conditional, self.unconditional))
+        one, other = (model.at(x, t.double()) for model in (self.conditional, self.unconditional))
         return (1.0 + self.weight) * one - self.weight * other

@@ -69,7 +69,7 @@ def score_matching_loss(
     root = v.sqrt().to(x0).view(shape)
     x = m.to(x0).view(shape) * x0 + root * noise
     # √v s + ε: of order one at every time.
-    square = (root * model.at_times(x, t) + noise).flatten(1).square().sum(1)
+    square = (root * model.at(x, t) + noise).flatten(1).square().sum(1)
     match weighting:
         case "epsilon":
             weight = torch.ones_like(v) / x0[0].numel()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thermokern.processes import LinearProcess
 
-PREDICTIONS = ("score", "epsilon", "x0", "v", "entropy", "flow")
+PREDICTIONS = ("score", "epsilon", "x0", "v", "entropy", "flow", "control")
 _LOG_SNR_SLACK = 1e-3  # what rounding a last time to float32 may cost
 
 
@@ -27,6 +27,7 @@ class ScoreModel:
     - ``entropy``: the score without that of the law which drift and noise leave alone, ``s = out + 2 f x/g²``
     - ``flow``: the velocity of the probability-flow equation, ``u = f x − ½ g² s``, which is ``m' x_0 + (√v)' ε`` on
       average; ``s = 2 (f x − out)/g²``, for a rectified flow ``−(x + (1 − t) out)/t``
+    - ``control``: ``g s``, what drives the reverse process per unit of its noise, ``s = out/g``
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class ScoreModel:
         dtype. A module on another device receives both there.
     process : LinearProcess
         The process that the network was trained for.
-    predicts : {"score", "epsilon", "x0", "v", "entropy", "flow"}
+    predicts : {"score", "epsilon", "x0", "v", "entropy", "flow", "control"}
     shape : tuple of int, optional
         Of one sample, where it is known: what :func:`thermokern.sample` draws without being told.
 
@@ -45,7 +46,8 @@ class ScoreModel:
     Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, Eq. 13 (flow) and
     App. B (epsilon); Salimans and Ho, *Progressive distillation for fast sampling of diffusion models*, 2022, App. D
     (x0, v); Premkumar, *Neural entropy*, arXiv 2409.03817 (entropy); Lipman et al., *Flow matching for generative
-    modeling*, 2023, Eq. 10–15 (flow).
+    modeling*, 2023, Eq. 10–15 (flow); Huang, Lim and Courville, *A variational perspective on diffusion-based
+    generative models and score matching*, 2021 (control).
     """
 
     network: nn.Module | Callable[[Tensor, Tensor], Tensor]
@@ -74,6 +76,8 @@ class ScoreModel:
                 return -m / (v.sqrt() * (m.square() + v))
             case "flow":
                 return -2.0 / process.g2(t)
+            case "control":
+                return process.g2(t).rsqrt()
         return torch.ones_like(t)
 
     def skip(self, t: Tensor) -> Tensor:
@@ -108,13 +112,18 @@ class ScoreModel:
         """
         return ScoreModel(_Moved(self, process), process)
 
+    @property
+    def one_time(self) -> bool:
+        """Whether the network takes one time for all points, as that of :meth:`under` does."""
+        return isinstance(self.network, _Moved)
+
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Score at one time for all points, (n, …) as `x`."""
         time = torch.tensor(t, dtype=torch.float64)
         out = self._output(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
         return self.output_scale(time).item() * out + self.skip(time).item() * x
 
-    def at_times(self, x: Tensor, t: Tensor) -> Tensor:
+    def at(self, x: Tensor, t: Tensor) -> Tensor:
         """Score of each point at a time of its own, (n, …) as `x`; `t` (n,) float64."""
         shape = (-1,) + (1,) * (x.dim() - 1)
         scale, skip = (factor.to(x).view(shape) for factor in (self.output_scale(t), self.skip(t)))

@@ -40,8 +40,16 @@ class SinusoidalEmbedding(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+class PlainTime(nn.Module):
+    """The time itself, as one feature."""
+
+    def forward(self, t: Tensor) -> Tensor:
+        """``t`` (n,) to (n, 1)."""
+        return t[:, None]
+
+
 class ScoreMLP(nn.Module):
-    """Perceptron ``(x, t) -> out`` on ``x`` beside a sinusoidal embedding of ``t``.
+    """Perceptron ``(x, t) -> out`` on ``x`` beside a sinusoidal embedding of ``t``, or ``t`` itself.
 
     The network of Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, Methods 1.2:
     three hidden layers of width 128 with SiLU. What the output means (score or noise) is for
@@ -55,7 +63,7 @@ class ScoreMLP(nn.Module):
         Units per hidden layer and number of hidden layers.
     activation : {"silu", "tanh", "relu", "gelu-tanh"}
     time_features : int
-        Length of the embedding, even.
+        Length of the embedding, even; 1 is ``t`` itself, as Kodama and Hinczewski, App. G.3, have it.
     """
 
     def __init__(
@@ -74,7 +82,7 @@ class ScoreMLP(nn.Module):
             "activation": activation,
             "time_features": time_features,
         }
-        self.embedding = SinusoidalEmbedding(time_features)
+        self.embedding = PlainTime() if time_features == 1 else SinusoidalEmbedding(time_features)
         layers: list[nn.Module] = []
         fan_in = dim + time_features
         for _ in range(depth):

@@ -1,0 +1,217 @@
+"""Points carried along the probability-flow equation with the divergence that they gather, each with its own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from thermokern.ops._library import checked_points, kernel, refuse_gradient, register
+from thermokern.ops.flow_table import FlowTable, step_nodes
+from thermokern.ops.trajectory import Source
+
+# (x (k, d), node, rows (k,) of the points among all) -> score (k, d), divergence (k, p).
+FlowField = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
+
+FIRST_LEVEL = 4  # of a point's first step; csrc/core/flow.hpp has these too
+COARSEST_LEVEL = 3  # coarser steps could pass over what a network or the data do at some times
+FINEST_LEVEL = 20
+GROWTH = 1.0 / 64.0  # errors below it, in units of the tolerance, are half the tolerance at twice the step
+
+DONE, NEEDS_FINER, NOT_FINITE = 0, 1, 2  # what became of a point
+
+# Dormand and Prince, "A family of embedded Runge–Kutta formulae", J. Comput. Appl. Math. 6, 1980, Table 2.
+_STAGES: tuple[tuple[float, ...], ...] = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+
+
+class FlowSums(NamedTuple):
+    x_last: Tensor  # (n, d), at u = 1
+    divergence: Tensor  # (n, p), or (n,) of the fused op: ∫ (drift d + push ∇·s) du
+    evaluations: Tensor  # (n,) int64, of the score
+    status: Tensor  # (n,) int64: DONE, NEEDS_FINER than the table's levels, NOT_FINITE
+
+
+def probability_flow_reference(
+    x: Tensor, table: FlowTable, field: FlowField, *, rtol: float = 1e-5, atol: float = 1e-5, probes: int = 1
+) -> FlowSums:
+    """:func:`probability_flow` in PyTorch, for any field: the specification.
+
+    `field` is called as ``(x, node, rows)`` and returns the score (k, d) and its divergence (k, probes), each column of
+    which is integrated by itself. Points that stand at the same step go together, those furthest behind first, so a
+    call has one time. What a point gives depends on the others only as far as `field` does.
+    """
+    _check_tolerances(rtol, atol)
+    n, dim = x.shape
+    here, gathered = x.detach().clone(), x.new_zeros(n, probes)
+    slope, rate = torch.zeros_like(here), torch.zeros_like(gathered)  # at the step's start
+    position = torch.zeros(n, dtype=torch.int64)  # in units of 2^−FINEST_LEVEL
+    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64)
+    evaluations, status = torch.zeros_like(position), torch.zeros_like(position)
+    end = 2**FINEST_LEVEL
+    columns = table.columns.tolist()
+
+    def derivative(points: Tensor, node: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        score, divergence = field(points, node, rows)
+        drift, push = columns[node]
+        return drift * points + push * score, drift * dim + push * divergence
+
+    def settle(rows: Tensor, bad: Tensor, reason: int) -> None:
+        status[rows[bad]], position[rows[bad]] = reason, end
+
+    everyone = torch.arange(n)
+    if n:
+        slope, rate = derivative(here, 0, everyone)
+        evaluations += 1
+        settle(everyone, ~(slope.isfinite().all(1) & rate.isfinite().all(1)), NOT_FINITE)
+    while bool((position < end).any()):
+        first = position.min()
+        rows = everyone[position == first]
+        coarsest = int(level[rows].min())
+        rows = rows[level[rows] == coarsest]
+        if coarsest > table.levels:
+            settle(rows, torch.ones_like(rows, dtype=torch.bool), NEEDS_FINER)
+            continue
+        size = 2 ** (FINEST_LEVEL - coarsest)
+        nodes, h = step_nodes(int(first) // size, coarsest), 2.0**-coarsest
+        start, start_gathered = here[rows], gathered[rows]
+        slopes, rates = [slope[rows]], [rate[rows]]
+        point, sum_ = start, start_gathered
+        for stage, weights in enumerate(_STAGES):
+            point = start + h * _combine(weights, slopes)
+            if stage == len(_STAGES) - 1:
+                sum_ = start_gathered + h * _combine(weights, rates)
+            new_slope, new_rate = derivative(point, nodes[min(stage + 1, 5)], rows)
+            slopes.append(new_slope)
+            rates.append(new_rate)
+        evaluations[rows] += len(_STAGES)
+        error = _error(h, start, point, slopes, start_gathered, sum_, rates, rtol, atol)  # squared
+        accepted = error <= 1.0
+        taken = rows[accepted]
+        here[taken], gathered[taken] = point[accepted], sum_[accepted]
+        slope[taken], rate[taken] = slopes[-1][accepted], rates[-1][accepted]
+        position[taken] += size
+        aligned = position[taken] % (2 * size) == 0
+        level[taken[aligned & (error[accepted] < GROWTH**2) & (coarsest > COARSEST_LEVEL)]] -= 1
+        level[rows[~accepted]] += 1
+        settle(rows, ~error.isfinite(), NOT_FINITE)
+        settle(rows, ~accepted & (level[rows] > FINEST_LEVEL), NOT_FINITE)
+    return FlowSums(here, gathered, evaluations, status)
+
+
+def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    total = torch.zeros_like(slopes[0])
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight:
+            total = total + weight * slope
+    return total
+
+
+def _error(
+    h: float,
+    start: Tensor,
+    point: Tensor,
+    slopes: list[Tensor],
+    start_gathered: Tensor,
+    gathered: Tensor,
+    rates: list[Tensor],
+    rtol: float,
+    atol: float,
+) -> Tensor:
+    """Mean over the d axes and the divergence of (error/tolerance)², (n,)."""
+    total = torch.zeros_like(start[:, 0])
+    for before, after, all_ in ((start, point, slopes), (start_gathered, gathered, rates)):
+        tolerance = atol + rtol * torch.maximum(before.abs(), after.abs())
+        square = (h * _combine(_ERROR, all_) / tolerance).square()
+        total = total + (square.sum(1) if all_ is slopes else square.mean(1))
+    return total / (start.shape[1] + 1)
+
+
+def _check_tolerances(rtol: float, atol: float) -> None:
+    for name, value in {"rtol": rtol, "atol": atol}.items():
+        if not 0.0 < value < 1.0:
+            raise ValueError(f"{name}: expected a number in (0, 1), got {value!r}")
+
+
+def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float = 1e-5, atol: float = 1e-5) -> FlowSums:
+    """Points carried along the probability-flow equation from u = 0 to u = 1, with the divergence that they gather.
+
+    ``dx/du = drift x + push s(x)``, ``dl/du = drift d + push ∇·s(x)``: Dormand and Prince's steps, 5(4), on a dyadic
+    grid of u, each point with its own. A step is taken when the mean over the d + 1 axes of the squares of its errors,
+    in units of ``atol + rtol |value|``, is at most 1; it is halved otherwise, and doubled where the root of that mean
+    is below 1/64 and the grid allows.
+
+    Parameters
+    ----------
+    x : Tensor
+        (n, d) float32 or float64, 1 ≤ d ≤ 16.
+    table : FlowTable
+        From :func:`thermokern.processes.flow_table`, with 4 to 20 levels.
+    model : MixtureSource or MlpSource
+        The score at every node of the table.
+    rtol, atol : float
+
+    Returns
+    -------
+    x_last : Tensor
+        (n, d), at u = 1.
+    divergence : Tensor
+        (n,), gathered.
+    evaluations : Tensor
+        (n,) int64, of the score.
+    status : Tensor
+        (n,) int64: 0 done, 1 needs finer steps than the table has, 2 not finite. What a point gives is meaningless
+        where it is not 0.
+
+    Notes
+    -----
+    A point's numbers are bit-identical whatever its company, for any number of threads. Lanes of a register stand at
+    different times; one that has arrived takes the next point. No gradient: see :func:`probability_flow_reference`.
+    """
+    x = checked_points(x)
+    _check_tolerances(rtol, atol)
+    refuse_gradient(**{f"model.{part}": tensor for part, tensor in model.parts().items()})
+    try:
+        model.check(x.shape[1])
+    except ValueError as error:
+        raise ValueError(f"model.{error}") from None
+    columns = table.columns.to(x.dtype).contiguous()
+    out = torch.ops.thermokern.probability_flow(
+        x, columns, table.levels, model.kind, model.tensors(x.dtype), rtol, atol
+    )
+    return FlowSums(*out)
+
+
+def _flow_cpu(
+    x: Tensor, columns: Tensor, levels: int, kind: str, tensors: list[Tensor], rtol: float, atol: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    out = _flow_fake(x)
+    kernel("flow", x.dtype)(x, columns, levels, kind, tensors, rtol, atol, *out, torch.get_num_threads())
+    return out
+
+
+def _flow_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    return (
+        torch.empty_like(x),
+        x.new_empty(n),
+        x.new_empty(n, dtype=torch.int64),
+        x.new_empty(n, dtype=torch.int64),
+    )
+
+
+register(
+    "probability_flow(Tensor x, Tensor columns, int levels, str kind, Tensor[] tensors, float rtol, float atol)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    _flow_cpu,
+    _flow_fake,
+)
