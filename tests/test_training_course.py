@@ -17,7 +17,7 @@ from tolerances import assert_exact
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.experiments import QUICK, load_images, shipped_course, train_unet, training_course
-from thermokern.experiments.rank_correlation import bootstrap_correlation, permutation_p_value, ranks, spearman
+from thermokern.experiments.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
 from thermokern.report import write_training
 
 F64 = torch.float64
@@ -31,7 +31,7 @@ def test_rank_correlation_is_scipys() -> None:
     a = torch.tensor([1.0, 2.0, 2.0, 5.0, 4.0, 7.0], dtype=F64)
     b = torch.tensor([2.0, 1.0, 3.0, 3.0, 9.0, 8.0], dtype=F64)
     assert_exact(ranks(a), torch.as_tensor(stats.rankdata(a.numpy())))
-    assert abs(spearman(a, b).item() - stats.spearmanr(a.numpy(), b.numpy()).statistic) < 1e-14
+    assert abs(spearman_coefficient(a, b).item() - stats.spearmanr(a.numpy(), b.numpy()).statistic) < 1e-14
     expected = stats.permutation_test(
         (a.numpy(),),
         lambda x: stats.spearmanr(x, b.numpy()).statistic,

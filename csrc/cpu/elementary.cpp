@@ -99,15 +99,9 @@ bool count(const CountArguments<S>&, int threads, Interrupt);
 template <class S>
 static PrecisionKernels<S> precision() {
     return {
-        normals<S>,
-        flow<S>,
-        langevin<S>,
-        score<S>,
-        trajectory<S>,
-        trajectory_averages<S>,
-        stream<S>,
-        hutchinson<S>,
-        {build<S>, search<S>, count<S>},
+        normals<S>,  flow<S>,       langevin<S>,
+        score<S>,    trajectory<S>, trajectory_averages<S>,
+        stream<S>,   hutchinson<S>, {build<S>, search<S>, count<S>},
         evaluate<S>,
     };
 }

@@ -26,9 +26,9 @@ struct NearestLists {
 
     const NeighbourArguments<S>& a;
     const int registers;
-    V* const lists;   // (queries, registers)
-    Ids* const ids;   // the same
-    S* const kth;     // (queries,): measure of the k-th so far; −1 past the end
+    V* const lists;  // (queries, registers)
+    Ids* const ids;  // the same
+    S* const kth;    // (queries,): measure of the k-th so far; −1 past the end
 
     void start(std::int64_t first, std::int64_t count, std::int64_t capacity, S bound) const {
         for (std::int64_t i = 0; i < capacity; ++i) kth[first + i] = i < count ? bound : S(-1);

@@ -12,10 +12,7 @@ class AllPairs {
     static constexpr int rows = 2, columns = register_bytes == 64 ? 4 : 2;
 
     AllPairs(const NeighbourArguments<S>& arguments, const NearestLists<S, Maximum, Indexed>& lists)
-        : a_(arguments),
-          lists_(lists),
-          dim_(static_cast<int>(arguments.data.dim)),
-          leaf_(arguments.data.leaf) {}
+        : a_(arguments), lists_(lists), dim_(static_cast<int>(arguments.data.dim)), leaf_(arguments.data.leaf) {}
 
     // All points of two blocks; of one with itself where they are the same.
     void meet(std::int64_t first, std::int64_t second) const {
@@ -37,8 +34,7 @@ class AllPairs {
         const std::int64_t here = first * leaf_ + i, there = second * leaf_ + chunk;
         const bool mutual = first != second;
         const auto difference = [&](int axis, int c) __attribute__((always_inline)) {
-            return splat<V>(one[axis * leaf_ + c / columns]) -
-                   load<V>(other + axis * leaf_ + c % columns * lanes<S>);
+            return splat<V>(one[axis * leaf_ + c / columns]) - load<V>(other + axis * leaf_ + c % columns * lanes<S>);
         };
         // What a measure has to be below to matter to either of its points.
         V limits[rows * columns];

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from thermokern.experiments.correlation import RankCorrelation, bootstrap_correlation
 from thermokern.experiments.image_training import ImageProfile, load_unet, make_scheduler
-from thermokern.experiments.rank_correlation import RankCorrelation, bootstrap_correlation
 from thermokern.quantities import Estimate, coverage, load, sample, taep
 from thermokern.quantities.estimate import mean_estimate, variance_estimate
 from thermokern.quantities.storage import save, stored

@@ -17,6 +17,7 @@ from thermokern.quantities.streamed import StreamedPaths, Streaming
 from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, exact_divergence, fuse
 
 BACKENDS = ("auto", "fused", "streamed", "reference")
+UNSTREAMED = ("auto", "fused", "reference")  # of quantities whose PyTorch backend takes networks as they are
 
 # (x (n, d), seed, path_offset) to the sums along each path.
 Runner = Callable[[Tensor, int, int], ops.TrajectorySums] | StreamedPaths

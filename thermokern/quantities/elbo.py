@@ -14,10 +14,12 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.ops._library import check_seed
 from thermokern.processes import CHAINS, LinearProcess, step_table
-from thermokern.quantities.backends import BACKENDS, ScoreLike, choose_backend
+from thermokern.quantities.backends import UNSTREAMED, choose_backend
 from thermokern.quantities.estimate import Estimate, mean_estimate
 from thermokern.quantities.likelihood import _dtype, _log_prior, _points, first_time
+from thermokern.quantities.node_scores import ScoreLike
 from thermokern.quantities.storage import save, stored
+from thermokern.quantities.streamed import Streaming
 from thermokern.quantities.taep import _one_process, describe
 from thermokern.scores import Distribution, Gaussian
 from thermokern.scores.fields import score_at
@@ -147,8 +149,8 @@ def elbo(
     check_seed(seed, path_offset)
     if method not in METHODS:
         raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
+    if backend not in UNSTREAMED:
+        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
     for name, value, even in (("n_times", n_times, True), ("repeats", repeats, False)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (even and value % 2):
             raise ValueError(f"{name}: expected {'an even' if even else 'a positive'} integer, got {value!r}")
@@ -275,7 +277,7 @@ def _chain(
         score = flat
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
     idle = Gaussian(torch.zeros(dim), 1.0)
-    runner, _, _ = choose_backend(backend, score, idle, process, table, dim, dtype)
+    runner, _, _ = choose_backend(backend, score, idle, process, table, (dim,), dtype, Streaming())
     rounds = []
     for r in range(repeats):
         offset = path_offset + r * 2**40

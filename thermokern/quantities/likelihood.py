@@ -12,8 +12,9 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM, check_finite, check_seed
 from thermokern.processes import LinearProcess, flow_table
-from thermokern.quantities.backends import BACKENDS, ScoreLike
+from thermokern.quantities.backends import UNSTREAMED
 from thermokern.quantities.likelihood_result import LogLikelihood
+from thermokern.quantities.node_scores import ScoreLike
 from thermokern.quantities.taep import _one_process, describe
 from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, fuse
 from thermokern.scores.fields import rademacher, score_and_divergence
@@ -111,8 +112,8 @@ def log_likelihood(
     check_seed(seed, path_offset)
     if divergence not in DIVERGENCES:
         raise ValueError(f"divergence: expected one of {DIVERGENCES}, got {divergence!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
+    if backend not in UNSTREAMED:
+        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
     for name, value in {"probes": probes, "repeats": repeats}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from thermokern.processes import LinearProcess
 from thermokern.quantities import rate_averages as ra
-from thermokern.quantities.backends import ScoreLike
 from thermokern.quantities.estimate import Estimate, mean_estimate
 from thermokern.quantities.likelihood import _log_prior, log_likelihood
 from thermokern.quantities.limits_result import Limits
+from thermokern.quantities.node_scores import ScoreLike
 from thermokern.quantities.rates import DEFAULT_STEPS, averages_of, rates_from
 from thermokern.quantities.taep import _one_process
 from thermokern.quantities.verdicts import ODE, PLUG_IN, SDE, Verdict, judge

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from thermokern import ops
 from thermokern.processes import LinearProcess
 from thermokern.processes.chains import CHAINS
-from thermokern.quantities.backends import ScoreLike
+from thermokern.quantities.node_scores import ScoreLike
 from thermokern.scores import Distribution
 from thermokern.scores.fields import rademacher, score_and_divergence
 

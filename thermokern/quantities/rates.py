@@ -12,9 +12,10 @@ from thermokern import ops
 from thermokern.ops._library import MAX_DIM, check_finite, check_seed
 from thermokern.processes import LinearProcess
 from thermokern.quantities import rate_averages as ra
-from thermokern.quantities.backends import BACKENDS, ScoreLike
+from thermokern.quantities.backends import UNSTREAMED
 from thermokern.quantities.estimate import Estimate, mean_estimate
 from thermokern.quantities.likelihood import first_time
+from thermokern.quantities.node_scores import ScoreLike
 from thermokern.quantities.rates_result import EntropyRate, EntropyRates
 from thermokern.quantities.taep import _one_process, describe
 from thermokern.scores import Distribution, ScoreModel
@@ -142,8 +143,8 @@ def averages_of(
         raise ValueError(f'divergence: expected "auto", "exact" or "hutchinson", got {divergence!r}')
     if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
         raise ValueError(f"probes: expected an integer of at least 1, got {probes!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
+    if backend not in UNSTREAMED:
+        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
     x0, shape = _starts(data, n_paths, seed, path_offset)
     dim = x0.shape[1]
     if isinstance(model, Distribution) and model.dim != dim:
