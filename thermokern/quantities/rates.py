@@ -87,8 +87,8 @@ def entropy_rates(
     One pass of forward paths with the process's exact transitions between times, so that every time has its exact
     marginal however coarse the grid. Times along a path are correlated; the integrals' standard errors come from the
     spread over paths of the integral along each, and take account of it. Integrals use the trapezoid rule in the log
-    signal-to-noise ratio. Below t_eps a rate times v/g² is taken to vanish as a power of v, its exponent read off the
-    rates where v is up to 4.5 times that of t_eps.
+    signal-to-noise ratio. Below t_eps an average times v/g² is taken to vanish as a power of v, its exponent read off
+    where v is up to 4.5 times that of t_eps; where two powers meet this is rough. ``f d`` is integrated exactly.
 
     References
     ----------
@@ -223,7 +223,7 @@ def rates_from(a: ra.RateAverages, process: LinearProcess, settings: dict[str, o
 def _rate(a: ra.RateAverages, process: LinearProcess, terms: dict[int, float], constant: float) -> EntropyRate:
     """``Σ factor · rate of an observable + constant · f``, over time and integrated."""
     n = len(a.integrals)
-    values, stderr = constant * a.force, torch.zeros_like(a.force)
+    values, stderr = torch.zeros_like(a.force), torch.zeros_like(a.force)
     along = torch.full((n,), constant * (a.weight * a.force).sum().item(), dtype=torch.float64)
     for column, factor in terms.items():
         values = values + factor * a.scale[:, column] * a.mean[:, column]
@@ -231,13 +231,16 @@ def _rate(a: ra.RateAverages, process: LinearProcess, terms: dict[int, float], c
         stderr = stderr + spread  # of a sum of two at most this
         along = along + factor * a.integrals[:, column]
     integral = mean_estimate(along)
+    below = _below(a, process, values, stderr)
+    values = values + constant * a.force
     half = ((a.weight - a.half_weight) * values).sum().item() / 3.0
     return EntropyRate(
         values=values,
         stderr=stderr,
         integral=integral,
         quadrature_error=abs(half),
-        below=_below(a, process, values, stderr),
+        # The constant times f integrates to the constant times log m exactly.
+        below=Estimate(below.value + constant * math.log(process.mean_scale(a.times[0].item())), below.stderr),
     )
 
 
