@@ -131,7 +131,7 @@ def log_likelihood(
     fused = _fusable(model, process, t_eps, dim, dtype, reason)
     if isinstance(fused, str) and backend == "fused":
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
-    dtype = _dtype(model, isinstance(fused, str)) if dtype is None else dtype
+    dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
 
@@ -221,7 +221,7 @@ def _points(model: ScoreLike, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Siz
     return points, shape
 
 
-def _dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
+def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
     """float64, but for a network that PyTorch runs: its own."""
     if by_reference and isinstance(model, ScoreModel) and isinstance(model.network, torch.nn.Module):
         parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64))

@@ -14,7 +14,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities import rate_averages as ra
 from thermokern.quantities.backends import BACKENDS, ScoreLike
 from thermokern.quantities.estimate import Estimate, mean_estimate
-from thermokern.quantities.likelihood import first_time
+from thermokern.quantities.likelihood import first_time, own_dtype
 from thermokern.quantities.rates_result import EntropyRate, EntropyRates
 from thermokern.quantities.taep import _one_process, describe
 from thermokern.scores import Distribution, ScoreModel
@@ -76,7 +76,7 @@ def entropy_rates(
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "reference"}
     dtype : torch.dtype, optional
-        Of the paths: float32 where left out, the averages being in float64.
+        Of the paths: float32 where left out, but for a network in float64; the averages are in float64.
 
     Returns
     -------
@@ -149,7 +149,12 @@ def averages_of(
     if isinstance(model, Distribution) and model.dim != dim:
         raise ValueError(f"model: expected dimension {dim} as the data have it, got {model.dim}")
     exact = divergence == "exact" or isinstance(model, Distribution) or (divergence == "auto" and dim <= MAX_DIM)
-    dtype = torch.float32 if dtype is None else dtype
+    if dtype is None:
+        dtype = (
+            torch.float64
+            if isinstance(model, ScoreModel) and own_dtype(model, True) != torch.float32
+            else torch.float32
+        )
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
     times = process.grid(n_steps, first_time(process) if t_eps is None else t_eps, spacing)
