@@ -266,6 +266,32 @@ def test_paths_depend_on_seed_and_index_alone(monkeypatch: pytest.MonkeyPatch) -
         assert abs(rate.integral.stderr - other.integral.stderr) < 1e-10
 
 
+def test_the_kernels_give_the_rates_of_pytorch() -> None:
+    """Path by path on the same noise, mixtures and a network; what the kernels do not know is said."""
+    law, process = tk.GaussianMixture.ring(), tk.VP()
+    model = checkpoint()
+    double = tk.ScoreModel(model.network.double(), model.process, model.predicts)
+    options = dict(n_paths=300, n_steps=16, t_eps=1e-3, dtype=torch.float64, seed=3)
+    for score in (law, double):
+        fused = tk.entropy_rates(score, law, process, backend="fused", **options)
+        slow = tk.entropy_rates(score, law, process, backend="reference", **options)
+        assert (fused.backend, slow.backend) == ("fused", "reference")
+        for name, rate in fused.named().items():
+            other = getattr(slow, name)
+            size = 1e-9 * (1.0 + float(slow.score_energy.values.max()))
+            assert float((rate.values - other.values).abs().max()) < size, name
+            assert float((rate.stderr - other.stderr).abs().max()) < size, name
+            assert abs(rate.integral.value - other.integral.value) < 1e-9 * (1.0 + abs(other.integral.value)), name
+            assert abs(rate.integral.stderr - other.integral.stderr) < 1e-9 * (1.0 + abs(other.integral.stderr)), name
+    points = tk.entropy_rates(double, law.sample(50), process, n_steps=16, t_eps=1e-3, dtype=torch.float64)
+    assert (points.backend, points.cross, points.mismatch) == ("fused", None, None)
+    box = tk.UniformBox([-1.0, 0.0], [1.0, 1.0])
+    out = tk.entropy_rates(law, box, process, n_paths=10, n_steps=16)
+    assert (out.backend, "UniformBox" in out.backend_reason) == ("reference", True)
+    with pytest.raises(ValueError, match="UniformBox"):
+        tk.entropy_rates(law, box, process, n_paths=10, n_steps=16, backend="fused")
+
+
 def test_points_in_place_of_a_law(seed: int) -> None:
     law, process = GAUSSIANS[1], tk.VP()
     points = law.sample(3000, seed=seed)

@@ -14,7 +14,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities import rate_averages as ra
 from thermokern.quantities.backends import BACKENDS, ScoreLike
 from thermokern.quantities.estimate import Estimate, mean_estimate
-from thermokern.quantities.likelihood import first_time, own_dtype
+from thermokern.quantities.likelihood import first_time
 from thermokern.quantities.rates_result import EntropyRate, EntropyRates
 from thermokern.quantities.taep import _one_process, describe
 from thermokern.scores import Distribution, ScoreModel
@@ -150,11 +150,9 @@ def averages_of(
         raise ValueError(f"model: expected dimension {dim} as the data have it, got {model.dim}")
     exact = divergence == "exact" or isinstance(model, Distribution) or (divergence == "auto" and dim <= MAX_DIM)
     if dtype is None:
-        dtype = (
-            torch.float64
-            if isinstance(model, ScoreModel) and own_dtype(model, True) != torch.float32
-            else torch.float32
-        )
+        network = model.network if isinstance(model, ScoreModel) else None
+        parameter = next(network.parameters(), None) if isinstance(network, torch.nn.Module) else None
+        dtype = torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
     times = process.grid(n_steps, first_time(process) if t_eps is None else t_eps, spacing)
