@@ -43,29 +43,36 @@ def run_config(path: Path, *, seed: int | None = None, progress: bool = True) ->
     VP.from_sigma or EDM, and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of
     :func:`thermokern.taep`.
     """
+    known = {"model", "reference", "process", "data", *_OPTIONS}
+    config = read_config(path, known, required=("model", "reference"))
+    process = read_process(config.get("process"))
+    options = {name: config[name] for name in _OPTIONS if name in config}
+    if seed is not None:
+        options["seed"] = seed
+    if "data" in config:
+        options["x0"] = read_points(path.parent / config["data"])
+    model, reference = (read_score(name, config[name], path.parent, process) for name in ("model", "reference"))
+    return taep(model, reference, process, progress=progress, **options)
+
+
+def read_config(path: Path, known: set[str], required: tuple[str, ...]) -> dict[str, Any]:
+    """The keys and values of a YAML file, none unknown and none missing."""
     try:
         config = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"config {path.name}: not YAML: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"config {path.name}: expected keys and values")
-    known = {"model", "reference", "process", "data", *_OPTIONS}
     if unknown := sorted(map(str, set(config) - known)):
         raise ValueError(f"config {path.name}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    for name in ("model", "reference"):
+    for name in required:
         if name not in config:
             raise ValueError(f"config {path.name}: {name} is missing")
-    process = _process(config.get("process"))
-    options = {name: config[name] for name in _OPTIONS if name in config}
-    if seed is not None:
-        options["seed"] = seed
-    if "data" in config:
-        options["x0"] = _points(path.parent / config["data"])
-    model, reference = (_score(name, config[name], path.parent, process) for name in ("model", "reference"))
-    return taep(model, reference, process, progress=progress, **options)
+    return config
 
 
-def _process(entry: Any) -> LinearProcess | None:
+def read_process(entry: Any) -> LinearProcess | None:
+    """The process that an entry names."""
     if entry is None:
         return None
     arguments = {"kind": entry} if isinstance(entry, str) else dict(entry)
@@ -75,7 +82,8 @@ def _process(entry: Any) -> LinearProcess | None:
     return _call("process", _PROCESSES[kind], arguments)  # type: ignore[no-any-return]
 
 
-def _score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -> ScoreModel | Distribution:
+def read_score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -> ScoreModel | Distribution:
+    """The checkpoint or the law that an entry names."""
     if not isinstance(entry, dict):
         raise ValueError(f"{name}: expected checkpoint, {', '.join(_LAWS)} and arguments, got {entry!r}")
     if "checkpoint" in entry:
@@ -86,7 +94,7 @@ def _score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -
         raise ValueError(f"{name}: expected one of checkpoint, {', '.join(_LAWS)}, got {', '.join(map(str, entry))}")
     kind, arguments = next(iter(entry.items()))
     if kind == "empirical" and isinstance(arguments, dict) and isinstance(arguments.get("points"), str):
-        arguments = {**arguments, "points": _points(folder / arguments["points"])}
+        arguments = {**arguments, "points": read_points(folder / arguments["points"])}
     return _call(f"{name}.{kind}", _LAWS[kind], arguments or {})  # type: ignore[no-any-return]
 
 
@@ -97,7 +105,8 @@ def _call(name: str, function: Any, arguments: dict[str, Any]) -> Any:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _points(path: Path) -> np.ndarray:
+def read_points(path: Path) -> np.ndarray:
+    """Points (n, d) of a .npy file."""
     try:
         points = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:

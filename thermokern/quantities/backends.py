@@ -43,7 +43,8 @@ def choose_backend(
             if wanted := streaming.needed_for():
                 raise NotFusable(wanted)
             first, second = (
-                _source(role, score, table, dim, dtype) for role, score in (("model", model), ("reference", reference))
+                source_of(role, score, table, dim, dtype)
+                for role, score in (("model", model), ("reference", reference))
             )
             return _fused(table, first, second), "fused", ""
         except NotFusable as error:
@@ -74,7 +75,8 @@ def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Ru
     return run
 
 
-def _source(role: str, score: ScoreLike, table: ops.StepTable, dim: int, dtype: torch.dtype) -> ops.Source:
+def source_of(role: str, score: ScoreLike, table: ops.StepTable, dim: int, dtype: torch.dtype) -> ops.Source:
+    """What the kernels read of a score at the nodes of a table, or :class:`NotFusable` with the reason."""
     try:
         if isinstance(score, GaussianMixture):
             if dim > MAX_DIM:

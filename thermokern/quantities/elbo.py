@@ -16,7 +16,7 @@ from thermokern.ops._library import check_seed
 from thermokern.processes import CHAINS, LinearProcess, step_table
 from thermokern.quantities.backends import UNSTREAMED, choose_backend
 from thermokern.quantities.estimate import Estimate, mean_estimate
-from thermokern.quantities.likelihood import _dtype, _log_prior, _points, first_time
+from thermokern.quantities.likelihood import _log_prior, _points, first_time, own_dtype
 from thermokern.quantities.node_scores import ScoreLike
 from thermokern.quantities.storage import save, stored
 from thermokern.quantities.streamed import Streaming
@@ -158,7 +158,7 @@ def elbo(
         raise TypeError(f"prior: expected a distribution in {dim} dimensions")
     t_eps = first_time(process) if t_eps is None else float(t_eps)
     if method == "continuous":
-        dtype = _dtype(model, by_reference=True) if dtype is None else dtype
+        dtype = own_dtype(model, by_reference=True) if dtype is None else dtype
         rounds, errors = _continuous(
             model, process, points, shape, t_eps, n_times, prior, repeats, seed, path_offset, dtype
         )

@@ -132,7 +132,7 @@ def log_likelihood(
     fused = _fusable(model, process, t_eps, dim, dtype, reason)
     if isinstance(fused, str) and backend == "fused":
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
-    dtype = _dtype(model, isinstance(fused, str)) if dtype is None else dtype
+    dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
 
@@ -215,14 +215,14 @@ def _points(model: ScoreLike, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Siz
     if points.requires_grad:
         raise ValueError("x: requires a gradient, which log_likelihood does not give: use x.detach()")
     shape = points.shape[1:]
-    points = points.reshape(len(points), -1).to(torch.float64)
+    points = points.flatten(1).to(torch.float64)
     check_finite(x=points)
     if isinstance(model, Distribution) and (model.dim != points.shape[1] or len(shape) != 1):
         raise ValueError(f"x: expected (n, {model.dim}) as the model has it, got {tuple(torch.as_tensor(x).shape)}")
     return points, shape
 
 
-def _dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
+def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
     """float64, but for a network that PyTorch runs: its own."""
     if by_reference and isinstance(model, ScoreModel) and isinstance(model.network, torch.nn.Module):
         parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64))
@@ -233,9 +233,8 @@ def _dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
 def _log_prior(process: LinearProcess, prior: Distribution | None, dim: int, x: Tensor) -> Tensor:
     if prior is not None:
         return prior.log_prob(x, process.t_end, process)
-    law = process.prior(dim)
-    out: Tensor = torch.distributions.Independent(law.base_dist, 1, validate_args=False).log_prob(x)  # type: ignore[attr-defined,no-untyped-call]
-    return out
+    variance = process.prior(dim).variance[0].item()
+    return -0.5 * (x.square().sum(1) / variance + dim * math.log(2.0 * math.pi * variance))
 
 
 def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:

@@ -186,7 +186,9 @@ def limits(
 def _noise_surprise(law: Distribution | None, x0: Tensor, x_end: Tensor, process: LinearProcess) -> Tensor:
     """``−log p_T`` at the paths' ends, (n,): its mean is the entropy of p_T, which is not the prior's.
 
-    Of points the law at t_end is that of every second path, taken at the others: NaN where it was not.
+    Of points the law at t_end is the empirical one of every second path, taken at some of the others. The paths where
+    it was not taken have the mean, and deviations from it are enlarged so that the standard error is that of the
+    fewer.
     """
     if law is not None:
         return -law.log_prob(x_end, process.t_end, process)
@@ -194,7 +196,8 @@ def _noise_surprise(law: Distribution | None, x0: Tensor, x_end: Tensor, process
     out = torch.full((len(x_end),), torch.nan, dtype=torch.float64)
     which = torch.arange(len(x_end))[::2][:_NOISE_POINTS]
     out[which] = -others.log_prob(x_end[which], process.t_end, process)
-    return torch.where(out.isnan(), out.nanmean(), out)
+    mean = out.nanmean()
+    return torch.where(out.isnan(), mean, mean + (out - mean) * (len(out) / max(len(which), 1)))
 
 
 def _entropy(surprise: Tensor | None, given: float | Estimate | None) -> Estimate | None:

@@ -9,21 +9,20 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
-from thermokern.processes import LinearProcess
-from thermokern.processes.chains import CHAINS
+from thermokern.processes import LinearProcess, rate_table
+from thermokern.quantities.backends import source_of
 from thermokern.quantities.node_scores import ScoreLike
-from thermokern.scores import Distribution
+from thermokern.scores import Distribution, NotFusable
 from thermokern.scores.fields import rademacher, score_and_divergence
 
-# Of the model's score s, the reference's s_* and the process's f and D, in the order of the columns.
-OBSERVABLES = ("|s|²", "∇·s", "s·s_*", "|s − s_*|²", "|f x − D s|²", "f x·s", "f x·(f x − D s)")
-ENERGY, DIVERGENCE, CROSS, MISMATCH, CURRENT, WORK, HEAT = range(7)
+# The columns of ops.OBSERVABLES: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s and f x·(f x − D s).
+ENERGY, DIVERGENCE, CROSS, MISMATCH, CURRENT, WORK, HEAT = range(len(ops.OBSERVABLES))
 _CHUNK = 2**21  # numbers of x that are alive at once
 
 
 @dataclass(frozen=True)
 class RateAverages:
-    """Nodes are in order of time. Columns of the last axis are :data:`OBSERVABLES`; NaN where they need s_*.
+    """Nodes are in order of time. Columns of the last axis are ``ops.OBSERVABLES``; NaN where they need s_*.
 
     Attributes
     ----------
@@ -95,48 +94,95 @@ def rate_averages(
 ) -> RateAverages:
     """One pass of forward paths from the data `x0` (n, d), with the process's exact transitions between nodes."""
     n, dim = x0.shape
-    chain = CHAINS["ddpm"](process, times)
     weight, half_weight = quadrature(process, times)
-    force, diffusion = process.f(times), 0.5 * process.g2(times)
+    table = rate_table(process, times, weight)
     z = ops.normals(n, dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
     start = (process.mean_scale(times[0]) * x0 + process.variance(times[0]).sqrt() * z).to(dtype)
+    reason = 'backend="reference" was asked for' if backend == "reference" else ""
+    reason = reason or ("the kernels give the exact divergence" if probes else "")
+    out: ops.TrajectoryAverages | None = None
+    if not reason:
+        try:
+            out = _by_kernel(model, reference, table, start, seed, path_offset)
+        except NotFusable as error:
+            reason = str(error)
+    if out is None:
+        if backend == "fused":
+            raise ValueError(f'backend: "fused" cannot run this: {reason}')
+        out = _in_pytorch(model, reference, process, table, start, shape, probes, seed, path_offset, progress)
+    return RateAverages(
+        times=times,
+        force=table.rates[:, 0],
+        diffusion=table.rates[:, 1],
+        weight=weight,
+        half_weight=half_weight,
+        mean=out.mean,
+        variance=out.variance,
+        integrals=out.integrals.double(),
+        x_start=start,
+        x_end=out.x_last,
+        dim=dim,
+        backend="reference" if reason else "fused",
+        backend_reason=reason if backend == "auto" else "",
+    )
+
+
+def _by_kernel(
+    model: ScoreLike,
+    reference: Distribution | None,
+    table: ops.RateTable,
+    x: Tensor,
+    seed: int,
+    path_offset: int,
+) -> ops.TrajectoryAverages:
+    source = source_of("model", model, table, x.shape[1], x.dtype)
+    other = source if reference is None else source_of("data", reference, table, x.shape[1], x.dtype)
+    out = ops.trajectory_averages(x, table, source, other, seed=seed, path_offset=path_offset)
+    if reference is None:  # the model stood in for it
+        for part in (out.mean, out.variance, out.integrals):
+            part[:, [CROSS, MISMATCH]] = torch.nan
+    return out
+
+
+def _in_pytorch(
+    model: ScoreLike,
+    reference: Distribution | None,
+    process: LinearProcess,
+    table: ops.RateTable,
+    start: Tensor,
+    shape: torch.Size,
+    probes: int,
+    seed: int,
+    path_offset: int,
+    progress: bool,
+) -> ops.TrajectoryAverages:
+    """The same for any score, chunk by chunk of paths, in the dtype of `start` but for the sums."""
+    n, dim = start.shape
+    times = table.times
     size = max(1, _CHUNK // dim)
     count = 0
-    mean, m2 = (torch.zeros(len(times), len(OBSERVABLES), dtype=torch.float64) for _ in range(2))
+    mean, m2 = (torch.zeros(len(times), len(ops.OBSERVABLES), dtype=torch.float64) for _ in range(2))
     integrals, ends = [], []
     with tqdm(total=n * len(times), disable=not progress, unit="point", unit_scale=True, desc="rates") as bar:
         for low in range(0, max(n, 1), size):
             x = start[low : low + size]
-            along = torch.zeros(len(x), len(OBSERVABLES), dtype=torch.float64)
+            along = torch.zeros(len(x), len(ops.OBSERVABLES), dtype=torch.float64)
             values = torch.zeros_like(along)
             for k, t in enumerate(times.tolist()):
                 values = _observe(model, reference, process, x, t, shape, probes, seed, path_offset + low, k)
-                d, w = diffusion[k].item(), weight[k].item()
-                along += values * (w * torch.tensor([d, d, d, d, 1.0 / d, 1.0, 1.0 / d], dtype=torch.float64))
+                _, _, w, scaled_up, scaled = table.rates[k].tolist()
+                along += values * torch.tensor([scaled_up] * 4 + [scaled, w, scaled], dtype=torch.float64)
                 _merge(mean[k], m2[k], count, values)
                 if k + 1 < len(times):
-                    noise = ops.normals(len(x), dim, seed=seed, path_offset=path_offset + low, first=k * dim)
-                    x = chain.drift[k].item() * x + chain.noise[k].item() * noise.to(x)
+                    here = path_offset + low
+                    noise = ops.normals(len(x), dim, seed=seed, path_offset=here, first=k * dim, dtype=x.dtype)
+                    x = table.column("drift")[k].item() * x + table.column("noise")[k].item() * noise
                 bar.update(len(x))
             count += len(x)
             integrals.append(along)
             ends.append(x)
     variance = m2 / (n - 1) if n > 1 else torch.full_like(m2, torch.nan)
-    return RateAverages(
-        times=times,
-        force=force,
-        diffusion=diffusion,
-        weight=weight,
-        half_weight=half_weight,
-        mean=mean,
-        variance=variance,
-        integrals=torch.cat(integrals),
-        x_start=start,
-        x_end=torch.cat(ends),
-        dim=dim,
-        backend="reference",
-        backend_reason="",
-    )
+    return ops.TrajectoryAverages(mean, variance, torch.cat(integrals), torch.cat(ends))
 
 
 def _observe(

@@ -77,7 +77,7 @@ def entropy_rates(
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "reference"}
     dtype : torch.dtype, optional
-        Of the paths: float32 where left out, the averages being in float64.
+        Of the paths: float32 where left out, but for a network in float64; the averages are in float64.
 
     Returns
     -------
@@ -88,8 +88,8 @@ def entropy_rates(
     One pass of forward paths with the process's exact transitions between times, so that every time has its exact
     marginal however coarse the grid. Times along a path are correlated; the integrals' standard errors come from the
     spread over paths of the integral along each, and take account of it. Integrals use the trapezoid rule in the log
-    signal-to-noise ratio. Below t_eps a rate times v/g² is taken to vanish as a power of v, its exponent read off the
-    rates where v is up to 4.5 times that of t_eps.
+    signal-to-noise ratio. Below t_eps an average times v/g² is taken to vanish as a power of v, its exponent read off
+    where v is up to 4.5 times that of t_eps; where two powers meet this is rough. ``f d`` is integrated exactly.
 
     References
     ----------
@@ -150,7 +150,10 @@ def averages_of(
     if isinstance(model, Distribution) and model.dim != dim:
         raise ValueError(f"model: expected dimension {dim} as the data have it, got {model.dim}")
     exact = divergence == "exact" or isinstance(model, Distribution) or (divergence == "auto" and dim <= MAX_DIM)
-    dtype = torch.float32 if dtype is None else dtype
+    if dtype is None:
+        network = model.network if isinstance(model, ScoreModel) else None
+        parameter = next(network.parameters(), None) if isinstance(network, torch.nn.Module) else None
+        dtype = torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
     times = process.grid(n_steps, first_time(process) if t_eps is None else t_eps, spacing)
@@ -224,7 +227,7 @@ def rates_from(a: ra.RateAverages, process: LinearProcess, settings: dict[str, o
 def _rate(a: ra.RateAverages, process: LinearProcess, terms: dict[int, float], constant: float) -> EntropyRate:
     """``Σ factor · rate of an observable + constant · f``, over time and integrated."""
     n = len(a.integrals)
-    values, stderr = constant * a.force, torch.zeros_like(a.force)
+    values, stderr = torch.zeros_like(a.force), torch.zeros_like(a.force)
     along = torch.full((n,), constant * (a.weight * a.force).sum().item(), dtype=torch.float64)
     for column, factor in terms.items():
         values = values + factor * a.scale[:, column] * a.mean[:, column]
@@ -232,13 +235,16 @@ def _rate(a: ra.RateAverages, process: LinearProcess, terms: dict[int, float], c
         stderr = stderr + spread  # of a sum of two at most this
         along = along + factor * a.integrals[:, column]
     integral = mean_estimate(along)
+    below = _below(a, process, values, stderr)
+    values = values + constant * a.force
     half = ((a.weight - a.half_weight) * values).sum().item() / 3.0
     return EntropyRate(
         values=values,
         stderr=stderr,
         integral=integral,
         quadrature_error=abs(half),
-        below=_below(a, process, values, stderr),
+        # The constant times f integrates to the constant times log m exactly.
+        below=Estimate(below.value + constant * math.log(process.mean_scale(a.times[0].item())), below.stderr),
     )
 
 

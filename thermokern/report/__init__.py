@@ -3,6 +3,7 @@
 from thermokern.quantities.plots import taep_figure
 from thermokern.report.entropy import write_entropy, write_table1
 from thermokern.report.figures import mode_collapse_figure
+from thermokern.report.limits import write_model_limits
 from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
 from thermokern.report.limits_reports import write_capacity, write_limits, write_penalty
 from thermokern.report.reports import write_mode_collapse, write_taep
@@ -19,6 +20,7 @@ __all__ = [
     "write_entropy",
     "write_limits",
     "write_mode_collapse",
+    "write_model_limits",
     "write_penalty",
     "write_table1",
     "write_taep",

@@ -1,0 +1,357 @@
+"""Entropy rates: closed forms of Gaussians, entropies by quadrature, Stein's identity, and honest errors."""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+
+import pytest
+import torch
+from tolerances import assert_exact, assert_z
+from torch import Tensor
+
+import thermokern as tk
+from thermokern.quantities import rate_averages
+from thermokern.quantities.rate_averages import quadrature
+
+PROCESSES = [tk.VP(), tk.VE(10.0), tk.SubVP(), tk.EDM()]
+GAUSSIANS = [
+    tk.Gaussian([0.7], 0.3),
+    tk.Gaussian([0.3, -0.2], [0.5, 1.7]),
+    tk.Gaussian(torch.linspace(-1.0, 1.0, 16), torch.linspace(0.2, 2.0, 16)),
+]
+
+
+def checkpoint() -> tk.ScoreModel:
+    return tk.load_checkpoint(str(files("thermokern.experiments") / "checkpoints" / "m1_eps0.01.safetensors"))
+
+
+def closed_forms(law: tk.Gaussian, process: tk.VP, t: Tensor) -> dict[str, Tensor]:
+    """Intrinsic, exchange and system rate of N(μ, Σ) diffused, by its eigenvalues."""
+    m, f, d = process.mean_scale(t), process.f(t), 0.5 * process.g2(t)
+    c = m[:, None].square() * law.eigenvalues[0] + process.variance(t)[:, None]
+    q = f.square() * (c.sum(1) + m.square() * law.means[0].square().sum()) / d
+    drift, heat = f * law.dim, d * (1.0 / c).sum(1)
+    return {"intrinsic": q + 2.0 * drift + heat, "exchange": -q - drift, "system": drift + heat}
+
+
+def entropy_of_gaussian(law: tk.Gaussian, process: tk.VP, t: float) -> float:
+    m, v = (process.mean_scale(t), process.variance(t)) if t else (1.0, 0.0)
+    return 0.5 * (2.0 * math.pi * math.e * (m * m * law.eigenvalues + v)).log().sum().item()
+
+
+def entropy_on_a_line(law: tk.UniformBox, process: tk.VP, t: float) -> float:
+    """Of a one-dimensional law at t, by the trapezoid rule."""
+    m, v = process.mean_scale(t), process.variance(t)
+    reach = 8.0 * math.sqrt(m * m + v) + 2.0
+    x = torch.linspace(-reach, reach, 400_001, dtype=torch.float64)
+    log_p = law.log_prob(x[:, None], t, process)
+    return -torch.trapezoid(log_p.exp() * log_p, x).item()
+
+
+# --- closed forms ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("law", GAUSSIANS, ids=lambda law: f"d{law.dim}")
+def test_gaussian_rates(law: tk.Gaussian, process: tk.VP, seed: int) -> None:
+    """Every rate at every time, and every integral, within its standard error of the closed form."""
+    out = tk.entropy_rates(law, law, process, n_paths=4000, n_steps=32, seed=seed)
+    for name, truth in closed_forms(law, process, out.t).items():
+        rate = getattr(out, name)
+        if name == "exchange" and type(process) in (tk.VE, tk.EDM):
+            assert not bool(rate.values.any())
+            continue
+        z = (rate.values - truth) / rate.stderr
+        assert_z(z.tolist(), 4.5, f"{name} over time")
+        weights, _ = quadrature(process, out.t)
+        assert_z(rate.integral.z((weights * truth).sum().item()), 4.0, name)
+    assert out.settings["t_eps"] == out.t[0].item() == (0.002 if type(process) is tk.EDM else 1e-5)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+def test_quadrature_converges_to_the_entropy(process: tk.VP) -> None:
+    """Order: the trapezoid rule in log-SNR, second order, from the closed form alone; the default grid below 1e-5."""
+    law, t_eps = GAUSSIANS[1], 1e-3
+    truth = entropy_of_gaussian(law, process, process.t_end) - entropy_of_gaussian(law, process, t_eps)
+    errors = []
+    for n_steps in (8, 16, 32, 64, 128, 256):
+        t = process.grid(n_steps, t_eps, "log-snr")
+        weights, half = quadrature(process, t)
+        rate = closed_forms(law, process, t)["system"]
+        errors.append(abs((weights * rate).sum().item() - truth))
+        estimated = abs(((weights - half) * rate).sum().item() / 3.0)
+        if n_steps >= 64:
+            assert 0.8 * errors[-1] < estimated < 1.25 * errors[-1], "grid doubling reads the error"
+    assert errors[-1] < 1e-5
+    slope = math.log2(errors[3] / errors[5]) / 2.0
+    assert abs(slope - 2.0) < 0.1, f"errors {errors}"
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    ("law", "relative"),
+    [(tk.Gaussian([0.0], 0.5), 0.02), (tk.UniformBox([-1.0], [1.0]), 0.06)],
+    ids=("gaussian", "box"),
+)
+def test_the_piece_below_the_first_time(law: tk.Gaussian, relative: float, process: tk.VP) -> None:
+    """A box has ``√v`` where a smooth density has v: the exponent is read off, not assumed."""
+    t_eps = process.time_at(6.5)  # v/m² = 0.0015
+    out = tk.entropy_rates(law, law, process, n_paths=40_000, n_steps=64, t_eps=t_eps, seed=1)
+    truth = entropy_on_a_line(law, process, t_eps) - law.entropy()
+    below = out.system.below
+    assert abs(below.value - truth) < relative * abs(truth) + 4.0 * below.stderr, f"{below}, truth {truth}"
+    assert below.stderr < 0.3 * abs(truth)
+
+
+def test_an_integral_that_diverges_is_said_to() -> None:
+    """Sub-VP's D vanishes with t, and the intrinsic rate goes as 1/t."""
+    out = tk.entropy_rates(GAUSSIANS[1], GAUSSIANS[1], tk.SubVP(), n_paths=1000, n_steps=32)
+    assert out.intrinsic.below.value == math.inf
+    assert out.exchange.below.value == -math.inf
+    assert math.isfinite(out.system.below.value)
+
+
+@pytest.mark.parametrize("process", [tk.VP(), tk.VE(10.0)], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "law", [tk.UniformBox([-1.0], [1.0]), tk.GaussianMixture([[-1.0], [1.0]], std=0.3, weights=[0.3, 0.7])], ids=str
+)
+def test_the_system_rate_integrates_to_the_entropy(law: tk.UniformBox, process: tk.VP, seed: int) -> None:
+    """Both forms, of a box and a mixture, against entropies by quadrature; from t = 0 with the piece below."""
+    out = tk.entropy_rates(law, law, process, n_paths=5000, n_steps=64, t_eps=1e-3, seed=seed)
+    last = entropy_on_a_line(law, process, process.t_end)
+    truth = last - entropy_on_a_line(law, process, 1e-3)
+    for rate in (out.system, out.system_sum):
+        error = rate.integral.value - truth
+        assert abs(error) < 4.0 * rate.integral.stderr + 3.0 * rate.quadrature_error
+    whole = out.system_sum.integral.value + out.system_sum.below.value
+    assert abs(whole - (last - law.entropy())) < 4.0 * out.system_sum.integral.stderr + 0.01
+
+
+# --- identities -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", [tk.VP(), tk.VE(10.0), tk.SubVP()], ids=lambda p: type(p).__name__)
+def test_the_stein_residual(process: tk.VP, seed: int) -> None:
+    """It is what the two forms differ by, path by path; 0 of the true score, f d (1 − c) of c times it."""
+    law, scale = GAUSSIANS[1], 0.7
+
+    def model(x: Tensor, t: float) -> Tensor:
+        return scale * law.score(x, t, process)
+
+    out = tk.entropy_rates(model, law, process, n_paths=4000, n_steps=32, seed=seed)
+    difference = out.system.values - out.system_sum.values
+    size = out.intrinsic.values.abs() + out.exchange.values.abs() + out.system.values.abs()
+    assert float(((difference - out.stein_residual.values) / size).abs().max()) < 1e-5
+    exact = tk.entropy_rates(law, law, process, n_paths=4000, n_steps=32, seed=seed)
+    if type(process) is tk.VE:
+        assert not bool(out.stein_residual.values.any())
+        return
+    weights, _ = quadrature(process, out.t)
+    expected = (1.0 - scale) * law.dim * (weights * process.f(out.t)).sum().item()
+    assert_z(out.stein_residual.integral.z(expected), 4.0, "scaled")
+    assert_z(exact.stein_residual.integral.z(0.0), 4.0, "exact")
+    assert abs(out.stein_residual.integral.z(0.0)) > 6.0
+
+
+def test_the_controlled_forward_process(seed: int) -> None:
+    """Same intrinsic rate, ``Ṡ_e = −2 Ṡ_i − Ṡ_e(forward)``, opposite system rates; closed forms with drift."""
+    law, process = GAUSSIANS[1], tk.VP()
+    options = dict(n_paths=4000, n_steps=32, seed=seed)
+    forward = tk.entropy_rates(law, law, process, **options)
+    reverse = tk.entropy_rates(law, law, process, direction="reverse", **options)
+    assert_exact(reverse.intrinsic.values, forward.intrinsic.values)
+    truth = closed_forms(law, process, forward.t)
+    expected = -2.0 * truth["intrinsic"] - truth["exchange"]
+    assert_z(((reverse.exchange.values - expected) / reverse.exchange.stderr).tolist(), 4.0, "exchange")
+    # Physics, from the drift b = −f x + 2 D s: −f² E|x|²/D + 3 f E[x·s] − 2 D E|s|².
+    t, m = forward.t, process.mean_scale(forward.t)
+    f, d = process.f(t), 0.5 * process.g2(t)
+    c = m[:, None].square() * law.eigenvalues[0] + process.variance(t)[:, None]
+    square = c.sum(1) + m.square() * law.means[0].square().sum()
+    by_drift = -f.square() * square / d - 3.0 * f * law.dim - 2.0 * d * (1.0 / c).sum(1)
+    assert float(((expected - by_drift) / by_drift).abs().max()) < 1e-9
+    assert_exact(reverse.system.values, -forward.system.values)
+    assert_exact(reverse.system_sum.values, -forward.system_sum.values)
+
+
+def test_the_exchange_ratio(seed: int) -> None:
+    """Without drift −2 for the true score alone and −2/c for c times it; with drift something else."""
+    law, process = GAUSSIANS[1], tk.VE(10.0)
+    options = dict(n_paths=4000, n_steps=32, seed=seed)
+    exact = tk.entropy_rates(law, law, process, direction="reverse", **options)
+    assert_z(exact.exchange_ratio.z(-2.0), 4.0, "true score")
+    assert exact.exchange_ratio.stderr < 0.05
+    for scale in (0.8, 1.25):
+
+        def model(x: Tensor, t: float, scale: float = scale) -> Tensor:
+            return scale * law.score(x, t, process)
+
+        out = tk.entropy_rates(model, law, process, direction="reverse", **options)
+        assert_z(out.exchange_ratio.z(-2.0 / scale), 4.0, f"{scale} of the score")
+        assert abs(out.exchange_ratio.z(-2.0)) > 8.0
+        assert out.cross is not None
+        by_stein = -2.0 * out.cross.integral.value / out.score_energy.integral.value
+        assert abs(by_stein - out.exchange_ratio.value) < 0.1
+    drifting = tk.VP(0.1, 4.0)
+    out = tk.entropy_rates(law, law, drifting, direction="reverse", **options)
+    t, m = out.t, drifting.mean_scale(out.t)
+    f, d = drifting.f(t), 0.5 * drifting.g2(t)
+    c = m[:, None].square() * law.eigenvalues[0] + drifting.variance(t)[:, None]
+    weights, _ = quadrature(drifting, t)
+    spread = (weights * (-f * law.dim - 2.0 * d * (1.0 / c).sum(1))).sum()
+    intrinsic = (weights * closed_forms(law, drifting, t)["intrinsic"]).sum()
+    assert_z(out.exchange_ratio.z((spread / intrinsic).item()), 4.0, "with drift")
+    assert abs(out.exchange_ratio.value + 2.0) > 1.0
+
+
+def test_steins_identity_of_a_trained_network(seed: int) -> None:
+    """``E[∇·s_θ] = −E[s_θ·s_*]`` for any s_θ, over time and integrated, paired path by path."""
+    law, model = tk.GaussianMixture.ring(), checkpoint()
+    out = tk.entropy_rates(model, law, n_paths=3000, n_steps=40, t_eps=1e-3, seed=seed)
+    assert out.cross is not None
+    total = out.divergence.values + out.cross.values
+    z = total / (out.divergence.stderr + out.cross.stderr)
+    assert_z(z.tolist(), 4.5, "over time")
+    size = abs(out.cross.integral.value)
+    assert abs(out.divergence.integral.value + out.cross.integral.value) < 0.02 * size
+    assert out.mismatch is not None
+    assert out.mismatch.integral.value > 0.0
+
+
+def test_the_squared_difference_two_ways(seed: int) -> None:
+    """Kodama and Hinczewski, App. H.4: directly, and from |s_θ|², |s_*|² and their product."""
+    law, model = tk.GaussianMixture.ring(), checkpoint()
+    options = dict(n_paths=2000, n_steps=40, t_eps=1e-3, dtype=torch.float64)
+    double = tk.ScoreModel(model.network.double(), model.process, model.predicts)
+    network = tk.entropy_rates(double, law, seed=seed, **options)
+    exact = tk.entropy_rates(law, law, model.process, seed=seed, **options)
+    assert network.mismatch is not None
+    assert network.cross is not None
+    direct = network.mismatch.integral.value
+    energies = network.score_energy.integral.value + exact.score_energy.integral.value
+    assert abs(energies - 2.0 * network.cross.integral.value - direct) < 1e-9 * energies, "on the same paths"
+    other = tk.entropy_rates(double, law, seed=seed + 1, **options)
+    assert other.mismatch is not None
+    error = math.hypot(network.mismatch.integral.stderr, other.mismatch.integral.stderr)
+    assert_z((direct - other.mismatch.integral.value) / error, 4.0, "on other paths")
+
+
+# --- errors and plumbing --------------------------------------------------------------------------------------------
+
+
+def test_integrals_know_their_errors() -> None:
+    """Times along a path are correlated: the spread of independent batches is what each says it is."""
+    law, process = GAUSSIANS[1], tk.VP()
+    runs = [tk.entropy_rates(law, law, process, n_paths=300, n_steps=16, seed=s) for s in range(40)]
+    for name in ("intrinsic", "exchange", "system"):
+        integrals = [getattr(run, name).integral for run in runs]
+        spread = torch.tensor([integral.value for integral in integrals]).std().item()
+        said = sum(integral.stderr for integral in integrals) / len(integrals)
+        assert 0.7 < spread / said < 1.4, f"{name}: spread {spread:.3g}, standard error {said:.3g}"
+
+
+def test_paths_depend_on_seed_and_index_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    law, process = GAUSSIANS[1], tk.VP()
+    options = dict(n_steps=16, dtype=torch.float64, backend="reference")
+    whole = tk.entropy_rates(law, law, process, n_paths=300, **options)
+    halves = [tk.entropy_rates(law, law, process, n_paths=150, path_offset=low, **options) for low in (0, 150)]
+    mean = 0.5 * (halves[0].intrinsic.values + halves[1].intrinsic.values)
+    assert float(((mean - whole.intrinsic.values) / whole.intrinsic.values).abs().max()) < 1e-12
+    monkeypatch.setattr(rate_averages, "_CHUNK", 2 * 64)
+    pieces = tk.entropy_rates(law, law, process, n_paths=300, **options)
+    for name, rate in pieces.named().items():
+        other = getattr(whole, name)
+        assert float((rate.values - other.values).abs().max()) < 1e-10 * (1.0 + float(other.values.abs().max()))
+        assert abs(rate.integral.stderr - other.integral.stderr) < 1e-10
+
+
+def test_the_kernels_give_the_rates_of_pytorch() -> None:
+    """Path by path on the same noise, mixtures and a network; what the kernels do not know is said."""
+    law, process = tk.GaussianMixture.ring(), tk.VP()
+    model = checkpoint()
+    double = tk.ScoreModel(model.network.double(), model.process, model.predicts)
+    options = dict(n_paths=300, n_steps=16, t_eps=1e-3, dtype=torch.float64, seed=3)
+    for score in (law, double):
+        fused = tk.entropy_rates(score, law, process, backend="fused", **options)
+        slow = tk.entropy_rates(score, law, process, backend="reference", **options)
+        assert (fused.backend, slow.backend) == ("fused", "reference")
+        for name, rate in fused.named().items():
+            other = getattr(slow, name)
+            size = 1e-9 * (1.0 + float(slow.score_energy.values.max()))
+            assert float((rate.values - other.values).abs().max()) < size, name
+            assert float((rate.stderr - other.stderr).abs().max()) < size, name
+            assert abs(rate.integral.value - other.integral.value) < 1e-9 * (1.0 + abs(other.integral.value)), name
+            assert abs(rate.integral.stderr - other.integral.stderr) < 1e-9 * (1.0 + abs(other.integral.stderr)), name
+    points = tk.entropy_rates(double, law.sample(50), process, n_steps=16, t_eps=1e-3, dtype=torch.float64)
+    assert (points.backend, points.cross, points.mismatch) == ("fused", None, None)
+    box = tk.UniformBox([-1.0, 0.0], [1.0, 1.0])
+    out = tk.entropy_rates(law, box, process, n_paths=10, n_steps=16)
+    assert (out.backend, "UniformBox" in out.backend_reason) == ("reference", True)
+    with pytest.raises(ValueError, match="UniformBox"):
+        tk.entropy_rates(law, box, process, n_paths=10, n_steps=16, backend="fused")
+
+
+def test_points_in_place_of_a_law(seed: int) -> None:
+    law, process = GAUSSIANS[1], tk.VP()
+    points = law.sample(3000, seed=seed)
+    out = tk.entropy_rates(law, points, process, n_steps=16, seed=seed)
+    assert (out.n_paths, out.cross, out.mismatch) == (3000, None, None)
+    assert_z(
+        out.intrinsic.integral.z(
+            (quadrature(process, out.t)[0] * closed_forms(law, process, out.t)["intrinsic"]).sum().item()
+        ),
+        4.0,
+        "intrinsic",
+    )
+    assert tk.entropy_rates(law, points, process, n_steps=16, n_paths=10).n_paths == 10
+    assert tk.entropy_rates(law, points[:4], process, n_steps=16, n_paths=10).n_paths == 10
+
+
+def test_networks_of_many_dimensions_use_probes(seed: int) -> None:
+    process = tk.VE(10.0)
+    law = tk.Gaussian(torch.zeros(20), torch.linspace(0.5, 2.0, 20))
+
+    def model(x: Tensor, t: float) -> Tensor:
+        return law.score(x, t, process)
+
+    out = tk.entropy_rates(model, law, process, n_paths=400, n_steps=16, seed=seed)
+    assert out.settings["divergence"] == "hutchinson"
+    truth = -(quadrature(process, out.t)[0] * closed_forms(law, process, out.t)["system"]).sum().item()
+    assert abs(out.divergence.integral.value - truth) < 4.0 * out.divergence.integral.stderr + 1e-3 * abs(truth)
+
+
+def test_it_is_stored_and_drawn(tmp_path) -> None:
+    law = GAUSSIANS[1]
+    out = tk.entropy_rates(law, law, tk.VP(), n_paths=200, n_steps=16)
+    out.save(tmp_path / "r.safetensors")
+    again = tk.load(tmp_path / "r.safetensors")
+    assert_exact(again.intrinsic.values, out.intrinsic.values)
+    assert again.summary() == out.summary()
+    assert out.to_json()["intrinsic"]["integral"]["value"] == out.intrinsic.integral.value
+    out.plot().savefig(tmp_path / "r.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(direction="up"), "direction: expected"),
+        (dict(n_steps=7), "n_steps: expected"),
+        (dict(n_paths=-1), "n_paths: expected"),
+        (dict(divergence="no"), "divergence: expected"),
+        (dict(probes=0), "probes: expected"),
+        (dict(backend="gpu"), "backend: expected"),
+        (dict(dtype=torch.float16), "dtype: expected"),
+        (dict(t_eps=-1.0), "t_eps: expected"),
+        (dict(data=torch.zeros(0, 2)), "data: expected"),
+        (dict(data=torch.zeros(5, 3)), "model: expected dimension 3"),
+        (dict(seed=-1), "seed: expected"),
+    ],
+)
+def test_bad_arguments_are_named(change: dict[str, object], message: str) -> None:
+    law = GAUSSIANS[1]
+    arguments = {"data": law, "n_paths": 10, **change}
+    with pytest.raises(ValueError, match=message):
+        tk.entropy_rates(law, arguments.pop("data"), tk.VP(), **arguments)
+    with pytest.raises(TypeError, match="data: expected"):
+        tk.entropy_rates(law, checkpoint(), tk.VP())

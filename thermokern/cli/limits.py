@@ -1,0 +1,66 @@
+"""``thermokern limits CONFIG``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from thermokern.cli import config as files
+from thermokern.cli.options import Parsers, footer, list_files
+from thermokern.quantities import Limits, limits
+from thermokern.report import write_model_limits
+
+_OPTIONS = (
+    "data_entropy",
+    "n_paths",
+    "n_likelihood",
+    "n_steps",
+    "t_eps",
+    "divergence",
+    "probes",
+    "rtol",
+    "atol",
+    "seed",
+)
+
+
+def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "limits", parents=[common, output], help="likelihoods of a model and the bounds between them, from a YAML file"
+    )
+    parser.add_argument("config", type=Path)
+    parser.set_defaults(run=_limits)
+
+
+def _limits(options: argparse.Namespace) -> None:
+    result = run_limits(options.config, seed=options.seed, progress=not options.quiet)
+    print(result.summary())
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        saved = options.out / "result.safetensors"
+        result.save(saved)
+        list_files([saved, *write_model_limits(result, options.out, footer())])
+
+
+def run_limits(path: Path, *, seed: int | None = None, progress: bool = True) -> Limits:
+    """The limits that a configuration file describes; paths in it are relative to the file.
+
+    Keys: ``model`` and ``process`` as :func:`thermokern.cli.config.run_config` has them; ``data``, a law as ``model``
+    may be one, or a .npy file of points (n, d); and the options of :func:`thermokern.limits`.
+    """
+    config = files.read_config(path, {"model", "data", "process", *_OPTIONS}, required=("model", "data"))
+    process = files.read_process(config.get("process"))
+    arguments: dict[str, Any] = {name: config[name] for name in _OPTIONS if name in config}
+    if seed is not None:
+        arguments["seed"] = seed
+    model = files.read_score("model", config["model"], path.parent, process)
+    data: Any = config["data"]
+    if isinstance(data, str):
+        data = files.read_points(path.parent / data)
+    elif isinstance(data, dict) and "checkpoint" in data:
+        raise ValueError("data: expected a law or a .npy file of points, got a checkpoint")
+    else:
+        data = files.read_score("data", data, path.parent, process)
+    return limits(model, data, process, progress=progress, **arguments)
