@@ -11,7 +11,7 @@ k = 1 is that of Delattre and Fournier, 2017). For another density the variance 
 ``Var(X − m/k)`` has the same first part, and more: ``e(d, k) = Var(X − m/k) − σ²(d, k)`` on Poisson points, a number.
 
 ``benchmarks/shared_neighbours.py`` makes the table: σ² by quadrature, the rest from at least 120,000 points in a
-periodic box, with an error below 0.02 at k = 1, which falls as 1/k. The last row, infinite d, is exact: there the balls
+periodic box, with an error below 0.03 at k = 1, which falls as 1/k. The last row, infinite d, is exact: there the balls
 of two points have nothing in common but the points themselves, and
 
     e(∞, k) = 1/k + (2/k) ∫ Q(k, w) G(w) dw − ∫ G(w)² dw,   G(w) = Q(k − 1, w)/(k − 1), or E_1(w) for k = 1,
