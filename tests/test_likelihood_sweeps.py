@@ -21,11 +21,21 @@ from torch import Tensor
 
 import thermokern as tk
 from thermokern.cli import main
-from thermokern.experiments import PROFILES, CapacitySweep, LimitsSweep, Profile, shipped_capacity, shipped_limits
+from thermokern.experiments import (
+    PROFILES,
+    CapacitySweep,
+    LimitsSweep,
+    PenaltySweep,
+    Profile,
+    shipped_capacity,
+    shipped_limits,
+    shipped_penalty,
+)
 from thermokern.experiments.correlation import pearson, spearman
 from thermokern.experiments.ensemble import EnsembleRecipe, Member, _batches, state_belongs, train_ensemble
 from thermokern.experiments.evaluation import bits, evaluate_network
 from thermokern.experiments.limits import evaluation_key, evaluator
+from thermokern.experiments.penalty import PenaltyProfile, penalty_sweep
 from thermokern.experiments.sweep import (
     WIDTHS,
     Run,
@@ -34,6 +44,7 @@ from thermokern.experiments.sweep import (
     limits_runs,
     train_sweep,
 )
+from thermokern.report import penalty_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = EnsembleRecipe(n_steps=150, batch_size=32, width=8, depth=2)
@@ -205,6 +216,22 @@ def test_a_killed_sweep_gives_the_same_networks(tmp_path: Path) -> None:
         assert_exact(b, a)
 
 
+def test_penalised_twins_share_all_but_the_penalty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = PenaltyProfile("tiny", (0.0, 0.5), 2, (50, 150), 8, 40, 20)
+    result = penalty_sweep(profile, tmp_path, progress=False)
+    assert len(result.rows) == 2 * 2 * 2
+    plain, penalised = (result.values(penalty, 150, "dissipation") for penalty in (0.0, 0.5))
+    assert plain != penalised
+    gap = result.difference(0.5, 150, "dissipation")
+    assert abs(gap.value - 0.5 * sum(b - a for a, b in zip(plain, penalised, strict=True))) < 1e-12
+    assert result.steps_needed(0.0, 0, 1e9) == 50
+    assert result.steps_needed(0.0, 0, -1e9) is None
+    assert "0.5" in result.table()
+    assert len(penalty_figure(result).axes) == 4
+    monkeypatch.setattr("thermokern.experiments.penalty.train_ensemble", None)  # nothing is trained again
+    assert penalty_sweep(profile, tmp_path, progress=False).rows == result.rows
+
+
 # ---- what is read off a network
 
 
@@ -265,8 +292,8 @@ def fenced(page: str) -> list[str]:
     return [block.strip("\n") for block in page.split("```")[1::2]]
 
 
-@pytest.mark.parametrize("result", [shipped_limits, shipped_capacity])
-def test_the_page_shows_the_shipped_results(result: Callable[[], LimitsSweep | CapacitySweep]) -> None:
+@pytest.mark.parametrize("result", [shipped_limits, shipped_capacity, shipped_penalty])
+def test_the_page_shows_the_shipped_results(result: Callable[[], LimitsSweep | CapacitySweep | PenaltySweep]) -> None:
     """The tables of the page are those of the shipped numbers, letter for letter."""
     page = (ROOT / "docs" / "reproduction.md").read_text()
     assert result().table() in [block.removeprefix("text\n") for block in fenced(page)]
@@ -289,10 +316,11 @@ def test_the_shipped_results_are_whole() -> None:
     assert capacity.widths() == list(WIDTHS)
 
 
-@pytest.mark.parametrize("name", ["limits", "capacity"])
+@pytest.mark.parametrize("name", ["limits", "capacity", "entropy-penalty"])
 def test_the_command_shows_shipped_results(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", name, "--profile", "shipped", "--out", str(tmp_path)]) == 0
-    assert "training steps a network" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png", "result.json", "report.html"}
+    assert "training step" in capsys.readouterr().out
+    picture = f"{name.replace('-', '_')}.png"
+    assert {path.name for path in tmp_path.iterdir()} == {picture, "result.json", "report.html"}
     found = json.loads((tmp_path / "result.json").read_text())
     assert found["experiment"] == name

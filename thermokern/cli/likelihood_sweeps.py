@@ -17,7 +17,7 @@ from thermokern.experiments import (
     shipped_limits,
     shipped_penalty,
 )
-from thermokern.report import write_capacity, write_limits, write_penalty
+from thermokern.report import write_capacity, write_limits_sweep, write_penalty
 
 _PROFILE_HELP = (
     "quick: under a quarter of an hour on two cores; reduced: 20,000 training steps, 3 runs; full: the paper's "
@@ -53,7 +53,7 @@ def _limits(options: argparse.Namespace) -> None:
         result = limits_sweep(profile, options.out, seed=options.seed or 0, progress=not options.quiet)
     print(result.table())
     print(f"in {time.perf_counter() - start:.0f} s")
-    list_files(write_limits(result, options.out, footer()))
+    list_files(write_limits_sweep(result, options.out, footer()))
 
 
 def _capacity(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from thermokern.cli import config as files
 from thermokern.cli.options import Parsers, footer, list_files
 from thermokern.quantities import Limits, limits
-from thermokern.report import write_model_limits
+from thermokern.report import write_limits
 
 _OPTIONS = (
     "data_entropy",
@@ -41,7 +41,7 @@ def _limits(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         saved = options.out / "result.safetensors"
         result.save(saved)
-        list_files([saved, *write_model_limits(result, options.out, footer())])
+        list_files([saved, *write_limits(result, options.out, footer())])
 
 
 def run_limits(path: Path, *, seed: int | None = None, progress: bool = True) -> Limits:

@@ -103,8 +103,8 @@ def evaluate_network(
         "dissipation": _pair(dissipation.integral),
         "data_entropy": _entropy(law),
         "dim": law.dim,
-        "worst_point": kl_ode.max().item(),
-        "nfe": float(likelihood.nfe.double().mean()),
+        "worst_point": _rounded(kl_ode.max().item()),
+        "nfe": _rounded(likelihood.nfe.double().mean().item()),
     }
 
 
@@ -121,5 +121,10 @@ def _entropy(law: Distribution) -> float:
     return law.entropy()
 
 
+def _rounded(value: float) -> float:
+    """Five digits: errors leave no more."""
+    return float(f"{value:.5g}")
+
+
 def _pair(estimate: Estimate) -> list[float]:
-    return [estimate.value, estimate.stderr]
+    return [_rounded(estimate.value), _rounded(estimate.stderr)]

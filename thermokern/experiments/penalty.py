@@ -53,7 +53,7 @@ class PenaltyProfile:
 
 PENALTY_PROFILES = {
     "quick": PenaltyProfile("quick", (0.0, 1e-3), 2, (500, 1000, 2000), 32, 1000, 500),
-    "reduced": PenaltyProfile("reduced", (0.0, 1e-3, 1e-2, 1e-1), 5, (2500, 5000, 10_000, 20_000), 64, 4000, 2000),
+    "reduced": PenaltyProfile("reduced", (0.0, 1e-3, 1e-2, 1e-1), 4, (2500, 5000, 10_000), 32, 2000, 1000),
 }
 
 

@@ -3,15 +3,15 @@
 from thermokern.quantities.plots import taep_figure
 from thermokern.report.entropy import write_entropy, write_table1
 from thermokern.report.figures import mode_collapse_figure
-from thermokern.report.limits import write_model_limits
-from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
-from thermokern.report.limits_reports import write_capacity, write_limits, write_penalty
+from thermokern.report.limits import write_limits
 from thermokern.report.reports import write_mode_collapse, write_taep
+from thermokern.report.sweep_figures import capacity_figure, limits_sweep_figure, penalty_figure
+from thermokern.report.sweep_reports import write_capacity, write_limits_sweep, write_penalty
 from thermokern.report.training import training_figure, write_training
 
 __all__ = [
     "capacity_figure",
-    "limits_figure",
+    "limits_sweep_figure",
     "mode_collapse_figure",
     "penalty_figure",
     "taep_figure",
@@ -19,8 +19,8 @@ __all__ = [
     "write_capacity",
     "write_entropy",
     "write_limits",
+    "write_limits_sweep",
     "write_mode_collapse",
-    "write_model_limits",
     "write_penalty",
     "write_table1",
     "write_taep",

@@ -26,7 +26,7 @@ _MEANING = {
 }
 
 
-def write_model_limits(result: Limits, out: Path, footer: str) -> list[Path]:
+def write_limits(result: Limits, out: Path, footer: str) -> list[Path]:
     """Figure, numbers and page of one calculation of limits; the files written."""
     picture, s = limits_figure(result), result.settings
     page = html.page(

@@ -19,7 +19,7 @@ _MARKERS |= {("swiss-roll", "VE"): "P", ("swiss-roll", "VP"): "X"}
 _FLOOR = 1e-4  # bits per dimension, the least gap that a logarithmic axis shows
 
 
-def limits_figure(result: LimitsSweep) -> Figure:
+def limits_sweep_figure(result: LimitsSweep) -> Figure:
     """NLL against its bound, the gap between them, and the rates of the best uniform network under VE."""
     with style():
         figure = Figure(figsize=(13.0, 4.2), layout="constrained")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from thermokern.experiments import CapacitySweep, LimitsSweep, PenaltySweep
 from thermokern.report import html
-from thermokern.report.limits_figures import capacity_figure, limits_figure, penalty_figure
 from thermokern.report.reports import write_files
+from thermokern.report.sweep_figures import capacity_figure, limits_sweep_figure, penalty_figure
 
 
-def write_limits(result: LimitsSweep, out: Path, footer: str) -> list[Path]:
+def write_limits_sweep(result: LimitsSweep, out: Path, footer: str) -> list[Path]:
     """The experiment of Kodama and Hinczewski, Fig. 1; the files written."""
-    picture, ratio = limits_figure(result), result.rates["ratio"]
+    picture, ratio = limits_sweep_figure(result), result.rates["ratio"]
     page = html.page(
         "Likelihood and its thermodynamic lower bound",
         "Networks on Gaussian data, uniform pixels and the Swiss roll under VE and VP noise, after Kodama and "
