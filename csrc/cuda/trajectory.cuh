@@ -25,7 +25,7 @@ __device__ __forceinline__ void take_path(const TrajectorySettings<S>& settings,
     S x[Dim<D>::bound];
     for (int i = 0; i < dim; ++i) x[i] = paths.x[path * dim + i];
     const PathIndex<S> index = path_index<S>(paths.offset + static_cast<std::uint64_t>(path));
-    const PathSums<S> sums = run_path(settings, scores, dim, index, static_cast<S*>(nullptr), x);
+    const PathSums<S> sums = run_path(settings, scores, NoObserver{}, dim, index, static_cast<S*>(nullptr), x);
     if (!owned) return;
     paths.value[path] = sums.value;
     paths.mismatch[path] = sums.mismatch;
