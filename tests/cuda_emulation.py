@@ -57,7 +57,7 @@ def _build(target: Path, sources: list[Path], flags: list[str], link: list[str])
         assert done.returncode == 0, done.stderr[-4000:]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda pair: run("g++", *flags, "-x", "c++", "-c", pair[0], "-o", pair[1]), zip(sources, objects)))
+        list(pool.map(lambda one, out: run("g++", *flags, "-x", "c++", "-c", one, "-o", out), sources, objects))
     partial = target.with_name(f"{target.name}.partial")
     run("g++", *link, *objects, "-o", partial)
     partial.rename(target)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import torch

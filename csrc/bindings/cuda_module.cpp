@@ -48,8 +48,8 @@ void score(const std::string& kind, const py::list& tensors, const py::object& x
     const Place place = points.place();
     const std::int64_t n = points.size(0), dim = checked_dim(points);
     const Source<S> source("score", kind, tensors, dim, 1, place);
-    const TensorView<S> score_view("score", score, {n, dim}, place), divergence_view("divergence", divergence, {n}, place),
-        log_density_view("log_density", log_density, {n}, place);
+    const TensorView<S> score_view("score", score, {n, dim}, place),
+        divergence_view("divergence", divergence, {n}, place), log_density_view("log_density", log_density, {n}, place);
     const ScoreOutputs<S> out{
         n, dim, points.data(), score_view.data(), divergence_view.data(), log_density_view.data()};
     run(place, [&] { cuda::score(source.arguments(), out, stream_of(stream)); });
@@ -97,8 +97,8 @@ py::tuple moments_of(const py::object& values, std::uintptr_t stream) {
 template <class T>
 py::tuple exponential_sums_of(const py::object& values, double scale, std::uintptr_t stream) {
     const TensorView<T> view("values", values, {any_size}, on_device);
-    const ExponentialSums s = run(
-        view.place(), [&] { return cuda::exponential_sums(view.data(), view.size(0), scale, stream_of(stream)); });
+    const ExponentialSums s =
+        run(view.place(), [&] { return cuda::exponential_sums(view.data(), view.size(0), scale, stream_of(stream)); });
     return py::make_tuple(s.top, s.first, s.second);
 }
 

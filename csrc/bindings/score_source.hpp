@@ -27,8 +27,8 @@ std::int64_t checked_dim(const TensorView<S>& x) {
 }
 
 // A score source from Python: ("mixture", [means, variances, weights, mean_scale, variance]) in float64, or
-// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel and in its place;
-// mixtures are on the CPU always.
+// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel and in its
+// place; mixtures are on the CPU always.
 template <class S>
 class Source {
  public:

@@ -131,7 +131,8 @@ TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_
     const dlpack::Tensor& tensor = managed_->tensor;
     const dlpack::DataType expected = dtype_of<T>();
     const int rank = static_cast<int>(sizes.size());
-    const bool there = tensor.device.type == place.type && (place.index == any_device || place.index == tensor.device.index);
+    const bool there =
+        tensor.device.type == place.type && (place.index == any_device || place.index == tensor.device.index);
     bool good = there && tensor.dtype.code == expected.code && tensor.dtype.bits == expected.bits &&
                 tensor.dtype.lanes == 1 && tensor.rank == rank;
     for (int axis = 0; good && axis < rank; ++axis)
@@ -148,9 +149,8 @@ TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_
     if (!good || !contiguous) {
         const std::string message = std::string(name) + ": expected " + describe(sizes.begin(), rank) + " " +
                                     describe(expected) + " on " + describe(dlpack::Device{place.type, place.index}) +
-                                    ", got " + describe(tensor.sizes, tensor.rank) + " " +
-                                    describe(tensor.dtype) + " on " + describe(tensor.device) +
-                                    (contiguous ? "" : ", not contiguous");
+                                    ", got " + describe(tensor.sizes, tensor.rank) + " " + describe(tensor.dtype) +
+                                    " on " + describe(tensor.device) + (contiguous ? "" : ", not contiguous");
         if (managed_->deleter != nullptr) managed_->deleter(managed_);
         managed_ = nullptr;
         throw py::value_error(message);

@@ -54,7 +54,8 @@
 
 TK_BEGIN_NAMESPACE
 
-// Of a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random numbers.
+// Of a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random
+// numbers.
 template <class V>
 struct Lane;
 

@@ -164,7 +164,8 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
         const Node<ScalarOf<V>>& node = settings.nodes[k];
         V copy[max_dim];
-        const V* drawn = stream.step(dim, k, copy);  // early, to overlap with the scores; the last node's have weight zero
+        const V* drawn =
+            stream.step(dim, k, copy);  // early, to overlap with the scores; the last node's have weight zero
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
         observer.look(k, dim, x, model, model_divergence, reference);

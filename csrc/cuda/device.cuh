@@ -10,7 +10,7 @@
 
 // A variable of the block, and memory of the block whose size the launch gives.
 #define TK_SHARED(T, name) __shared__ std::type_identity_t<T> name
-#define TK_DYN_SHARED(T, name)                                          \
+#define TK_DYN_SHARED(T, name)                                         \
     extern __shared__ __align__(16) unsigned char tk_dynamic_shared[]; \
     T* const name = reinterpret_cast<T*>(tk_dynamic_shared)
 #define TK_LAUNCH(grid, size, dynamic_bytes, stream, kernel, ...) \

@@ -1,5 +1,4 @@
 #include "elementary.cuh"
-
 #include "kernels.hpp"
 #include "launch.cuh"
 

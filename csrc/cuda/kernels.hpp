@@ -1,5 +1,5 @@
-// The CUDA kernels' interface. Arguments as on the CPU, with points, networks, step tables and outputs on the device and
-// mixtures on the host; everything runs in the stream given and nothing waits for it, but the statistics for their
+// The CUDA kernels' interface. Arguments as on the CPU, with points, networks, step tables and outputs on the device
+// and mixtures on the host; everything runs in the stream given and nothing waits for it, but the statistics for their
 // result. Errors are thrown.
 #pragma once
 

@@ -11,8 +11,7 @@
 namespace tk::cuda {
 
 inline void check(cudaError_t error, const char* what) {
-    if (error != cudaSuccess)
-        throw std::runtime_error(std::string("cuda: ") + what + ": " + cudaGetErrorString(error));
+    if (error != cudaSuccess) throw std::runtime_error(std::string("cuda: ") + what + ": " + cudaGetErrorString(error));
 }
 
 // Memory of the device that is freed, in the order of its stream, with its scope.
@@ -58,8 +57,8 @@ inline unsigned blocks_for(std::int64_t items, std::int64_t items_of_block) {
 
 // Every kernel goes through here.
 template <class... Parameters>
-void launch(const char* name, void (*kernel)(Parameters...), unsigned blocks, unsigned threads, std::size_t shared_bytes,
-            cudaStream_t stream, const std::type_identity_t<Parameters>&... arguments) {
+void launch(const char* name, void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
+            std::size_t shared_bytes, cudaStream_t stream, const std::type_identity_t<Parameters>&... arguments) {
     if (shared_bytes > std::size_t(48) << 10)
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
               name);

@@ -49,8 +49,8 @@ __global__ void __launch_bounds__(mixture_threads)
     const std::int64_t node = row / mixture.parameters.components;
     const int component = static_cast<int>(row % mixture.parameters.components);
     const int size = mixture_row_size(mixture.parameters.dim, mixture.isotropic, mixture.other_weights != nullptr);
-    fill_mixture_row(mixture.parameters, component, mixture.mean_scale[node], mixture.variance[node],
-                     mixture.isotropic, mixture.other_weights, rows + row * size);
+    fill_mixture_row(mixture.parameters, component, mixture.mean_scale[node], mixture.variance[node], mixture.isotropic,
+                     mixture.other_weights, rows + row * size);
 }
 
 template <class S, bool Isotropic, int D>

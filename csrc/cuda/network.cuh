@@ -18,11 +18,11 @@ constexpr int slice_columns = 8;                // of the weights that are stage
 
 // How a block's shared memory is laid out, in numbers of the kernel's precision; all starts are multiples of four.
 struct NetworkTile {
-    int paths;         // of the block
-    int columns;       // of a path: 1 + d with the divergence, or 1
-    int stride;        // from one unit to the next
-    int stage_stride;  // from one column of the staged weights to the next
-    int row_groups;    // threads are row_groups × column groups
+    int paths;                                // of the block
+    int columns;                              // of a path: 1 + d with the divergence, or 1
+    int stride;                               // from one unit to the next
+    int stage_stride;                         // from one column of the staged weights to the next
+    int row_groups;                           // threads are row_groups × column groups
     int stage, points, outputs, derivatives;  // where each begins; units begin at 0
     int size;
 };

@@ -1,9 +1,8 @@
-#include "statistics.cuh"
-
 #include <utility>
 
 #include "kernels.hpp"
 #include "launch.cuh"
+#include "statistics.cuh"
 
 namespace tk::cuda {
 

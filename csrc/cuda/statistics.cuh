@@ -1,6 +1,6 @@
-// Moments and exponential sums by the CPU's own tree of halvings, so that the bits do not depend on the grid, and without
-// floating-point atomics: each thread a subtree of at most four values, each block the tree over its threads, and again
-// over blocks until one value is left.
+// Moments and exponential sums by the CPU's own tree of halvings, so that the bits do not depend on the grid, and
+// without floating-point atomics: each thread a subtree of at most four values, each block the tree over its threads,
+// and again over blocks until one value is left.
 #pragma once
 
 #include "../core/moments.hpp"

@@ -1,8 +1,7 @@
-#include "trajectory.cuh"
-
 #include "kernels.hpp"
 #include "mixture_table.cuh"
 #include "network_tile.cuh"
+#include "trajectory.cuh"
 
 namespace tk::cuda {
 
@@ -18,8 +17,10 @@ static TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments
 
 template <class S>
 static PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {
-    return {arguments.n,     static_cast<int>(arguments.dim), arguments.path_offset, arguments.x,
-            arguments.value, arguments.mismatch,              arguments.x_last};
+    return {arguments.n,           static_cast<int>(arguments.dim),
+            arguments.path_offset, arguments.x,
+            arguments.value,       arguments.mismatch,
+            arguments.x_last};
 }
 
 template <bool Isotropic, class S>
@@ -54,8 +55,8 @@ static void networks(const TrajectoryArguments<S>& arguments, cudaStream_t strea
     const ScoreArguments<S>& reference = arguments.reference;
     const bool with_divergence = arguments.divergence_weight != S(0);
     const int width_a = model.is_mlp ? widest(model.mlp) : 1, width_b = reference.is_mlp ? widest(reference.mlp) : 1;
-    const NetworkTile tile = network_tile<S>(width_a > width_b ? width_a : width_b, static_cast<int>(arguments.dim),
-                                             with_divergence);
+    const NetworkTile tile =
+        network_tile<S>(width_a > width_b ? width_a : width_b, static_cast<int>(arguments.dim), with_divergence);
     const auto network = [&](const ScoreArguments<S>& source) {
         return BlockMlp<S>{mlp_view(source.mlp, arguments.dim), tile, with_divergence};
     };

@@ -69,13 +69,13 @@ struct Thread {
     uint3 index;
     unsigned rank;
     State state;
-    Site site;                        // where it waits
-    unsigned mask;                    // of the collective that it waits at
-    std::uint64_t outbox;             // what it brings to the collective
-    std::uint64_t inbox[warp_size];   // what the lanes of the mask brought
-    unsigned barriers, collectives;   // passed
-    unsigned opened;                  // the collective that was opened last: 0 or 1, alternating
-    char keys[2];                     // of its collectives, for ThreadSanitizer
+    Site site;                       // where it waits
+    unsigned mask;                   // of the collective that it waits at
+    std::uint64_t outbox;            // what it brings to the collective
+    std::uint64_t inbox[warp_size];  // what the lanes of the mask brought
+    unsigned barriers, collectives;  // passed
+    unsigned opened;                 // the collective that was opened last: 0 or 1, alternating
+    char keys[2];                    // of its collectives, for ThreadSanitizer
 };
 
 // A variable in shared memory, known by the address of a constant of its declaration.
@@ -248,8 +248,8 @@ TK_UNCHECKED inline bool Block::open_barrier() {
         if (thread.state == State::finished) continue;
         if (thread.state != State::at_barrier) return false;
         if (first != nullptr && !(thread.site == first->site))
-            throw Error("divergent barrier: thread " + std::to_string(first->rank) + " is at " +
-                        describe(first->site) + ", thread " + std::to_string(i) + " at " + describe(thread.site));
+            throw Error("divergent barrier: thread " + std::to_string(first->rank) + " is at " + describe(first->site) +
+                        ", thread " + std::to_string(i) + " at " + describe(thread.site));
         if (first == nullptr) first = &thread;
     }
     if (alive_ != n)
@@ -308,7 +308,8 @@ TK_UNCHECKED inline void Block::report_deadlock() {
             if (count++ == 0) reported = &threads_[i];
         }
         if (count > 0)
-            message += " " + std::to_string(count) + (state == State::at_barrier ? " at the barrier " : " at the warp collective ") +
+            message += " " + std::to_string(count) +
+                       (state == State::at_barrier ? " at the barrier " : " at the warp collective ") +
                        describe(reported->site) + ",";
     }
     throw Error(message + " " + std::to_string(order_.size() - alive_) + " threads returned");

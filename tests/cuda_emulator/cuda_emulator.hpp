@@ -18,8 +18,8 @@
 constexpr int warpSize = 32;
 
 // One variable for the block, and memory whose size the launch gives.
-#define TK_SHARED(T, name)                      \
-    static const char tk_key_of_##name = 0;     \
+#define TK_SHARED(T, name)                               \
+    static const char tk_key_of_##name = 0;              \
     auto& name = *static_cast<std::type_identity_t<T>*>( \
         tk::emulator::block->shared(&tk_key_of_##name, #name, sizeof(std::type_identity_t<T>)))
 #define TK_DYN_SHARED(T, name) T* const name = static_cast<T*>(tk::emulator::block->dynamic_shared())
@@ -84,22 +84,20 @@ TK_UNCHECKED inline unsigned __ballot_sync(unsigned mask, int predicate, TK_SITE
         if (mask >> lane & 1) votes |= static_cast<unsigned>(tk::emulator::block->current().inbox[lane]) << lane;
     return votes;
 }
-inline int __any_sync(unsigned mask, int predicate, TK_SITE) {
-    return __ballot_sync(mask, predicate, file, line) != 0;
-}
+inline int __any_sync(unsigned mask, int predicate, TK_SITE) { return __ballot_sync(mask, predicate, file, line) != 0; }
 inline int __all_sync(unsigned mask, int predicate, TK_SITE) {
     return __ballot_sync(mask, predicate, file, line) == mask;
 }
 
 // Integer atomics; results are made without floating-point ones. Threads are switched at waits alone, so a plain
 // read and write is atomic here, and the emulator hides it from ThreadSanitizer, which checks everything else.
-#define TK_ATOMIC(name, expression)                     \
-    template <class T>                                  \
-    TK_UNCHECKED T name(T* address, T value) {          \
+#define TK_ATOMIC(name, expression)                       \
+    template <class T>                                    \
+    TK_UNCHECKED T name(T* address, T value) {            \
         static_assert(std::is_integral_v<T>, "integers"); \
-        const T old = *address;                         \
-        *address = (expression);                        \
-        return old;                                     \
+        const T old = *address;                           \
+        *address = (expression);                          \
+        return old;                                       \
     }
 TK_ATOMIC(atomicAdd, old + value)
 TK_ATOMIC(atomicMax, old > value ? old : value)

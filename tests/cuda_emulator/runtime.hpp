@@ -1,7 +1,7 @@
 // As much of the CUDA runtime as thermokern's launchers call, on the host's memory.
 //
-// Fresh memory is NaN. A launch runs every block to its end before it returns, so streams and synchronisation are empty;
-// a kernel that needs more shared memory than 48 KiB must have been given leave, as on a device.
+// Fresh memory is NaN. A launch runs every block to its end before it returns, so streams and synchronisation are
+// empty; a kernel that needs more shared memory than 48 KiB must have been given leave, as on a device.
 #pragma once
 
 #include <map>
@@ -69,7 +69,9 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t error) {
-    return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+    return error == cudaSuccess                 ? "no error"
+           : error == cudaErrorMemoryAllocation ? "out of memory"
+                                                : "invalid argument";
 }
 inline cudaError_t cudaGetDevice(int* device) {
     *device = 0;
