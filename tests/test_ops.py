@@ -92,7 +92,7 @@ def normals_case(dim: int, purpose: str, first: int) -> Case:
     return Case(
         f"normals-{dim}-{purpose}",
         dim,
-        lambda x, offset: (ops.normals(len(x), dim, path_offset=offset, **settings),),
+        lambda x, offset: (ops.normals(len(x), dim, path_offset=offset, device=x.device, **settings),),
         lambda x, offset: (ops.normals_reference(len(x), dim, path_offset=offset, dtype=x.dtype, **settings),),
     )
 
@@ -109,12 +109,12 @@ def mixture_case(dim: int, components: int, kind: str) -> Case:
 
 def mlp_case(dim: int, widths: tuple[int, ...], activation: str) -> Case:
     weights, biases = perceptron(dim, widths)
-    rest = (weights, biases[0], activation, 1.5, -0.25)
+    rest = (activation, 1.5, -0.25)
     return Case(
         f"mlp_score_divergence-{dim}-{activation}-{'x'.join(map(str, widths))}",
         dim,
-        lambda x, _: ops.mlp_score_divergence(x, *rest),
-        lambda x, _: ops.mlp_score_divergence_reference(x, *rest),
+        lambda x, _: ops.mlp_score_divergence(x, [w.to(x.device) for w in weights], biases[0].to(x.device), *rest),
+        lambda x, _: ops.mlp_score_divergence_reference(x, weights, biases[0], *rest),
     )
 
 

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
 from thermokern import _core
 
 VERSION = version("thermokern")
+
+
+@cache
+def _find_cuda() -> tuple[Any, str]:
+    """The native module, or None, and why its kernels cannot run; empty where they can."""
+    try:
+        module = import_module("thermokern._cuda")
+    except ImportError as error:
+        return None, f"this installation was built without nvcc ({error})"
+    absence = str(module.absence())
+    if not absence and not torch.cuda.is_available():
+        absence = "this PyTorch sees no CUDA device"
+    return module, absence
+
+
+def cuda_absence() -> str:
+    """Why the CUDA kernels cannot run; empty where they can."""
+    return _find_cuda()[1]
+
+
+def cuda_module() -> Any:
+    """``thermokern._cuda``, which is imported at its first use."""
+    module, absence = _find_cuda()
+    if absence:
+        raise RuntimeError(f"cuda: no kernel runs here: {absence}")
+    return module
 
 
 def info() -> dict[str, str | int]:
@@ -20,5 +49,5 @@ def info() -> dict[str, str | int]:
         "instruction set": used if used == best else f"{used} (THERMOKERN_ISA; this machine has {best})",
         "paths per register": _core.lanes,
         "threads": torch.get_num_threads(),
-        "cuda": "not available: thermokern has no CUDA kernels yet",
+        "cuda": f"not available: {cuda_absence()}" if cuda_absence() else f"{torch.cuda.get_device_name()}",
     }

@@ -7,7 +7,7 @@
 #include <deque>
 #include <string>
 
-#include "../cpu/kernels.hpp"
+#include "../core/arguments.hpp"
 #include "tensor_view.hpp"
 
 namespace tk::bindings {
@@ -27,11 +27,14 @@ std::int64_t checked_dim(const TensorView<S>& x) {
 }
 
 // A score source from Python: ("mixture", [means, variances, weights, mean_scale, variance]) in float64, or
-// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel.
+// ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel and in its
+// place; mixtures are on the CPU always.
 template <class S>
 class Source {
  public:
-    Source(const char* role, const std::string& kind, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes) {
+    Source(const char* role, const std::string& kind, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes,
+           Place place = on_cpu)
+        : place_(place) {
         const std::string prefix = std::string(role) + ".";
         if (kind == "mixture") {
             read_mixture(prefix, tensors, dim, n_nodes);
@@ -78,7 +81,7 @@ class Source {
             const std::string name = prefix + "weights[" + std::to_string(l) + "]";
             const auto& weight =
                 numbers_.emplace_back(name.c_str(), tensors[static_cast<std::size_t>(l)],
-                                      std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in});
+                                      std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in}, place_);
             fan_in = weight.size(0);
             check(last || (fan_in >= 1 && fan_in <= max_width),
                   name + ": expected 1 to " + std::to_string(max_width) + " rows, got " + std::to_string(fan_in));
@@ -87,7 +90,8 @@ class Source {
             units += fan_in;
         }
         const auto view = [&](const char* name, std::int64_t index, std::initializer_list<std::int64_t> sizes) {
-            return numbers_.emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes)
+            return numbers_
+                .emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes, place_)
                 .data();
         };
         mlp.biases = view("biases", layers, {n_nodes, units});
@@ -95,6 +99,7 @@ class Source {
         mlp.skip = view("skip", layers + 2, {n_nodes});
     }
 
+    Place place_;
     ScoreArguments<S> arguments_{};
     std::deque<TensorView<double>> doubles_;
     std::deque<TensorView<S>> numbers_;

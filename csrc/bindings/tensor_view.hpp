@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <utility>
 
 namespace tk::bindings {
 
@@ -43,11 +44,19 @@ struct ManagedTensor {
 // A size that any value satisfies.
 constexpr std::int64_t any_size = -1;
 
-// Contiguous memory on the CPU, of dtype T and the sizes given. Held until the view goes.
+// Where a tensor must be: a DLPack device type, and an index or any.
+struct Place {
+    std::int32_t type;
+    std::int32_t index;
+};
+constexpr std::int32_t any_device = -1;
+constexpr Place on_cpu{1, any_device};
+
+// Contiguous memory of dtype T and the sizes given, on the CPU if not said otherwise. Held until the view goes.
 template <class T>
 class TensorView {
  public:
-    TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes);
+    TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes, Place place = on_cpu);
     ~TensorView() {
         if (managed_ != nullptr && managed_->deleter != nullptr) managed_->deleter(managed_);
     }
@@ -56,6 +65,7 @@ class TensorView {
 
     T* data() const { return data_; }
     std::int64_t size(int axis) const { return managed_->tensor.sizes[axis]; }
+    Place place() const { return {managed_->tensor.device.type, managed_->tensor.device.index}; }
 
  private:
     dlpack::ManagedTensor* managed_ = nullptr;
@@ -98,15 +108,22 @@ inline std::string describe(const std::int64_t* sizes, int rank) {
 
 inline std::string describe(const dlpack::Device& device) {
     if (device.type == 1) return "cpu";
-    return (device.type == 2 ? "cuda:" : "device " + std::to_string(device.type) + ":") + std::to_string(device.index);
+    const std::string name = device.type == 2 ? "cuda" : "device " + std::to_string(device.type);
+    return device.index == any_device ? name : name + ":" + std::to_string(device.index);
+}
+
+// A tensor's DLPack capsule. Of a device: without torch's waiting for the default stream; the caller's is used.
+inline py::object capsule_of(py::handle object) {
+    const auto device = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+    return device.first == 2 ? object.attr("__dlpack__")(py::arg("stream") = -1) : object.attr("__dlpack__")();
 }
 
 template <class T>
-TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes) {
+TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes, Place place) {
     if (!py::hasattr(object, "__dlpack__"))
         throw py::type_error(std::string(name) + ": expected a tensor, got " +
                              py::str(py::type::of(object).attr("__name__")).cast<std::string>());
-    const py::object capsule = object.attr("__dlpack__")();
+    const py::object capsule = capsule_of(object);
     managed_ = static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
     if (managed_ == nullptr) throw py::error_already_set();
     PyCapsule_SetName(capsule.ptr(), "used_dltensor");
@@ -114,7 +131,9 @@ TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_
     const dlpack::Tensor& tensor = managed_->tensor;
     const dlpack::DataType expected = dtype_of<T>();
     const int rank = static_cast<int>(sizes.size());
-    bool good = tensor.device.type == 1 && tensor.dtype.code == expected.code && tensor.dtype.bits == expected.bits &&
+    const bool there =
+        tensor.device.type == place.type && (place.index == any_device || place.index == tensor.device.index);
+    bool good = there && tensor.dtype.code == expected.code && tensor.dtype.bits == expected.bits &&
                 tensor.dtype.lanes == 1 && tensor.rank == rank;
     for (int axis = 0; good && axis < rank; ++axis)
         good = sizes.begin()[axis] == any_size || sizes.begin()[axis] == tensor.sizes[axis];
@@ -129,9 +148,9 @@ TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_
     }
     if (!good || !contiguous) {
         const std::string message = std::string(name) + ": expected " + describe(sizes.begin(), rank) + " " +
-                                    describe(expected) + " on cpu, got " + describe(tensor.sizes, tensor.rank) + " " +
-                                    describe(tensor.dtype) + " on " + describe(tensor.device) +
-                                    (contiguous ? "" : ", not contiguous");
+                                    describe(expected) + " on " + describe(dlpack::Device{place.type, place.index}) +
+                                    ", got " + describe(tensor.sizes, tensor.rank) + " " + describe(tensor.dtype) +
+                                    " on " + describe(tensor.device) + (contiguous ? "" : ", not contiguous");
         if (managed_->deleter != nullptr) managed_->deleter(managed_);
         managed_ = nullptr;
         throw py::value_error(message);

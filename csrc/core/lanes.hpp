@@ -10,7 +10,11 @@
 #if defined(__CUDACC__)
 #define TK_HD __host__ __device__ __forceinline__
 #define TK_HD_CALL __host__ __device__
+#if defined(__CUDA_ARCH__)
 #define TK_UNROLL _Pragma("unroll")
+#else
+#define TK_UNROLL  // nvcc's host code, which runs no kernel, knows no such pragma
+#endif
 #else
 #define TK_HD inline __attribute__((always_inline))
 #define TK_HD_CALL inline __attribute__((noinline))  // large and long: one copy, quicker to compile
@@ -22,6 +26,14 @@
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif
+#endif
+
+// Loops over the components of a mixture: not unrolled on a device for points of many dimensions, whose arrays do not
+// fit into registers anyway. Stands where the template parameter MaxDim is their bound.
+#if defined(__CUDA_ARCH__)
+#define TK_UNROLL_COMPONENTS _Pragma("unroll (MaxDim <= 4 ? 8 : 1)")
+#else
+#define TK_UNROLL_COMPONENTS TK_UNROLL
 #endif
 
 // Arithmetic is written with operators; -ffp-contract=fast (and nvcc by default) fuses a·b + c.
@@ -103,6 +115,9 @@ template <>
 struct Lane<Vectors<4>::Double> : DoubleLane<4> {};
 template <>
 struct Lane<Vectors<8>::Double> : DoubleLane<8> {};
+#else
+template <int N>
+struct Vectors;  // named in branches that a thread's lane never takes
 #endif
 
 template <class V>

@@ -14,6 +14,12 @@ constexpr S log_2 = S(0.693147180559945309417);
 template <class S>
 constexpr S log2_e = S(1.44269504088896340736);
 
+// Coefficients that a function returns: device code cannot refer to a static array of the host.
+template <class S, int N>
+struct Series {
+    S c[N];
+};
+
 // c[0] + c[1] x + … + c[N−1] x^{N−1}
 template <class V, int N>
 TK_HD V polynomial(V x, const ScalarOf<V> (&c)[N]) {
@@ -35,10 +41,11 @@ struct Precision<float> {
     static constexpr float smallest_exponent = -126.f;
     static constexpr float sigmoid_floor = -80.f;
     static constexpr std::int32_t three_quarters = 0x3f400000;
-    static constexpr float exp2[] = {1.f,           6.93147004e-1f, 2.40222424e-1f, 5.55073358e-2f, 9.67151299e-3f,
-                                     1.32647273e-3f};
-    static constexpr float sine[] = {6.28318501f, -41.3416290f, 81.5881271f, -75.2400665f};
-    static constexpr float cosine[] = {1.f, -19.7391682f, 64.9232254f, -83.6659241f};
+    static TK_HD constexpr Series<float, 6> exp2() {
+        return {{1.f, 6.93147004e-1f, 2.40222424e-1f, 5.55073358e-2f, 9.67151299e-3f, 1.32647273e-3f}};
+    }
+    static TK_HD constexpr Series<float, 4> sine() { return {{6.28318501f, -41.3416290f, 81.5881271f, -75.2400665f}}; }
+    static TK_HD constexpr Series<float, 4> cosine() { return {{1.f, -19.7391682f, 64.9232254f, -83.6659241f}}; }
 };
 
 template <>
@@ -48,30 +55,19 @@ struct Precision<double> {
     static constexpr double smallest_exponent = -1022.0;
     static constexpr double sigmoid_floor = -700.0;
     static constexpr std::int64_t three_quarters = 0x3fe8000000000000;
-    static constexpr double exp2[] = {1.0,
-                                      0.6931471805599453,
-                                      0.24022650695910072,
-                                      0.055504108664821625,
-                                      0.00961812910762848,
-                                      0.001333355814640647,
-                                      0.00015403530393370734,
-                                      1.5252733841556773e-05,
-                                      1.3215486808705563e-06,
-                                      1.0178057087733941e-07,
-                                      7.0548973041554995e-09,
-                                      4.4558179083360645e-10,
-                                      2.5729324177362305e-11};
-    static constexpr double sine[] = {6.283185307179586, -41.34170224039976,  81.60524927607493,  -76.70585975299812,
-                                      42.05869392898878, -15.094640403891546, 3.8197881201632113, -0.7116358090781666};
-    static constexpr double cosine[] = {1.0,
-                                        -19.739208802178716,
-                                        64.9393940226683,
-                                        -85.45681720669369,
-                                        60.24464137185456,
-                                        -26.4262567778174,
-                                        7.90353561233896,
-                                        -1.714333269420992,
-                                        0.2797407860657504};
+    static TK_HD constexpr Series<double, 13> exp2() {
+        return {{1.0, 0.6931471805599453, 0.24022650695910072, 0.055504108664821625, 0.00961812910762848,
+                 0.001333355814640647, 0.00015403530393370734, 1.5252733841556773e-05, 1.3215486808705563e-06,
+                 1.0178057087733941e-07, 7.0548973041554995e-09, 4.4558179083360645e-10, 2.5729324177362305e-11}};
+    }
+    static TK_HD constexpr Series<double, 8> sine() {
+        return {{6.283185307179586, -41.34170224039976, 81.60524927607493, -76.70585975299812, 42.05869392898878,
+                 -15.094640403891546, 3.8197881201632113, -0.7116358090781666}};
+    }
+    static TK_HD constexpr Series<double, 9> cosine() {
+        return {{1.0, -19.739208802178716, 64.9393940226683, -85.45681720669369, 60.24464137185456, -26.4262567778174,
+                 7.90353561233896, -1.714333269420992, 0.2797407860657504}};
+    }
 };
 
 // 2^x for x ≤ 127 (float64: 1023), relative error below 2.5e-7; 2^−126 (2^−1022) for anything smaller.
@@ -80,7 +76,7 @@ TK_HD V exp2(V x) {
     using P = Precision<ScalarOf<V>>;
     x = maximum(splat<V>(P::smallest_exponent), x);  // NaN stays NaN
     const V shifted = x + P::shifter;
-    const V p = polynomial(V(x - (shifted - P::shifter)), P::exp2);  // of a number in [−½, ½]
+    const V p = polynomial(V(x - (shifted - P::shifter)), P::exp2().c);  // of a number in [−½, ½]
     return bit_cast<V>(bit_cast<IntOf<V>>(p) + (bit_cast<IntOf<V>>(shifted) << P::mantissa_bits));
 }
 
@@ -125,8 +121,8 @@ TK_HD void sincos_turn(WordOf<V> w, V& sine, V& cosine) {
     const Word shifted = w + 0x20000000u;
     const V f = signed_to_float<V>(Word(w - (shifted & 0xC0000000u))) * ScalarOf<V>(0x1p-32);  // turns, in [−⅛, ⅛)
     const V y = f * f;
-    const V s = polynomial(y, P::sine) * f;
-    const V c = polynomial(y, P::cosine);
+    const V s = polynomial(y, P::sine().c) * f;
+    const V c = polynomial(y, P::cosine().c);
     const auto odd = widen<V>(Word(shifted & 0x40000000u)) != 0;
     const V swapped_sine = odd ? c : s;
     const V swapped_cosine = odd ? s : c;

@@ -5,6 +5,7 @@
 // Differences, never expanded squares: near the data the expansion would lose three digits.
 #pragma once
 
+#include "arguments.hpp"
 #include "math.hpp"
 
 TK_BEGIN_NAMESPACE
@@ -25,6 +26,28 @@ struct MixtureParameters {
 // in their weights alone are shared: amplitudes without weight, and both weights at the end of the row.
 TK_HD constexpr int mixture_row_size(int dim, bool isotropic, bool shared) {
     return (isotropic ? 4 + dim : 2 + 2 * dim) + (shared ? 2 : 0);
+}
+
+inline bool is_isotropic(const MixtureArguments& mixture, std::int64_t dim) {
+    for (std::int64_t c = 0; c < mixture.components; ++c)
+        for (std::int64_t i = 1; i < dim; ++i)
+            if (mixture.variances[c * dim + i] != mixture.variances[c * dim]) return false;
+    return true;
+}
+
+// Whether two mixtures differ in their weights alone, all of them large enough to divide by.
+inline bool share_components(const MixtureArguments& a, const MixtureArguments& b, std::int64_t dim,
+                             std::int64_t n_nodes) {
+    if (a.components != b.components) return false;
+    const auto same = [](const double* left, const double* right, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i)
+            if (left[i] != right[i]) return false;
+        return true;
+    };
+    for (std::int64_t c = 0; c < a.components; ++c)
+        if (a.weights[c] < 1e-12 || b.weights[c] < 1e-12) return false;
+    return same(a.means, b.means, a.components * dim) && same(a.variances, b.variances, a.components * dim) &&
+           same(a.mean_scale, b.mean_scale, n_nodes) && same(a.variance, b.variance, n_nodes);
 }
 
 // Fills one row at a time at which x_t | x_0 ~ N(m x_0, v I).
@@ -140,7 +163,7 @@ template <bool Isotropic, bool Shared, bool First, int N, class R, class V, int 
 TK_HD void add_components(const R* rows, int dim, const V* x, V& top, MixtureSums<V, MaxDim>* sums) {
     const int size = mixture_row_size(dim, Isotropic, Shared);
     V log2_density[N];
-    TK_UNROLL
+    TK_UNROLL_COMPONENTS
     for (int c = 0; c < N; ++c) log2_density[c] = component_log2_density<Isotropic>(rows + c * size, dim, x);
     if constexpr (First) {
         top = largest<N>(log2_density);
@@ -151,7 +174,7 @@ TK_HD void add_components(const R* rows, int dim, const V* x, V& top, MixtureSum
         if constexpr (Shared) sums[1].scale(dim, shrink);
         top = new_top;
     }
-    TK_UNROLL
+    TK_UNROLL_COMPONENTS
     for (int c = 0; c < N; ++c) {
         const R* row = rows + c * size;
         V pull[MaxDim];

@@ -68,14 +68,17 @@ TK_HD V activate(V& a) {
     }
 }
 
+// σ of one unit in place: its value in column 0, its derivatives in those behind.
+template <Activation Kind, class V>
+TK_HD void activate_unit(V* unit, int columns) {
+    const V slope = activate<Kind>(unit[0]);
+    for (int c = 1; c < columns; ++c) unit[c] = unit[c] * slope;
+}
+
 // σ over a layer of (width, columns) values in place.
 template <Activation Kind, class V>
 TK_HD void activate_layer(V* layer, int width, int columns) {
-    for (int row = 0; row < width; ++row) {
-        V* value = layer + row * columns;
-        const V slope = activate<Kind>(value[0]);
-        for (int c = 1; c < columns; ++c) value[c] = value[c] * slope;
-    }
+    for (int row = 0; row < width; ++row) activate_unit<Kind>(layer + row * columns, columns);
 }
 
 template <class V>
@@ -130,6 +133,39 @@ TK_HD void multiply(const ScalarOf<V>* packed, int rows, int fan_in, const V* in
     if (columns - first == 1) multiply_columns<1>(packed, rows, fan_in, in, columns, first, out);
 }
 
+// One unit of the first layer before σ: its derivatives are its weights.
+template <class V, class B>
+TK_HD void first_unit(const ScalarOf<V>* weight, B bias, int dim, const V* x, bool with_divergence, V* unit) {
+    V a = V{} + bias;
+    for (int i = 0; i < dim; ++i) {
+        a = a + weight[i] * x[i];
+        if (with_divergence) unit[1 + i] = splat<V>(weight[i]);
+    }
+    unit[0] = a;
+}
+
+// Output i of the last layer, and of its derivatives the one along axis i; units of the layer before stand `stride`
+// values apart.
+template <class V, class B>
+TK_HD void last_unit(const ScalarOf<V>* weight, B bias, int fan_in, const V* in, int stride, int i,
+                     bool with_divergence, V& value, V& derivative) {
+    V a = V{} + bias;
+    V tangent{};
+    for (int j = 0; j < fan_in; ++j) {
+        a = a + weight[j] * in[j * stride];
+        if (with_divergence) tangent = tangent + weight[j] * in[j * stride + 1 + i];
+    }
+    value = a;
+    derivative = tangent;
+}
+
+// From the network's output and the trace of its derivatives to the score and its divergence.
+template <class V, class B>
+TK_HD void scale_output(B output_scale, B skip, int dim, const V* x, V trace, V* score, V& divergence) {
+    for (int i = 0; i < dim; ++i) score[i] = output_scale * score[i] + skip * x[i];
+    divergence = output_scale * trace + skip * static_cast<ScalarOf<V>>(dim);
+}
+
 // Scratch values that mlp_score needs.
 TK_HD constexpr int mlp_scratch(int widest, int columns) { return 2 * widest * columns; }
 
@@ -145,16 +181,8 @@ TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, const B* bias, B outp
     V* in = scratch;
     V* out = scratch + widest * columns;
 
-    // First layer: the tangents are the columns of its weights.
-    for (int row = 0; row < mlp.widths[0]; ++row) {
-        const ScalarOf<V>* weight = mlp.weights[0] + row * dim;
-        V a = V{} + bias[row];
-        for (int i = 0; i < dim; ++i) {
-            a = a + weight[i] * x[i];
-            if (with_divergence) in[row * columns + 1 + i] = splat<V>(weight[i]);
-        }
-        in[row * columns] = a;
-    }
+    for (int row = 0; row < mlp.widths[0]; ++row)
+        first_unit(mlp.weights[0] + row * dim, bias[row], dim, x, with_divergence, in + row * columns);
     activate_layer(mlp.activation, in, mlp.widths[0], columns);
     bias += mlp.widths[0];
 
@@ -168,21 +196,15 @@ TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, const B* bias, B outp
         out = swap;
     }
 
-    // Last layer: of its tangents only the diagonal is wanted.
     const int fan_in = mlp.widths[mlp.hidden_layers - 1];
     V trace{};
     for (int i = 0; i < dim; ++i) {
-        const ScalarOf<V>* weight = mlp.weights[mlp.hidden_layers] + i * fan_in;
-        V a = V{} + bias[i];
-        V tangent{};
-        for (int j = 0; j < fan_in; ++j) {
-            a = a + weight[j] * in[j * columns];
-            if (with_divergence) tangent = tangent + weight[j] * in[j * columns + 1 + i];
-        }
-        score[i] = output_scale * a + skip * x[i];
+        V tangent;
+        last_unit(mlp.weights[mlp.hidden_layers] + i * fan_in, bias[i], fan_in, in, columns, i, with_divergence,
+                  score[i], tangent);
         trace = trace + tangent;
     }
-    divergence = output_scale * trace + skip * static_cast<ScalarOf<V>>(dim);
+    scale_output(output_scale, skip, dim, x, trace, score, divergence);
 }
 
 // The same at the biases of one node.

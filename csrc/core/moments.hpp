@@ -82,4 +82,30 @@ Statistic reduce(const T* values, std::int64_t n, double scale) {
     return merge(reduce<Statistic>(values, half, scale), reduce<Statistic>(values + half, n - half, scale));
 }
 
+// The same tree over at most 2^Depth values, its depth known to the compiler.
+template <class Statistic, int Depth, class T>
+TK_HD Statistic reduce_few(const T* values, std::int64_t n, double scale) {
+    if constexpr (Depth == 0) {
+        Statistic statistic;
+        if (n == 1) single(scale * static_cast<double>(values[0]), statistic);
+        return statistic;
+    } else {
+        const std::int64_t half = n / 2;
+        return merge(reduce_few<Statistic, Depth - 1>(values, half, scale),
+                     reduce_few<Statistic, Depth - 1>(values + half, n - half, scale));
+    }
+}
+
+// Subtree number `subtree` of the 2^depth that `depth` halvings of n values make: where it begins, and its size.
+TK_HD void subtree_range(std::int64_t n, int depth, std::int64_t subtree, std::int64_t& begin, std::int64_t& count) {
+    begin = 0;
+    count = n;
+    for (int level = depth - 1; level >= 0; --level) {
+        const std::int64_t half = count / 2;
+        const bool upper = (subtree >> level & 1) != 0;
+        begin += upper ? half : 0;
+        count = upper ? count - half : half;
+    }
+}
+
 TK_END_NAMESPACE

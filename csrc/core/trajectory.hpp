@@ -104,7 +104,9 @@ struct NoiseStream {
     PathIndex<V> path;
     V numbers[4 * MaxDim];
 
-    TK_HD const V* step(int dim, std::int64_t k) {
+    // The dim numbers of step k: in place, or on a CUDA thread in `copy`, chosen by constant indices that let the
+    // numbers stay in registers.
+    TK_HD const V* step(int dim, std::int64_t k, [[maybe_unused]] V* copy) {
         const int period = dim % 4 == 0 ? 1 : dim % 2 == 0 ? 2 : 4;
         const int phase = static_cast<int>(k % period);
         if (phase == 0) {
@@ -113,7 +115,17 @@ struct NoiseStream {
             for (int b = 0; b < blocks; ++b)
                 normal_block<V>(seed, purpose, path, first + static_cast<std::uint32_t>(b), numbers + 4 * b);
         }
+#if defined(__CUDA_ARCH__)
+        TK_UNROLL
+        for (int p = 0; p < 4; ++p) {
+            TK_UNROLL
+            for (int i = 0; i < MaxDim; ++i)
+                if (p == phase && i < dim) copy[i] = numbers[p * dim + i];
+        }
+        return copy;
+#else
         return numbers + phase * dim;
+#endif
     }
 };
 
@@ -151,7 +163,9 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
 
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
         const Node<ScalarOf<V>>& node = settings.nodes[k];
-        const V* drawn = stream.step(dim, k);  // early, to overlap with the scores; the last node's have weight zero
+        V copy[max_dim];
+        const V* drawn =
+            stream.step(dim, k, copy);  // early, to overlap with the scores; the last node's have weight zero
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
         observer.look(k, dim, x, model, model_divergence, reference);

@@ -24,28 +24,6 @@ inline bool with_dim(std::int64_t dim, const Body& body) {
     return body(Dim<0>{});
 }
 
-inline bool is_isotropic(const MixtureArguments& mixture, std::int64_t dim) {
-    for (std::int64_t c = 0; c < mixture.components; ++c)
-        for (std::int64_t i = 1; i < dim; ++i)
-            if (mixture.variances[c * dim + i] != mixture.variances[c * dim]) return false;
-    return true;
-}
-
-// Whether two mixtures differ in their weights alone, all of them large enough to divide by.
-inline bool share_components(const MixtureArguments& a, const MixtureArguments& b, std::int64_t dim,
-                             std::int64_t n_nodes) {
-    if (a.components != b.components) return false;
-    const auto same = [](const double* left, const double* right, std::int64_t count) {
-        for (std::int64_t i = 0; i < count; ++i)
-            if (left[i] != right[i]) return false;
-        return true;
-    };
-    for (std::int64_t c = 0; c < a.components; ++c)
-        if (a.weights[c] < 1e-12 || b.weights[c] < 1e-12) return false;
-    return same(a.means, b.means, a.components * dim) && same(a.variances, b.variances, a.components * dim) &&
-           same(a.mean_scale, b.mean_scale, n_nodes) && same(a.variance, b.variance, n_nodes);
-}
-
 // Operations for one score of a mixture.
 inline double mixture_work(std::int64_t components, std::int64_t dim) {
     return 20.0 * static_cast<double>(components * (dim + 2));

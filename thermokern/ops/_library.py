@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from thermokern import _core
+from thermokern._info import cuda_absence, cuda_module
 
 LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-call]
 
 MAX_DIM = 16  # of the kernels' points
 PRECISIONS = (torch.float32, torch.float64)
+DEVICES = ("cpu", "cuda")
 
 # What random numbers are for; csrc/core/philox.hpp, Purpose.
 PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
 
 
-def register(schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str = "CPU") -> None:
+def register(
+    schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str | Sequence[str] = "CPU"
+) -> None:
     """Define ``thermokern::schema`` with its kernel and its fake."""
     name = LIBRARY.define(schema)  # type: ignore[no-untyped-call]
-    LIBRARY.impl(name, kernel, dispatch)  # type: ignore[no-untyped-call]
+    for key in [dispatch] if isinstance(dispatch, str) else dispatch:
+        LIBRARY.impl(name, kernel, key)  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"thermokern::{name}", fake)
 
 
 def kernel(name: str, dtype: torch.dtype) -> Any:
     """The native function `name` of a precision."""
     return getattr(_core, f"{name}_{'float64' if dtype == torch.float64 else 'float32'}")
+
+
+def backend(device: torch.device) -> tuple[Any, int]:
+    """The native module of a device, and the last argument of its functions: threads, or the current stream."""
+    if device.type == "cuda":
+        return cuda_module(), torch.cuda.current_stream(device).cuda_stream
+    return _core, torch.get_num_threads()
+
+
+def run_kernel(name: str, on: Tensor, *arguments: object) -> Any:
+    """Call the native function `name` for the precision and the device of `on`."""
+    module, last = backend(on.device)
+    return getattr(module, f"{name}_{'float64' if on.dtype == torch.float64 else 'float32'}")(*arguments, last)
+
+
+def check_device(name: str, device: torch.device) -> None:
+    """Raise unless there are kernels for a device."""
+    if device.type == "cuda" and (absence := cuda_absence()):
+        raise ValueError(f"{name}: expected a tensor on cpu, got {device}, where no kernel runs: {absence}")
 
 
 def refuse_gradient(**tensors: Tensor) -> None:
@@ -60,11 +84,12 @@ def checked_points(x: Tensor) -> Tensor:
     """`x` detached and contiguous, once it is known to be finite points (n, d) that a kernel can take."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x: expected a tensor (n, d), got {type(x).__name__}")
-    if x.dtype not in PRECISIONS or x.dim() != 2 or x.device.type != "cpu" or not 1 <= x.shape[1] <= MAX_DIM:
+    if x.dtype not in PRECISIONS or x.dim() != 2 or x.device.type not in DEVICES or not 1 <= x.shape[1] <= MAX_DIM:
         raise ValueError(
-            f"x: expected (n, d) float32 or float64 on cpu with d from 1 to {MAX_DIM}, "
+            f"x: expected (n, d) float32 or float64 on cpu or cuda with d from 1 to {MAX_DIM}, "
             f"got {tuple(x.shape)} {str(x.dtype)[6:]} on {x.device}"
         )
+    check_device("x", x.device)
     refuse_gradient(x=x)
     check_finite(x=x)
     return x.detach().contiguous()

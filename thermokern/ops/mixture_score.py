@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import check_finite, checked_points, kernel, refuse_gradient, register
+from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register, run_kernel
 
 
 class MixtureScore(NamedTuple):
@@ -41,7 +41,7 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, 1 ≤ d ≤ 16, on the CPU or a CUDA device.
     means, variances : Tensor
         (K, d), any floating dtype; used in float64.
     weights : Tensor
@@ -84,10 +84,10 @@ def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | 
         raise ValueError(f"weights: expected the sum 1, got {total:.8g}")
 
 
-def _mixture_score_cpu(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     out = _mixture_score_fake(x, means, variances, weights)
     at_data = [torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
-    kernel("score", x.dtype)("mixture", [means, variances, weights, *at_data], x, *out, torch.get_num_threads())
+    run_kernel("score", x, "mixture", [means, variances, weights, *at_data], x, *out)
     return out
 
 
@@ -98,6 +98,7 @@ def _mixture_score_fake(x: Tensor, means: Tensor, variances: Tensor, weights: Te
 
 register(
     "mixture_score(Tensor x, Tensor means, Tensor variances, Tensor weights) -> (Tensor, Tensor, Tensor)",
-    _mixture_score_cpu,
+    _mixture_score,
     _mixture_score_fake,
+    dispatch=("CPU", "CUDA"),
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thermokern.ops._library import check_finite, checked_points, kernel, refuse_gradient, register
+from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register, run_kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -59,7 +59,7 @@ def mlp_score_divergence(
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, 1 ≤ d ≤ 16; weights and biases in the same dtype.
+        (n, d) float32 or float64, 1 ≤ d ≤ 16; weights and biases in the same dtype and on the same device.
     weights : sequence of Tensor
         Matrices (out, in), hidden layers first; at least two, hidden widths at most 256.
     biases : Tensor
@@ -107,13 +107,13 @@ def check_mlp(weights: Sequence[Tensor], biases: Tensor, activation: str, dim: i
     check_finite(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
 
 
-def _mlp_cpu(
+def _mlp(
     x: Tensor, weights: list[Tensor], biases: Tensor, activation: str, output_scale: float, skip: float
 ) -> tuple[Tensor, Tensor]:
     score, divergence = _mlp_fake(x, weights, biases, activation, output_scale, skip)
     numbers = [*weights, biases[None], x.new_tensor([output_scale]), x.new_tensor([skip])]
     unused = torch.empty_like(divergence)
-    kernel("score", x.dtype)(f"mlp:{activation}", numbers, x, score, divergence, unused, torch.get_num_threads())
+    run_kernel("score", x, f"mlp:{activation}", numbers, x, score, divergence, unused)
     return score, divergence
 
 
@@ -126,6 +126,7 @@ def _mlp_fake(
 register(
     "mlp_score_divergence(Tensor x, Tensor[] weights, Tensor biases, str activation, float output_scale, float skip)"
     " -> (Tensor, Tensor)",
-    _mlp_cpu,
+    _mlp,
     _mlp_fake,
+    dispatch=("CPU", "CUDA"),
 )

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, PURPOSES, check_seed, kernel, register
+from thermokern.ops._library import PRECISIONS, PURPOSES, check_device, check_seed, register, run_kernel
 
 
 def normals_reference(
@@ -40,6 +40,7 @@ def normals(
     first: int = 0,
     purpose: str = "noise",
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Standard normals `first` … `first + count` of paths `path_offset` … `path_offset + n`.
 
@@ -57,6 +58,8 @@ def normals(
         Streams of one seed that never meet.
     dtype : torch.float32 or torch.float64
         Both are made from the same 32-bit words.
+    device : torch.device or str
+        Where they are made.
 
     Returns
     -------
@@ -72,7 +75,10 @@ def normals(
     _check(n, count, first, purpose, seed, path_offset)
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    out: Tensor = torch.ops.thermokern.normals(n, count, seed, path_offset, first, PURPOSES[purpose], dtype)
+    check_device("device", torch.device(device))
+    out: Tensor = torch.ops.thermokern.normals(
+        n, count, seed, path_offset, first, PURPOSES[purpose], dtype, torch.device(device)
+    )
     return out
 
 
@@ -87,23 +93,38 @@ def _check(n: int, count: int, first: int, purpose: str, seed: int, path_offset:
     check_seed(seed, path_offset)
 
 
-def _normals_cpu(
-    n: int, count: int, seed: int, path_offset: int, first: int, purpose: int, dtype: torch.dtype
+def _normals(
+    n: int,
+    count: int,
+    seed: int,
+    path_offset: int,
+    first: int,
+    purpose: int,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
 ) -> Tensor:
-    out = torch.empty(n, count, dtype=dtype)
-    kernel("normals", dtype)(seed, purpose, path_offset, first, out, torch.get_num_threads())
+    out = torch.empty(n, count, dtype=dtype, device=device)
+    run_kernel("normals", out, seed, purpose, path_offset, first, out)
     return out
 
 
 def _normals_fake(
-    n: int, count: int, seed: int, path_offset: int, first: int, purpose: int, dtype: torch.dtype
+    n: int,
+    count: int,
+    seed: int,
+    path_offset: int,
+    first: int,
+    purpose: int,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
 ) -> Tensor:
-    return torch.empty(n, count, dtype=dtype)
+    return torch.empty(n, count, dtype=dtype, device=device)
 
 
 register(
-    "normals(SymInt n, SymInt count, int seed, int path_offset, int first, int purpose, ScalarType dtype) -> Tensor",
-    _normals_cpu,
+    "normals(SymInt n, SymInt count, int seed, int path_offset, int first, int purpose, ScalarType dtype,"
+    " Device? device=None) -> Tensor",
+    _normals,
     _normals_fake,
     dispatch="CompositeExplicitAutograd",  # it has no tensor argument to dispatch on
 )

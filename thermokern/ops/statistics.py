@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import kernel
+from thermokern.ops._library import DEVICES, kernel, run_kernel
 
 
 class Moments(NamedTuple):
@@ -38,7 +38,10 @@ def moments_reference(values: Tensor) -> Moments:
 
 def moments(values: Tensor) -> Moments:
     """Mean and central sums of `values` (n,), accumulated in float64."""
-    return Moments(*kernel("moments", values.dtype)(_plain(values)))
+    values = _plain(values)
+    if values.device.type == "cuda":
+        return Moments(*run_kernel("moments", values, values))
+    return Moments(*kernel("moments", values.dtype)(values))
 
 
 def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> ExponentialSums:
@@ -54,9 +57,12 @@ def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> Exponentia
 
 def exponential_sums(values: Tensor, scale: float = 1.0) -> ExponentialSums:
     """Sums of ``e^{scale · x}`` and its square over `values` (n,), relative to the largest, in float64."""
-    return ExponentialSums(*kernel("exponential_sums", values.dtype)(_plain(values), scale))
+    values = _plain(values)
+    if values.device.type == "cuda":
+        return ExponentialSums(*run_kernel("exponential_sums", values, values, scale))
+    return ExponentialSums(*kernel("exponential_sums", values.dtype)(values, scale))
 
 
 def _plain(values: Tensor) -> Tensor:
-    values = values.detach().cpu().contiguous()
+    values = values.detach().contiguous() if values.device.type in DEVICES else values.detach().cpu().contiguous()
     return values if values.dtype in (torch.float32, torch.float64) else values.float()

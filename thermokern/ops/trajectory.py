@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import check_finite, check_seed, checked_points, kernel, refuse_gradient, register
+from thermokern.ops._library import check_finite, check_seed, checked_points, refuse_gradient, register, run_kernel
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -60,8 +60,8 @@ class MixtureSource:
         names = ("means", "variances", "weights", "mean_scale", "variance")
         return {name: getattr(self, name) for name in names}
 
-    def tensors(self, dtype: torch.dtype) -> list[Tensor]:
-        """The tensors as a kernel of this precision reads them: mixtures in float64 always."""
+    def tensors(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> list[Tensor]:
+        """The tensors as a kernel of this precision and device reads them: mixtures in float64 on the CPU always."""
         return [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in self.parts().values()]
 
     def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
@@ -105,9 +105,9 @@ class MlpSource:
         weights = {f"weights[{i}]": weight for i, weight in enumerate(self.weights)}
         return {**weights, "biases": self.biases, "output_scale": self.output_scale, "skip": self.skip}
 
-    def tensors(self, dtype: torch.dtype) -> list[Tensor]:
-        """The tensors as a kernel of this precision reads them."""
-        return [tensor.detach().to("cpu", dtype).contiguous() for tensor in self.parts().values()]
+    def tensors(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> list[Tensor]:
+        """The tensors as a kernel of this precision and device reads them."""
+        return [tensor.detach().to(device, dtype).contiguous() for tensor in self.parts().values()]
 
     def __call__(self, x: Tensor, node: int) -> tuple[Tensor, Tensor]:
         scale, skip = self.output_scale[node].to(x), self.skip[node].to(x)
@@ -194,7 +194,7 @@ def trajectory(
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, points at the node that paths visit first; 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, on the CPU or a CUDA device, points at the node that paths visit first; 1 ≤ d ≤ 16.
     table : StepTable
         From :func:`thermokern.processes.step_table`: coefficients, scheme, direction, nodes.
     model, reference : MixtureSource or MlpSource
@@ -214,14 +214,15 @@ def trajectory(
     Notes
     -----
     Every path is bit-identical for any number of threads, any chunking and any `path_offset`. Memory: the outputs and a
-    table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it. No gradient: see
+    table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it on the CPU; on
+    CUDA it runs in torch's current stream and returns before the paths are done. No gradient: see
     :func:`trajectory_reference`.
     """
     x = start_of_paths(x, model, reference, seed, path_offset)
     out = torch.ops.thermokern.trajectory(
         x,
-        table.columns.to(x.dtype).contiguous(),
-        *kernel_sources(model, reference, x.dtype),
+        table.columns.to(x.device, x.dtype).contiguous(),
+        *kernel_sources(model, reference, x),
         table.divergence_weight,
         table.scheme == "sampler",
         table.direction == "reverse",
@@ -244,12 +245,13 @@ def start_of_paths(x: Tensor, model: Source, reference: Source, seed: int, path_
     return x
 
 
-def kernel_sources(model: Source, reference: Source, dtype: torch.dtype) -> tuple[str, list[Tensor], str, list[Tensor]]:
-    """Both sources as the kernels of a precision read them."""
-    return model.kind, model.tensors(dtype), reference.kind, reference.tensors(dtype)
+def kernel_sources(model: Source, reference: Source, x: Tensor) -> tuple[str, list[Tensor], str, list[Tensor]]:
+    """Both sources as the kernels for `x` read them."""
+    sources = (source.tensors(x.dtype, x.device) for source in (model, reference))
+    return model.kind, next(sources), reference.kind, next(sources)
 
 
-def _trajectory_cpu(
+def _trajectory(
     x: Tensor,
     steps: Tensor,
     model_kind: str,
@@ -263,7 +265,9 @@ def _trajectory_cpu(
     path_offset: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     out = x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
-    kernel("trajectory", x.dtype)(
+    run_kernel(
+        "trajectory",
+        x,
         x,
         steps,
         model_kind,
@@ -276,7 +280,6 @@ def _trajectory_cpu(
         seed,
         path_offset,
         *out,
-        torch.get_num_threads(),
     )
     return out
 
@@ -288,6 +291,7 @@ def _trajectory_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
 register(
     "trajectory(Tensor x, Tensor steps, str model_kind, Tensor[] model, str reference_kind, Tensor[] reference,"
     " float divergence_weight, bool sampler, bool reverse, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
-    _trajectory_cpu,
+    _trajectory,
     _trajectory_fake,
+    dispatch=("CPU", "CUDA"),
 )

@@ -103,12 +103,14 @@ def trajectory_averages(
     both scores, with the model's divergence, for each path and node; memory 7 numbers a path, and up to 256 × n_nodes ×
     7 sums. No gradient: see :func:`trajectory_averages_reference`.
     """
+    if isinstance(x, Tensor) and x.device.type == "cuda":
+        raise ValueError(f"x: expected a tensor on cpu, got {x.device}: averages at every node have no CUDA kernel")
     x = start_of_paths(x, model, reference, seed, path_offset)
     mean, m2, integrals, x_last = torch.ops.thermokern.trajectory_averages(
         x,
         table.columns.to(x.dtype).contiguous(),
         table.rates.to(x.dtype).contiguous(),
-        *kernel_sources(model, reference, x.dtype),
+        *kernel_sources(model, reference, x),
         seed,
         path_offset,
     )

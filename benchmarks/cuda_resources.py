@@ -1,0 +1,146 @@
+"""What the compiler made of each CUDA kernel, on every architecture, and the limit that a roofline gives it.
+
+Needs nvcc, cuobjdump and c++filt, and no GPU. `python benchmarks/cuda_resources.py` writes cuda_resources.json beside
+it; `--check` compiles again and compares with what is written, `--architectures 90` and `--sources elementary` fewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = Path(__file__).with_suffix(".json")
+SOURCES = ("elementary", "score", "statistics", "trajectory")
+# Registers and threads of a multiprocessor, its most blocks, and its shared memory in KiB (CUDA C programming guide,
+# table of technical specifications by compute capability).
+MULTIPROCESSOR = {
+    "75": (65536, 1024, 16, 64),
+    "80": (65536, 2048, 32, 164),
+    "90": (65536, 2048, 32, 228),
+    "100": (65536, 2048, 32, 228),
+    "120": (65536, 1536, 24, 100),
+}
+COUNTED = ("FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD", "MUFU", "LDG", "LDG.E.128", "LDS", "LDS.128", "LDL", "STL")
+FLAGS = ["-std=c++20", "-Werror=all-warnings", "-Xptxas=-v"]
+
+
+def tool(name: str) -> str:
+    """Path of a program of the CUDA toolkit."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+    if not found:
+        raise SystemExit(f"{name} is not here: install the CUDA toolkit, or nvidia-cuda-{name} from PyPI")
+    return found
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout + done.stderr
+
+
+def readable(symbols: list[str]) -> dict[str, str]:
+    """Kernels' names without their parameter lists, by symbol."""
+    text = subprocess.run(["c++filt"], input="\n".join(symbols), capture_output=True, text=True, check=True).stdout
+    names = [re.sub(r"\(.*", "", line).replace("void ", "").replace("tk::cuda::", "") for line in text.splitlines()]
+    return {symbol: name.replace("tk::", "") for symbol, name in zip(symbols, names, strict=True)}
+
+
+def occupancy(architecture: str, name: str, registers: int) -> float:
+    """Share of a multiprocessor's threads that fit, by registers alone: shared memory depends on the problem."""
+    total, most_threads, most_blocks, _ = MULTIPROCESSOR[architecture]
+    threads = 128 if name.startswith("mixture") else 256
+    warps = threads // 32
+    of_block = warps * (-(-registers * 32 // 256) * 256)  # registers are given out by 256 to a warp
+    return min(total // of_block, most_blocks, most_threads // threads) * threads / most_threads
+
+
+def instructions(cubin: Path) -> dict[str, dict[str, int]]:
+    """Counts of the instructions that matter, by symbol."""
+    counts: dict[str, Counter[str]] = {}
+    current: Counter[str] = Counter()
+    for line in run(tool("cuobjdump"), "--dump-sass", str(cubin)).splitlines():
+        if match := re.search(r"Function : (\S+)", line):
+            current = counts.setdefault(match[1], Counter())
+        elif match := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ )?([A-Z0-9_.]+)", line):
+            opcode = match[1]
+            current["all"] += 1
+            for name in COUNTED:
+                if opcode == name or opcode.startswith(f"{name}."):
+                    current[name] += 1
+            if re.match(r"(LDG|LDS)\..*128", opcode):
+                current["LDG.E.128" if opcode.startswith("LDG") else "LDS.128"] += 1
+    return {symbol: dict(sorted(count.items())) for symbol, count in counts.items()}
+
+
+def compiled(source: str, architecture: str) -> list[dict[str, Any]]:
+    """One row for each kernel of a source."""
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernels.cubin"
+        path = str(ROOT / "csrc" / "cuda" / f"{source}.cu")
+        log = run(tool("nvcc"), *FLAGS, f"-arch=sm_{architecture}", "-cubin", "-o", str(cubin), path)
+        sass = instructions(cubin)
+    pattern = (
+        r"Compiling entry function '(\S+)' "
+        r".*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+        r".*?Used (\d+) registers(?:.*?, (\d+) bytes smem)?"
+    )
+    found = re.findall(pattern, log, flags=re.DOTALL)
+    names = readable([symbol for symbol, *_ in found])
+    return [
+        {
+            "kernel": names[symbol],
+            "architecture": architecture,
+            "registers": int(registers),
+            "stack_bytes": int(stack),
+            "spill_bytes": int(stores) + int(loads),
+            "static_shared_bytes": int(shared or 0),
+            "occupancy": round(occupancy(architecture, names[symbol], int(registers)), 3),
+            "instructions": sass.get(symbol, {}),
+        }
+        for symbol, stack, stores, loads, registers, shared in found
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the table instead of writing it")
+    parser.add_argument("--architectures", nargs="+", default=list(MULTIPROCESSOR), choices=list(MULTIPROCESSOR))
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    arguments = parser.parse_args()
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    written = json.loads(TABLE.read_text()) if TABLE.is_file() else {"kernels": []}
+    for row in written["kernels"]:
+        rows[row["kernel"], row["architecture"]] = row
+    different = 0
+    for architecture in arguments.architectures:
+        for source in arguments.sources:
+            for row in compiled(source, architecture):
+                key = row["kernel"], architecture
+                if rows.get(key) != row:
+                    different += 1
+                    print(f"{key}: {row} instead of {rows.get(key)}" if arguments.check else f"{key}: written")
+                rows[key] = row
+        if not arguments.check:
+            write(rows)
+    return int(arguments.check and different > 0)
+
+
+def write(rows: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """The table, one line a row."""
+    nvcc = next(line for line in run(tool("nvcc"), "--version").splitlines() if "release" in line)
+    lines = ",\n".join(json.dumps(rows[key]) for key in sorted(rows))
+    TABLE.write_text(f'{{"nvcc": {json.dumps(nvcc)}, "kernels": [\n{lines}\n]}}\n')
+
+
+if __name__ == "__main__":
+    sys.exit(main())

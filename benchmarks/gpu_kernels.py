@@ -1,0 +1,198 @@
+"""Trajectories on one device: the fused kernels against PyTorch, eager and compiled. One JSON row a contestant.
+
+`--small` runs every kernel once on little work, for compute-sanitizer. `--device cpu` tries the script without a GPU.
+The peers step through time in Python, draw all normals of a step with torch outside what is compiled, and use the
+formulas of the ops' references. Contestants take turns; a row holds the median and quartiles of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import thermokern
+from thermokern import ops
+from thermokern.processes import VP, step_table
+
+Run = Callable[[], object]
+
+
+def ring(table: ops.StepTable, weights: list[float]) -> ops.MixtureSource:
+    """Eight modes on a circle."""
+    angle = 2.0 * math.pi * torch.arange(8, dtype=torch.float64) / 8
+    means = 4.0 * torch.stack([angle.cos(), angle.sin()], 1)
+    numbers = torch.tensor(weights, dtype=torch.float64)
+    return ops.MixtureSource(
+        means, torch.full_like(means, 0.0625), numbers / numbers.sum(), table.mean_scale, table.variance
+    )
+
+
+def network(table: ops.StepTable, width: int, device: torch.device) -> ops.MlpSource:
+    """Three layers of a width, random."""
+    g = torch.Generator().manual_seed(1)
+    sizes, nodes = [2, width, width, width, 2], len(table.times)
+    weights = [(torch.randn(b, a, generator=g) / math.sqrt(a)).to(device) for a, b in itertools.pairwise(sizes)]
+    biases = 0.1 * torch.randn(nodes, sum(sizes[1:]), generator=g)
+    return ops.MlpSource(weights, biases.to(device), "silu", torch.ones(nodes), torch.zeros(nodes))
+
+
+def stepped(x: Tensor, table: ops.StepTable, scores: Callable[..., tuple[Tensor, ...]], compiled: bool) -> Run:
+    """The Itô increments of a trajectory, one step at a time in PyTorch."""
+    columns = table.columns.to(x)
+
+    def step(x: Tensor, value: Tensor, carried: Tensor, z: Tensor, row: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+        model, model_divergence, reference, reference_divergence = scores(x, k)
+        delta = model - reference
+        energy = (delta * (model + reference)).sum(1) + 2.0 * (model_divergence - reference_divergence)
+        value = value + row[2] * energy + (delta * (row[3] * carried + row[4] * z)).sum(1)
+        return row[0] * x + row[1] * z, value, z
+
+    function = torch.compile(step) if compiled else step
+
+    def run() -> Tensor:
+        state, value, carried = x, x.new_zeros(len(x)), torch.zeros_like(x)
+        for k in range(len(columns)):
+            z = torch.randn_like(state)
+            state, value, carried = function(state, value, carried, z, columns[k], torch.tensor(k, device=x.device))
+        return value
+
+    return run
+
+
+def mixture_scores(table: ops.StepTable, x: Tensor, *sources: ops.MixtureSource) -> Callable[..., tuple[Tensor, ...]]:
+    m, v = table.mean_scale.to(x), table.variance.to(x)
+    held = [[t.to(x) for t in (s.means, s.variances, s.weights)] for s in sources]
+
+    def scores(x: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+        out: list[Tensor] = []
+        for means, variances, weights in held:
+            at = ops.mixture_score_reference(x, m[k] * means, m[k] * m[k] * variances + v[k], weights)
+            out += [at.score, at.divergence]
+        return tuple(out)
+
+    return scores
+
+
+def network_scores(
+    table: ops.StepTable, x: Tensor, net: ops.MlpSource, mixed: ops.MixtureSource
+) -> Callable[..., tuple[Tensor, ...]]:
+    """Forward mode by hand: value and both derivatives as three columns of one product."""
+    of_mixture, splits = mixture_scores(table, x, mixed), [w.shape[0] for w in net.weights]
+
+    def scores(x: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+        biases = torch.split(net.biases[k], splits)
+        h = torch.cat([x[:, None, :], torch.eye(2).to(x).expand(len(x), 2, 2)], 1)  # (n, 3, 2)
+        for weight, bias in zip(net.weights[:-1], biases[:-1], strict=True):
+            a = h @ weight.T
+            value = a[:, 0] + bias
+            gate = torch.sigmoid(value)
+            slope = gate * (1.0 + value * (1.0 - gate))
+            h = torch.cat([(value * gate)[:, None], a[:, 1:] * slope[:, None]], 1)
+        out = h @ net.weights[-1].T
+        return out[:, 0] + biases[-1], out[:, 1, 0] + out[:, 2, 1], *of_mixture(x, k)
+
+    return scores
+
+
+def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, Run]]]:
+    """Path·steps and contestants of each piece of work."""
+    steps = 4 if small else 200
+    table = step_table(VP(), VP().grid(steps), "ito")
+    model, target = ring(table, [1.0, *[7.0] * 7]), ring(table, [1.0] * 8)
+    out: dict[str, tuple[int, dict[str, Run]]] = {}
+    for name, n in {"mixtures": 300 if small else 1_000_000, "network": 300 if small else 100_000}.items():
+        x = ops.normals(n, 2, purpose="start", device=device)
+        first = model if name == "mixtures" else network(table, 24 if small else 128, device)
+        if name == "mixtures":
+            scores = mixture_scores(table, x, model, target)
+        else:
+            scores = network_scores(table, x, first, target)
+        contestants: dict[str, Run] = {
+            "thermokern fused": lambda x=x, first=first: ops.trajectory(x, table, first, target),
+        }
+        if not small:
+            contestants["torch eager"] = stepped(x, table, scores, False)
+            contestants["torch.compile"] = stepped(x, table, scores, True)
+        out[name] = n * steps, contestants
+    return out
+
+
+def every_kernel(device: torch.device) -> None:
+    """What the works leave out: both precisions, other dimensions, schemes, directions and statistics."""
+    for dtype in (torch.float32, torch.float64):
+        for dim in (1, 2, 3, 7):
+            x = ops.normals(150, dim, dtype=dtype, device=device)
+            means = torch.linspace(-1, 1, 3 * dim, dtype=torch.float64).reshape(3, dim)
+            weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+            for variances in (torch.ones_like(means), 1.5 + means):
+                ops.mixture_score(x, means, variances, weights)
+                for scheme in ops.SCHEMES:
+                    table = step_table(VP(), VP().grid(3), scheme)
+                    source = ops.MixtureSource(means, variances, weights, table.mean_scale, table.variance)
+                    other = ops.MixtureSource(means, variances, weights.flip(0), table.mean_scale, table.variance)
+                    out = ops.trajectory(x, table, source, other)
+                    ops.moments(out.value)
+                    ops.exponential_sums(out.value, -1.0)
+
+
+def seconds(run: Run, device: torch.device) -> float:
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    device = arguments.device
+    if arguments.small:
+        every_kernel(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    rows = []
+    for work, (path_steps, contestants) in works(device, arguments.small).items():
+        for run in contestants.values():
+            seconds(run, device)  # compiles, allocates
+        times: dict[str, list[float]] = {contestant: [] for contestant in contestants}
+        for _ in range(1 if arguments.small else arguments.rounds):
+            for contestant, run in contestants.items():
+                times[contestant].append(seconds(run, device))
+        fused = statistics.median(times["thermokern fused"])
+        for contestant, measured in times.items():
+            median = statistics.median(measured)
+            quartiles = statistics.quantiles(measured, n=4)[::2] if len(measured) > 1 else [median, median]
+            rows.append(
+                {
+                    "row": f"{work}/{contestant}",
+                    "seconds_median": median,
+                    "seconds_quartiles": quartiles,
+                    "path_steps_per_second": path_steps / median,
+                    "times_slower_than_fused": median / fused,
+                    "device": name,
+                    "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    "versions": {"thermokern": thermokern.__version__, "torch": torch.__version__},
+                }
+            )
+            print(f"{work:10s} {contestant:18s} {median:10.4g} s {path_steps / median:10.3g} path steps/s", flush=True)
+    if arguments.out:
+        with arguments.out.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    main()

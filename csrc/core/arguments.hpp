@@ -1,0 +1,80 @@
+// What the kernels of every machine are given: plain pointers and sizes, checked by the bindings.
+#pragma once
+
+#include <cstdint>
+
+namespace tk {
+
+// A mixture at data time and, per node, the m and v of x_t | x_0 ~ N(m x_0, v I). All float64.
+struct MixtureArguments {
+    const double* means;       // (components, dim)
+    const double* variances;   // (components, dim)
+    const double* weights;     // (components,)
+    const double* mean_scale;  // (nodes,)
+    const double* variance;    // (nodes,)
+    std::int64_t components;
+};
+
+// Kernels come in two precisions; S is float or double.
+
+// A perceptron whose biases, output scale and skip are given at every node; matrices (out, in).
+template <class S>
+struct MlpArguments {
+    static constexpr int max_layers = 17;
+    const S* weights[max_layers];     // hidden layers, then the output layer
+    std::int64_t widths[max_layers];  // of the hidden layers
+    std::int64_t hidden_layers;
+    int activation;
+    const S* biases;        // (nodes, Σ widths + dim)
+    const S* output_scale;  // (nodes,)
+    const S* skip;          // (nodes,)
+};
+
+template <class S>
+struct ScoreArguments {
+    bool is_mlp;
+    MixtureArguments mixture;
+    MlpArguments<S> mlp;
+};
+
+template <class S>
+struct TrajectoryArguments {
+    std::int64_t n, dim, n_nodes;
+    const S* steps;  // (nodes, 13): core/trajectory.hpp, Node
+    ScoreArguments<S> model, reference;
+    S divergence_weight;
+    bool sampler, reverse;
+    std::uint64_t seed, path_offset;
+    const S* x;   // (n, dim)
+    S* value;     // (n,)
+    S* mismatch;  // (n,)
+    S* x_last;    // (n, dim)
+};
+
+// What is averaged along the paths of a trajectory: core/observables.hpp.
+template <class S>
+struct AveragesArguments {
+    const S* rates;  // (nodes, 5): RateNode
+    double* mean;    // (nodes, 7)
+    double* m2;      // (nodes, 7), Σ (value − mean)²
+    S* integrals;    // (n, 7)
+};
+
+template <class S>
+struct NormalsArguments {
+    std::int64_t n, count;  // paths, numbers of each
+    std::uint64_t seed, path_offset, first;
+    std::uint32_t purpose;
+    S* out;  // (n, count)
+};
+
+template <class S>
+struct ScoreOutputs {
+    std::int64_t n, dim;
+    const S* x;      // (n, dim)
+    S* score;        // (n, dim)
+    S* divergence;   // (n,)
+    S* log_density;  // (n,), mixtures only
+};
+
+}  // namespace tk

@@ -1,0 +1,59 @@
+// The tile of paths that a block's shared memory holds, and a network's arguments as a view.
+#pragma once
+
+#include "launch.cuh"
+#include "network.cuh"
+
+namespace tk::cuda {
+
+constexpr int most_shared_bytes = 64 << 10;  // what every device from compute capability 7.5 on gives one block
+
+template <class S>
+NetworkTile network_tile(int widest, int dim, bool with_divergence) {
+    NetworkTile tile{};
+    tile.columns = with_divergence ? 1 + dim : 1;
+    tile.row_groups = 1;
+    while (tile.row_groups * tile_rows < widest) tile.row_groups *= 2;
+    const int most_columns = network_threads / tile.row_groups * tile_columns;
+    const int rows = round_up(widest, tile_rows);
+    tile.stage_stride = rows + 4;  // apart in banks, and still on sixteen bytes
+    for (tile.paths = most_columns / tile.columns; tile.paths > 0; --tile.paths) {
+        if (tile.paths > network_threads) continue;
+        const int points = round_up(tile.paths * dim, 4);
+        tile.stride = round_up(tile.paths * tile.columns, tile_columns);
+        tile.stage = rows * tile.stride;
+        tile.points = tile.stage + slice_columns * tile.stage_stride;
+        tile.outputs = tile.points + points;
+        tile.derivatives = tile.outputs + points;
+        tile.size = tile.derivatives + points;
+        if (tile.size * static_cast<int>(sizeof(S)) <= most_shared_bytes) return tile;
+    }
+    throw std::runtime_error("cuda: the network does not fit into a block's shared memory");
+}
+
+template <class S>
+MlpView<S> mlp_view(const MlpArguments<S>& mlp, std::int64_t dim) {
+    MlpView<S> view{};
+    view.dim = static_cast<int>(dim);
+    view.hidden_layers = static_cast<int>(mlp.hidden_layers);
+    view.activation = static_cast<Activation>(mlp.activation);
+    view.biases = mlp.biases;
+    view.output_scale = mlp.output_scale;
+    view.skip = mlp.skip;
+    view.bias_stride = view.dim;
+    for (int l = 0; l <= view.hidden_layers; ++l) view.weights[l] = mlp.weights[l];
+    for (int l = 0; l < view.hidden_layers; ++l) {
+        view.widths[l] = static_cast<int>(mlp.widths[l]);
+        view.bias_stride += view.widths[l];
+    }
+    return view;
+}
+
+template <class S>
+int widest(const MlpArguments<S>& mlp) {
+    std::int64_t width = 0;
+    for (std::int64_t l = 0; l < mlp.hidden_layers; ++l) width = mlp.widths[l] > width ? mlp.widths[l] : width;
+    return static_cast<int>(width);
+}
+
+}  // namespace tk::cuda

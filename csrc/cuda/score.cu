@@ -1,0 +1,38 @@
+#include "kernels.hpp"
+#include "mixture_table.cuh"
+#include "network_tile.cuh"
+
+namespace tk::cuda {
+
+template <bool Isotropic, class S>
+static void mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& out, cudaStream_t stream) {
+    const MixtureTable<S> table(arguments, out.dim, 1, Isotropic, stream);
+    with_dim<S, Isotropic>(out.dim, [&](auto d) {
+        using D = decltype(d);
+        constexpr int fixed = D::bound == max_dim ? 0 : D::bound;
+        launch("mixture score", mixture_score_kernel<S, Isotropic, fixed>, blocks_for(out.n, mixture_threads),
+               mixture_threads, 0, stream, table.rows(), table.components(), out);
+    });
+}
+
+template <class S>
+static void network(const MlpArguments<S>& arguments, const ScoreOutputs<S>& out, cudaStream_t stream) {
+    const NetworkTile tile = network_tile<S>(widest(arguments), static_cast<int>(out.dim), true);
+    const BlockMlp<S> source{mlp_view(arguments, out.dim), tile, true};
+    launch("network score", network_score_kernel<S>, blocks_for(out.n, tile.paths), network_threads,
+           static_cast<std::size_t>(tile.size) * sizeof(S), stream, source, out);
+}
+
+template <class S>
+void score(const ScoreArguments<S>& source, const ScoreOutputs<S>& out, Stream given) {
+    const auto stream = static_cast<cudaStream_t>(given);
+    if (out.n == 0) return;
+    if (source.is_mlp) return network(source.mlp, out, stream);
+    if (is_isotropic(source.mixture, out.dim)) return mixture<true>(source.mixture, out, stream);
+    mixture<false>(source.mixture, out, stream);
+}
+
+template void score(const ScoreArguments<float>&, const ScoreOutputs<float>&, Stream);
+template void score(const ScoreArguments<double>&, const ScoreOutputs<double>&, Stream);
+
+}  // namespace tk::cuda

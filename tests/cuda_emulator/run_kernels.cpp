@@ -1,0 +1,155 @@
+// Every kernel of csrc/cuda on small problems, for builds under sanitizers: `run_kernels ORDER [few]` prints a hash of
+// each problem's outputs, which must not depend on the order of threads. What the numbers should be, pytest checks.
+#include <cstdio>
+#include <vector>
+
+#include "../../csrc/cuda/kernels.hpp"
+#include "cuda_emulator.hpp"
+
+namespace {
+
+using tk::ScoreArguments;
+
+// Numbers in (−1, 1), the same in every run.
+class Numbers {
+ public:
+    double next() {
+        state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+        return static_cast<double>(state_ >> 33) / 1073741824.0 - 1.0;
+    }
+    template <class T>
+    std::vector<T> vector(std::int64_t count, double offset = 0.0) {
+        std::vector<T> values(static_cast<std::size_t>(count));
+        for (T& value : values) value = static_cast<T>(next() + offset);
+        return values;
+    }
+
+ private:
+    std::uint64_t state_ = 1;
+};
+
+template <class T>
+std::uint64_t hash(const std::vector<T>& values, std::uint64_t seed = 1469598103934665603u) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+    for (std::size_t i = 0; i < values.size() * sizeof(T); ++i) seed = (seed ^ bytes[i]) * 1099511628211u;
+    return seed;
+}
+
+// A mixture or a network with the memory that its arguments point to.
+template <class S>
+struct Source {
+    std::vector<double> means, variances, weights, mean_scale, variance;
+    std::vector<std::vector<S>> numbers;
+    ScoreArguments<S> arguments{};
+
+    void mixture(Numbers& random, std::int64_t dim, std::int64_t nodes, std::int64_t components, bool isotropic) {
+        means = random.vector<double>(components * dim);
+        variances = random.vector<double>(components * dim, 1.5);
+        if (isotropic)
+            for (std::size_t i = 0; i < variances.size(); ++i) variances[i] = 0.25;
+        weights = random.vector<double>(components, 1.5);
+        mean_scale = random.vector<double>(nodes, 2.0);
+        variance = random.vector<double>(nodes, 2.0);
+        arguments.mixture = {means.data(),      variances.data(), weights.data(),
+                             mean_scale.data(), variance.data(),  components};
+    }
+
+    void network(Numbers& random, std::int64_t dim, std::int64_t nodes, const std::vector<std::int64_t>& widths,
+                 int activation) {
+        auto& mlp = arguments.mlp;
+        arguments.is_mlp = true;
+        mlp.activation = activation;
+        mlp.hidden_layers = static_cast<std::int64_t>(widths.size());
+        std::int64_t fan_in = dim, units = dim;
+        for (std::size_t l = 0; l <= widths.size(); ++l) {
+            const std::int64_t rows = l < widths.size() ? widths[l] : dim;
+            numbers.push_back(random.vector<S>(rows * fan_in));
+            mlp.weights[l] = numbers.back().data();
+            if (l < widths.size()) units += mlp.widths[l] = rows;
+            fan_in = rows;
+        }
+        for (auto [pointer, count] :
+             {std::pair{&mlp.biases, nodes * units}, {&mlp.output_scale, nodes}, {&mlp.skip, nodes}}) {
+            numbers.push_back(random.vector<S>(count));
+            *pointer = numbers.back().data();
+        }
+    }
+};
+
+template <class S>
+void normals(std::int64_t n, std::int64_t count, std::uint64_t first) {
+    std::vector<S> out(static_cast<std::size_t>(n * count));
+    tk::cuda::normals<S>({n, count, 7, 1u << 31, first, 0, out.data()}, nullptr);
+    std::printf("normals %zu %lld %016llx\n", sizeof(S), static_cast<long long>(n),
+                static_cast<unsigned long long>(hash(out)));
+}
+
+template <class S>
+void statistics(Numbers& random, std::int64_t n) {
+    const auto values = random.vector<S>(n);
+    const tk::Moments m = tk::cuda::moments<S>(values.data(), n, nullptr);
+    const tk::ExponentialSums e = tk::cuda::exponential_sums<S>(values.data(), n, -2.0, nullptr);
+    std::printf("statistics %zu %lld %a %a %a %a\n", sizeof(S), static_cast<long long>(n), m.m2, m.m4, e.top, e.second);
+}
+
+// The score at the first node, and the whole trajectory.
+template <class S>
+void paths(Numbers& random, const char* name, const Source<S>& model, const Source<S>& reference, std::int64_t n,
+           std::int64_t dim, std::int64_t nodes, bool sampler, bool reverse, double weight) {
+    const auto x = random.vector<S>(n * dim);
+    const auto steps = random.vector<S>(nodes * 13);
+    std::vector<S> score(x.size()), last(x.size()), one(static_cast<std::size_t>(n)), two(one), three(one), four(one);
+    tk::cuda::score<S>(model.arguments, {n, dim, x.data(), score.data(), one.data(), two.data()}, nullptr);
+    tk::cuda::trajectory<S>({n, dim, nodes, steps.data(), model.arguments, reference.arguments, static_cast<S>(weight),
+                             sampler, reverse, 3, 11, x.data(), three.data(), four.data(), last.data()},
+                            nullptr);
+    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last))))));
+    std::printf("%s %zu %lld %lld %016llx\n", name, sizeof(S), static_cast<long long>(n), static_cast<long long>(dim),
+                static_cast<unsigned long long>(hashes));
+}
+
+template <class S>
+void everything(bool few) {
+    Numbers random;
+    for (std::int64_t n : {0, 1, 33, 300}) {
+        normals<S>(n, 7, 3);
+        statistics<S>(random, 5 * n);
+    }
+    for (std::int64_t dim : {1, 2, 3, 7, 16}) {
+        if (few && dim != 2 && dim != 7) continue;
+        constexpr std::int64_t nodes = 4;
+        Source<S> isotropic, diagonal, narrow, wide;
+        isotropic.mixture(random, dim, nodes, 9, true);
+        diagonal.mixture(random, dim, nodes, 3, false);
+        narrow.network(random, dim, nodes, {5, 13}, 0);
+        wide.network(random, dim, nodes, {dim == 16 ? 256 : 40, 24, 9}, 3);
+        for (std::int64_t n : {0, 1, 33, 150}) {
+            if (few && n != 33) continue;
+            paths(random, "shared", isotropic, isotropic, n, dim, nodes, false, false, 2.0);
+            paths(random, "shared", diagonal, diagonal, n, dim, nodes, true, true, 0.0);
+            paths(random, "mixtures", isotropic, diagonal, n, dim, nodes, true, false, 0.0);
+            paths(random, "networks", narrow, wide, n, dim, nodes, false, true, 1.0);
+            paths(random, "mixed", diagonal, wide, n, dim, nodes, false, false, 0.0);
+            paths(random, "mixed", wide, isotropic, n, dim, nodes, true, true, 2.0);
+        }
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::string order = argc > 1 ? argv[1] : "forward";
+    tk::emulator::options = {order == "random"    ? tk::emulator::Order::random
+                             : order == "reverse" ? tk::emulator::Order::reverse
+                                                  : tk::emulator::Order::forward,
+                             11};
+    try {
+        const bool few = argc > 2;
+        everything<float>(few && std::string(argv[2]) == "few");
+        everything<double>(few && std::string(argv[2]) == "few");
+    } catch (const std::exception& error) {
+        std::puts(error.what());
+        return 3;
+    }
+    return 0;
+}

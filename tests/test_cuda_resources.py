@@ -1,0 +1,59 @@
+"""The table of what the compiler made of the CUDA kernels: no spills, small dimensions in registers, still true."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+ROWS = json.loads((BENCHMARKS / "cuda_resources.json").read_text())["kernels"]
+ARCHITECTURES = {row["architecture"] for row in ROWS}
+IN_REGISTERS = re.compile(
+    r"^(normals_kernel|reduce_kernel|merge_kernel|mixture_rows_kernel)<|^mixture_(score|trajectory)_kernel<.*, [123]>$"
+)
+
+
+def test_every_kernel_on_every_architecture() -> None:
+    kernels = {row["kernel"] for row in ROWS}
+    assert len(kernels) > 40
+    assert len(ROWS) == len(kernels) * len(ARCHITECTURES)
+
+
+def test_no_register_is_spilled() -> None:
+    assert not [(row["kernel"], row["architecture"]) for row in ROWS if row["spill_bytes"]]
+
+
+def test_small_dimensions_stay_in_registers() -> None:
+    rows = [row for row in ROWS if IN_REGISTERS.match(row["kernel"])]
+    assert len(rows) >= 25 * len(ARCHITECTURES)
+    for row in rows:
+        assert row["stack_bytes"] == 0, row
+        assert not {"LDL", "STL"} & row["instructions"].keys(), row
+
+
+def test_networks_read_shared_memory_by_sixteen_bytes() -> None:
+    for row in ROWS:
+        if row["kernel"].startswith("network"):
+            assert row["instructions"]["LDS.128"] >= 3, row
+
+
+def test_the_table_is_that_of_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    """Random numbers compiled again; `benchmarks/cuda_resources.py --check` compiles all, which takes minutes."""
+    missing = [
+        name
+        for name in ("nvcc", "cuobjdump")
+        if not (shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin"))
+    ]
+    if missing:
+        with capsys.disabled():
+            print(f"\ncuda resources: NOT RUN (no {' and no '.join(missing)})")
+        return
+    command = [BENCHMARKS / "cuda_resources.py", "--check", "--sources", "elementary", "--architectures", "90"]
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
