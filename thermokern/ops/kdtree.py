@@ -22,8 +22,8 @@ LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = 64, 256, 64  # csrc/cpu/neighbours.hpp
 
 # A tree looks at a pair twice, once from each end, and a little slower. Measured in nanoseconds a pair, tree against
 # all pairs that are counted twice as well (one thread of a Zen 4 with AVX-512, float32, n = 10⁴, k = 10): d = 8: 0.70,
-# 0.33; d = 14: 0.74, 0.43; d = 20: 0.98, 0.51; d = 50: 1.95, 0.91. So they are equal where a tree has to look at a share
-# of 0.47 to 0.58 of all pairs. In fewer than four dimensions it is far below that unless there are few points.
+# 0.33; d = 14: 0.74, 0.43; d = 20: 0.98, 0.51; d = 50: 1.95, 0.91. So they are equal where a tree has to look at a
+# share of 0.47 to 0.58 of all pairs. In fewer than four dimensions it is far below that unless there are few points.
 BRUTE_SHARE, PROBED_DIM, PROBED_K = 0.5, 4, 8
 _LOG2_REACH = {torch.float32: 50, torch.float64: 500}  # and to which those of queries may go
 _LOG2_EXTENT = 20  # to which power of two coordinates are scaled: their squares then neither overflow nor vanish
@@ -277,7 +277,10 @@ def _points(name: str, x: Any) -> tuple[Tensor, bool]:
 
 
 def _ranks(k: int | Sequence[int]) -> list[int]:
-    ranks = list(range(1, k + 1)) if isinstance(k, int) else list(k)
+    if isinstance(k, int):
+        ranks = list(range(1, k + 1))
+    else:
+        ranks = list(k) if hasattr(k, "__iter__") else []
     if isinstance(k, bool) or not ranks or not all(isinstance(r, int | np.integer) and r >= 1 for r in ranks):
         raise ValueError(f"k: expected an integer of at least 1, or ranks counted from 1, got {k!r}")
     return [int(rank) for rank in ranks]
