@@ -1,10 +1,11 @@
 """Time thermokern against its PyTorch reference and against its peers: `python benchmarks/run.py --help`.
 
 Work A is whole trajectories between two Gaussian mixtures, work B the same with a perceptron for the model; see
-problems.py for what exactly is integrated and how its operations are counted. All contestants of a variant run in one
-process on one core, one after another in every round. Timed: from the starting points to Δs of every path, normals
-included, each contestant drawing them as its user would; compilation and tuning are not. Errors are on noise that is
-the same for all, against the float64 reference, over the whole grid.
+problems.py for what exactly is integrated and how its operations are counted; work C is neighbour search, see
+neighbours.py. All contestants of a variant run in one process on one core, one after another in every round. Timed:
+from the starting points to Δs of every path, normals included, each contestant drawing them as its user would;
+compilation and tuning are not. Errors are on noise that is the same for all, against the float64 reference, over the
+whole grid.
 
 Ratios are the result: each is the median over rounds of the rate over the best peer's (or, in a run with several
 threads, over thermokern's on one thread). Times on a shared machine are not.
@@ -40,8 +41,8 @@ def main() -> int:
     torch._dynamo.config.recompile_limit = 64  # a peer's tunings share their source, but not what is compiled of it
     wanted = [name.strip().upper() for name in arguments.only.split(",")]
     work = {"A": problems.work_a, "B": problems.work_b}
-    if unknown := set(wanted) - set(work):
-        raise SystemExit(f"--only: expected some of {', '.join(work)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(wanted) - {*work, "C"}:
+        raise SystemExit(f"--only: expected some of {', '.join(work)}, C, got {', '.join(sorted(unknown))}")
     rounds = arguments.rounds or (3 if arguments.quick else 9)
     common = harness.environment(arguments.threads, rounds, _core.instruction_set)
     machine = common["machine"]
@@ -54,7 +55,7 @@ def main() -> int:
         meters["fma_gflops"] = fma
     else:
         missing.append(f"FMA peak: {fma}")
-    for problem in (problem for name in wanted for problem in work[name](arguments.quick)):
+    for problem in (problem for name in wanted if name in work for problem in work[name](arguments.quick)):
         print(f"\n{problem.name}: {problem.n} paths, {problem.steps} steps", flush=True)
         torch.compiler.reset()
         absent: dict[str, str] = {}
@@ -77,6 +78,12 @@ def main() -> int:
         harness.show(f"{problem.name}: {problem.n} paths, {problem.steps} steps, d = 2", new, absent)
         rows += new
         missing += [f"{problem.name}: {name}" for name in absent]
+    if "C" in wanted:
+        import neighbours
+
+        new, absences = neighbours.run(arguments.quick, arguments.threads, rounds, common)
+        rows += new
+        missing += absences
     failures = harness.fallen(rows, arguments.out) if arguments.check else {}
     # What fell is not stored, or the next check would compare with it and pass.
     harness.store([row for row in rows if row["row"] not in failures], arguments.out)
@@ -122,7 +129,7 @@ def _confine(threads: int) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time thermokern against its reference and its peers.")
-    parser.add_argument("--only", default="A,B", help="works to time, of A and B, separated by commas")
+    parser.add_argument("--only", default="A,B,C", help="works to time, of A, B and C, separated by commas")
     parser.add_argument("--quick", action="store_true", help="small sizes and few tunings, for trying the harness out")
     parser.add_argument(
         "--threads", type=int, default=1, help="above 1: thermokern alone, against itself on one thread"

@@ -92,17 +92,17 @@ TK_HD V farthest(V x, V low, V high) {
     return maximum(V(x - low), V(high - x));
 }
 
-// The measure at which a distance is still below `radius` (or_equal: not above), as the largest that is; −1: none is.
-// A distance is the rounded root of its measure, or its measure, over `scale`, a power of two.
+// The largest measure whose distance is still below `radius` (or_equal: not above it); −1: there is none. A distance is
+// the rounded root of its measure, or its measure, over `scale`, a power of two.
 template <class S>
 TK_HD S largest_measure(S radius, S scale, bool max_norm, bool or_equal) {
     constexpr S infinity = std::numeric_limits<S>::infinity(), largest = std::numeric_limits<S>::max();
+    const S scaled = radius * scale;
     const auto within = [&](S s) {
-        const S distance = (max_norm ? s : std::sqrt(s)) / scale;
-        return or_equal ? distance <= radius : distance < radius;
+        const S root = max_norm ? s : std::sqrt(s);
+        return or_equal ? root <= scaled : root < scaled;
     };
     if (!within(S(0))) return S(-1);
-    const S scaled = radius * scale;
     S s = max_norm ? scaled : scaled * scaled;
     if (!(s < largest)) s = largest;
     if (within(s)) {
