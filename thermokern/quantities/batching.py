@@ -53,7 +53,8 @@ def peak_bytes(function: Callable[[], object]) -> int:
     """Bytes of the tensors that live at once, at most, while a function runs; what it was given is not counted."""
     with _LiveBytes() as meter:
         function()
-    return meter.peak
+    peak: int = meter.peak
+    return peak
 
 
 def points_within(budget: int | None, evaluate: Callable[[int], object], available: int) -> int:

@@ -18,6 +18,7 @@ from thermokern.quantities.backends import BACKENDS, ScoreLike, choose_backend
 from thermokern.quantities.estimate import Estimate, mean_estimate
 from thermokern.quantities.likelihood import _dtype, _log_prior, _points, first_time
 from thermokern.quantities.storage import save, stored
+from thermokern.quantities.streamed import Streaming
 from thermokern.quantities.taep import _one_process, describe
 from thermokern.scores import Distribution, Gaussian
 from thermokern.scores.fields import score_at
@@ -265,17 +266,9 @@ def _chain(
     """``log π(x_K) + Σ log p_θ(x_k | x_{k+1}) − Σ log q(x_{k+1} | x_k)`` of each repeat and point, (repeats, n)."""
     n, dim = points.shape
     table = step_table(process, times, "sampler", chain=chain)
-    score = model
-    if len(shape) != 1 and not isinstance(model, Distribution):
-        function = model
-
-        def flat(x: Tensor, t: float) -> Tensor:
-            return function(x.reshape(-1, *shape), t).reshape(x.shape)
-
-        score = flat
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
     idle = Gaussian(torch.zeros(dim), 1.0)
-    runner, _, _ = choose_backend(backend, score, idle, process, table, dim, dtype)
+    runner, _, _ = choose_backend(backend, model, idle, process, table, tuple(shape), dtype, Streaming())
     rounds = []
     for r in range(repeats):
         offset = path_offset + r * 2**40

@@ -169,7 +169,8 @@ def _flow(
         if k:
             slope = -root[k] * score(m[k] * y, t[k])
         tick(len(x))
-    return m[0] * y
+    out: Tensor = m[0] * y
+    return out
 
 
 def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...]) -> Callable[[Tensor, float], Tensor]:
