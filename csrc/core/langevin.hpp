@@ -26,8 +26,8 @@ TK_HD V run_langevin(const LinearLangevin<ScalarOf<V>>& system, int dim, PathInd
     V sum{};
     for (std::int64_t k = 0; k < system.n_steps; ++k) {
         const S h = system.steps[2 * k], root = system.steps[2 * k + 1];
-        const V* z = stream.step(dim, k);
-        V step[MaxDim], work{};
+        V copy[MaxDim], step[MaxDim], work{};
+        const V* z = stream.step(dim, k, copy);
         for (int i = 0; i < dim; ++i) {
             V slope{}, kick{}, turn{};
             for (int j = 0; j < dim; ++j) {

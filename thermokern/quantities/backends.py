@@ -12,7 +12,8 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.ops._library import MAX_DIM
 from thermokern.processes import LinearProcess
-from thermokern.quantities.node_scores import NodeScores, ScoreLike
+from thermokern.quantities.node_scores import NodeScores
+from thermokern.quantities.node_scores import ScoreLike as ScoreLike
 from thermokern.quantities.streamed import StreamedPaths, Streaming
 from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, exact_divergence, fuse
 

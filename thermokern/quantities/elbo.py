@@ -267,17 +267,13 @@ def _chain(
     """``log π(x_K) + Σ log p_θ(x_k | x_{k+1}) − Σ log q(x_{k+1} | x_k)`` of each repeat and point, (repeats, n)."""
     n, dim = points.shape
     table = step_table(process, times, "sampler", chain=chain)
-    score = model
-    if len(shape) != 1 and not isinstance(model, Distribution):
-        function = model
-
-        def flat(x: Tensor, t: float) -> Tensor:
-            return function(x.reshape(-1, *shape), t).reshape(x.shape)
-
-        score = flat
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
     idle = Gaussian(torch.zeros(dim), 1.0)
+<<<<<<< HEAD
     runner, _, _ = choose_backend(backend, score, idle, process, table, (dim,), dtype, Streaming())
+=======
+    runner, _, _ = choose_backend(backend, model, idle, process, table, tuple(shape), dtype, Streaming())
+>>>>>>> anynet
     rounds = []
     for r in range(repeats):
         offset = path_offset + r * 2**40
