@@ -145,7 +145,9 @@ def slopes(
     def slope(u: float, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         t, scale = u, 1.0
         if variable == "log-snr":
-            t = process.time_at(-u)
+            budget = math.log1p(math.exp(u))  # ∫β of VP at log-SNR −u; the time follows in closed form
+            growth = process.beta_max - process.beta_min
+            t = (math.sqrt(process.beta_min**2 + 2.0 * growth * budget) - process.beta_min) / growth
             scale = process.variance(t) / process.g2(t)
         drift, push = scale * process.f(t), -0.5 * scale * process.g2(t)
         if isinstance(model, tk.GaussianMixture):

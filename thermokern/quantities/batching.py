@@ -53,12 +53,8 @@ def peak_bytes(function: Callable[[], object]) -> int:
     """Bytes of the tensors that live at once, at most, while a function runs; what it was given is not counted."""
     with _LiveBytes() as meter:
         function()
-<<<<<<< HEAD
-    return int(meter.peak)
-=======
     peak: int = meter.peak
     return peak
->>>>>>> anynet
 
 
 def points_within(budget: int | None, evaluate: Callable[[int], object], available: int) -> int:

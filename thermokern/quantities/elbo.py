@@ -269,11 +269,7 @@ def _chain(
     table = step_table(process, times, "sampler", chain=chain)
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
     idle = Gaussian(torch.zeros(dim), 1.0)
-<<<<<<< HEAD
-    runner, _, _ = choose_backend(backend, score, idle, process, table, (dim,), dtype, Streaming())
-=======
     runner, _, _ = choose_backend(backend, model, idle, process, table, tuple(shape), dtype, Streaming())
->>>>>>> anynet
     rounds = []
     for r in range(repeats):
         offset = path_offset + r * 2**40

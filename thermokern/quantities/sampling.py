@@ -169,12 +169,8 @@ def _flow(
         if k:
             slope = -root[k] * score(m[k] * y, t[k])
         tick(len(x))
-<<<<<<< HEAD
-    return torch.mul(y, m[0])
-=======
     out: Tensor = m[0] * y
     return out
->>>>>>> anynet
 
 
 def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...]) -> Callable[[Tensor, float], Tensor]:
