@@ -56,3 +56,65 @@ def trajectory_float64(
 def moments_float64(values: Any) -> tuple[float, float, float, float, float]: ...
 def exponential_sums_float64(values: Any, scale: float) -> tuple[float, float, float]: ...
 def evaluate_float64(function: str, x: Any, out: Any) -> None: ...
+def neighbours_build_float32(x: Any, scale: float, points: Any, order: Any, bounds: Any, threads: int) -> None: ...
+def neighbours_search_float32(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    own: bool,
+    max_norm: bool,
+    scale: float,
+    upper: float,
+    distances: Any,
+    indices: Any,
+    pairs: Any,
+    threads: int,
+) -> None: ...
+def neighbours_count_float32(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    max_norm: bool,
+    strict: bool,
+    scale: float,
+    radius: Any,
+    counts: Any,
+    threads: int,
+) -> None: ...
+def neighbours_build_float64(x: Any, scale: float, points: Any, order: Any, bounds: Any, threads: int) -> None: ...
+def neighbours_search_float64(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    own: bool,
+    max_norm: bool,
+    scale: float,
+    upper: float,
+    distances: Any,
+    indices: Any,
+    pairs: Any,
+    threads: int,
+) -> None: ...
+def neighbours_count_float64(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    max_norm: bool,
+    strict: bool,
+    scale: float,
+    radius: Any,
+    counts: Any,
+    threads: int,
+) -> None: ...

@@ -277,10 +277,8 @@ def _points(name: str, x: Any) -> tuple[Tensor, bool]:
 
 
 def _ranks(k: int | Sequence[int]) -> list[int]:
-    if isinstance(k, int):
-        ranks = list(range(1, k + 1))
-    else:
-        ranks = list(k) if hasattr(k, "__iter__") else []
+    every = range(1, k + 1) if isinstance(k, int) else k
+    ranks = list(every) if hasattr(every, "__iter__") else []
     if isinstance(k, bool) or not ranks or not all(isinstance(r, int | np.integer) and r >= 1 for r in ranks):
         raise ValueError(f"k: expected an integer of at least 1, or ranks counted from 1, got {k!r}")
     return [int(rank) for rank in ranks]
