@@ -114,7 +114,9 @@ def test_an_integral_that_diverges_is_said_to() -> None:
 
 @pytest.mark.parametrize("process", [tk.VP(), tk.VE(10.0)], ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize(
-    "law", [tk.UniformBox([-1.0], [1.0]), tk.GaussianMixture([[-1.0], [1.0]], std=0.3, weights=[0.3, 0.7])], ids=str
+    "law",
+    [tk.UniformBox([-1.0], [1.0]), tk.GaussianMixture([[-1.0], [1.0]], std=0.3, weights=[0.3, 0.7])],
+    ids=lambda law: type(law).__name__,
 )
 def test_the_system_rate_integrates_to_the_entropy(law: tk.UniformBox, process: tk.VP, seed: int) -> None:
     """Both forms, of a box and a mixture, against entropies by quadrature; from t = 0 with the piece below."""

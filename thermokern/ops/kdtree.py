@@ -277,8 +277,8 @@ def _points(name: str, x: Any) -> tuple[Tensor, bool]:
 
 
 def _ranks(k: int | Sequence[int]) -> list[int]:
-    given = range(1, k + 1) if isinstance(k, int) else k
-    ranks = list(given) if hasattr(given, "__iter__") else []
+    every = range(1, k + 1) if isinstance(k, int) else k
+    ranks = list(every) if hasattr(every, "__iter__") else []
     if isinstance(k, bool) or not ranks or not all(isinstance(r, int | np.integer) and r >= 1 for r in ranks):
         raise ValueError(f"k: expected an integer of at least 1, or ranks counted from 1, got {k!r}")
     return [int(rank) for rank in ranks]
