@@ -2,9 +2,10 @@
 
 ``L1`` is a mixture of eight Gaussians in the plane, ``L2`` the trained perceptron 3 × 128 of the demo (VP, exact
 divergence in both). Every contestant is given the loosest tolerance of a ladder at which the RMS error of its log p,
-against thermokern in float64 at a tolerance far below (for L1 held to the closed form), is at most the target. Peers choose the better of
-two variables: process time, and the log signal-to-noise ratio that thermokern integrates in. Contestants are timed in
-turn; a ratio is the median over rounds of the peer's time over thermokern's, so above 1 means thermokern is faster.
+against thermokern in float64 at a tolerance far below (for L1 held to the closed form), is at most the target. Peers
+choose the better of two variables: process time, and the log signal-to-noise ratio that thermokern integrates in.
+Contestants are timed in turn; a ratio is the median over rounds of the peer's time over thermokern's, so above 1 means
+thermokern is faster.
 
     python benchmarks/likelihood.py [--only L1,L2] [--rounds 5] [--out FILE]
 """
