@@ -59,7 +59,7 @@ int main() {
     for (const std::int64_t dim : {1, 2, 3, 9})
         for (const std::int64_t k : {3, 40, 100})
             for (const bool tree : {true, false})
-                same = same && answers(20'000 / dim, dim, k, tree, 2) == answers(20'000 / dim, dim, k, tree, 1);
+                same = same && answers(2'000, dim, k, tree, 2) == answers(2'000, dim, k, tree, 1);
     std::puts(same ? "the same" : "DIFFERENT");
     return same ? 0 : 1;
 }
