@@ -38,6 +38,8 @@ from thermokern._info import cuda_absence
 from thermokern.ops import _library
 from thermokern.processes import VE, VP
 
+pytestmark = pytest.mark.timeout(900)  # the first test that needs the emulated module builds it
+
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (0, 1, 31, 32, 33, 257, 4099)
 DIMS = (1, 2, 3, 7, 16)
