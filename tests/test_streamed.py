@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import thermokern as tk
 from thermokern import ops
 from thermokern.processes import step_table
+from thermokern.quantities import resume
 from thermokern.quantities.batching import Batches, peak_bytes, points_within
 from thermokern.quantities.node_scores import NodeScores
 from thermokern.quantities.streamed import StreamedPaths, Streaming
@@ -214,6 +215,14 @@ def test_fresh_probes_and_one_probe_kept_along_the_path() -> None:
     assert abs(noise.corrected_variance.value + noise.contribution.value - fresh.variance.value) < 1e-9
     assert "from the probes" in fresh.summary()
     assert noise.contribution.value < 0.2 * truth
+    # What a mean of two Rademacher probes adds, node by node: ½ (c a)² 2 Σ_{i≠j} J_ij², J = −(m² Σ + v)⁻¹.
+    nodes = step_table(PROCESS, PROCESS.grid(100), "stratonovich")
+    expected = 0.0
+    for m, v, weight in zip(nodes.mean_scale, nodes.variance, nodes.column("energy"), strict=True):
+        jacobian = torch.linalg.inv(m * m * q + v * torch.eye(64, dtype=F64))
+        spread = 2.0 * (jacobian.square().sum() - jacobian.diagonal().square().sum())
+        expected += 0.5 * (weight * nodes.divergence_weight).item() ** 2 * spread.item()
+    assert_z(noise.contribution.z(expected), 4.0, "contribution of the probes")
     exact = tk.taep(tk.Gaussian([0.0] * 64, q), law, PROCESS, **options)
     assert_z(exact.variance.z(truth), 3.5, "exact variance")
     assert_z(exact.fluctuation_theorem.z(1.0), 3.5, "theorem with the exact divergence")
@@ -306,26 +315,32 @@ def test_taep_can_be_a_loss() -> None:
 
 
 class Slow(nn.Module):
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, stop_after: int | None = None) -> None:
         super().__init__()
         self.network = perceptron().network
-        self.delay, self.calls = delay, 0
+        self.delay, self.stop_after, self.calls = delay, stop_after, 0
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         self.calls += 1
+        if self.calls == self.stop_after:
+            raise KeyboardInterrupt
         time.sleep(self.delay)
         return self.network(x, t)
 
 
 def slow_run(folder: Path | None, network: Slow, scheme: str, direction: str) -> tk.TAEP:
     model = tk.ScoreModel(network, PROCESS, "epsilon")
-    options = {"n_paths": 24, "n_steps": 30, "scheme": scheme, "direction": direction, "memory_budget": 20_000}
+    options = {"n_paths": 24, "n_steps": 30, "scheme": scheme, "direction": direction, "memory_budget": 60_000}
     return tk.taep(model, RING, backend="streamed", checkpoint=folder, **options)
 
 
 @pytest.mark.parametrize(("scheme", "direction"), [("stratonovich", "forward"), ("backward-ito", "reverse")])
-def test_a_run_killed_ten_times_gives_the_same_bits(tmp_path: Path, scheme: str, direction: str) -> None:
+def test_a_run_killed_ten_times_gives_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str
+) -> None:
     """Killed at random moments; no signal handler helps against SIGKILL."""
+    monkeypatch.setattr(resume, "_SHARE", 1.0)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     expected = slow_run(None, Slow(0.0), scheme, direction)
     draw = random.Random(5)
     killed = 0
@@ -351,6 +366,32 @@ def test_a_run_killed_ten_times_gives_the_same_bits(tmp_path: Path, scheme: str,
     network = Slow(0.0)
     assert_exact(slow_run(tmp_path, network, scheme, direction).values, expected.values)
     assert network.calls < 10, "it was done: to be read, not run"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "direction"), [("stratonovich", "forward"), ("sampler", "forward"), ("backward-ito", "reverse")]
+)
+def test_a_run_goes_on_from_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str
+) -> None:
+    """Stopped at one evaluation after another, each time with a state on disk; all of a state matters."""
+    monkeypatch.setattr(resume, "_SHARE", 1.0)  # write at every block
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # power does not fail here, and disks are slow
+    expected = slow_run(None, Slow(0.0), scheme, direction)
+    whole = Slow(0.0)
+    slow_run(None, whole, scheme, direction)
+    stopped = 0
+    for _ in range(200):
+        network = Slow(0.0, stop_after=max(10, whole.calls // 5))
+        try:
+            result = slow_run(tmp_path, network, scheme, direction)
+            break
+        except KeyboardInterrupt:
+            stopped += 1
+            assert (tmp_path / "state.safetensors").is_file()
+    assert stopped >= 2
+    assert_exact(result.values, expected.values)
+    assert_exact(result.score_matching.value, expected.score_matching.value)
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
