@@ -2,7 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*/*.hpp csrc/*/*.cpp)
+NATIVE := $(foreach kind,hpp cpp cuh cu,$(wildcard csrc/*/*.$(kind)))
+SOURCES := pyproject.toml CMakeLists.txt $(NATIVE)
 
 .PHONY: demo test lint format bench clean
 
@@ -17,12 +18,12 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest thermokern._core
-	$(BIN)/clang-format --dry-run --Werror csrc/*/*.hpp csrc/*/*.cpp
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i csrc/*/*.hpp csrc/*/*.cpp
+	$(BIN)/clang-format -i $(NATIVE)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
