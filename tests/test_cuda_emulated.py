@@ -190,7 +190,7 @@ def test_same_bits_as_the_oldest_instruction_set() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "5 passed" in done.stdout, done.stdout[-300:]
+    assert re.search(r"^[1-9]\d* passed", done.stdout, flags=re.MULTILINE), done.stdout[-300:]
 
 
 def test_strided_inputs_follow_the_rule_of_the_cpu() -> None:

@@ -9,7 +9,7 @@
 
 #if defined(__CUDACC__)
 #define TK_HD __host__ __device__ __forceinline__
-#define TK_HD_CALL __host__ __device__
+#define TK_HD_CALL TK_HD
 #if defined(__CUDA_ARCH__)
 #define TK_UNROLL _Pragma("unroll")
 #else

@@ -281,6 +281,13 @@ TK_HD void diffused_row(const MixtureView<ScalarOf<V>>& mixture, int component, 
     }
 }
 
+// The same, one copy for all callers: for dimensions that the compiler does not know.
+template <bool Isotropic, int MaxDim, class V>
+TK_HD_CALL V mixture_score_called(const ScalarOf<V>* rows, int components, int dim, const V* x, V* score,
+                                  V& divergence) {
+    return mixture_score<Isotropic, MaxDim>(rows, components, dim, x, score, divergence);
+}
+
 // Score and divergence where every lane has its own m and v.
 template <bool Isotropic, int MaxDim, class V>
 TK_HD void mixture_score(const MixtureView<ScalarOf<V>>& mixture, int dim, V m, V v, const V* x, V* score,

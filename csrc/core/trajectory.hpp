@@ -66,7 +66,10 @@ struct Mixture {
     template <class V>
     TK_HD void score(std::int64_t node, int dim, const V* x, V*, V* score, V& divergence) const {
         const std::int64_t size = static_cast<std::int64_t>(components) * mixture_row_size(dim, Isotropic, false);
-        mixture_score<Isotropic, MaxDim>(rows + node * size, components, dim, x, score, divergence);
+        if constexpr (MaxDim > 3)
+            mixture_score_called<Isotropic, MaxDim>(rows + node * size, components, dim, x, score, divergence);
+        else
+            mixture_score<Isotropic, MaxDim>(rows + node * size, components, dim, x, score, divergence);
     }
 };
 
