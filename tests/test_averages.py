@@ -35,14 +35,14 @@ def test_agree_with_their_reference(pair: tuple[str, str], dim: int, process: Li
     fast = averages(process, pair, dim, x, True)
     plain, exact = (averages(process, pair, dim, points, False) for points in (x, x.to(F64)))
     assert_rounding(fast.x_last, plain.x_last, exact.x_last, what="x_last")
-    for i, name in enumerate(ops.OBSERVABLES):
-        scale = max(rms(exact.integrals[:, i]), rms(exact.integrals[:, 0]) if name == "divergence" else 0.0)
-        columns = [out.integrals[:, i] for out in (fast, plain, exact)]
-        assert_rounding(*columns, scale, f"integral of {name}")
-        for part in ("mean", "variance"):
+    for part in ("integrals", "mean", "variance"):
+        for i, name in enumerate(ops.OBSERVABLES):
             a, b, c = (getattr(out, part)[:, i] for out in (fast, plain, exact))
-            floor = rms(exact.mean[:, COLUMN["score_squared"]]) if name == "divergence" else 0.0
-            scale = max(rms(c), floor if part == "mean" else floor**2)
+            scale = rms(c)
+            if name == "divergence":  # a difference of numbers of the size of |s|²
+                scale = max(scale, rms(getattr(exact, part)[:, COLUMN["score_squared"]]))
+            elif name == "mismatch":  # |δ|², where δ is off by what s is
+                scale = max(scale, math.sqrt(scale * rms(getattr(exact, part)[:, COLUMN["score_squared"]])))
             assert_rounding(a.float(), b.float(), c, scale, f"{part} of {name}")
     double = averages(process, pair, dim, x.to(F64), True)
     for part in ("mean", "variance", "integrals", "x_last"):
