@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Every CUDA kernel on the CPU under AddressSanitizer and ThreadSanitizer; fails if either reports anything, or if a
-# result depends on the order of threads.
+# Every CUDA kernel on the CPU under the sanitizers named, address and thread where none is; fails if one reports
+# anything, or if a result depends on the order of threads. The run under thread takes long.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-for sanitizer in address thread; do
+[ $# -gt 0 ] || set -- address thread
+for sanitizer; do
     folder=build/cuda_emulator/$sanitizer
     mkdir -p "$folder"
     flags=(-std=c++20 -O1 -g1 "-fsanitize=$sanitizer" -Wall -Wextra -Werror -Wno-psabi -Itests/cuda_emulator)
