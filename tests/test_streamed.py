@@ -394,6 +394,13 @@ def test_a_run_goes_on_from_the_middle(
     assert_exact(result.score_matching.value, expected.score_matching.value)
 
 
+@pytest.mark.parametrize("scheme", ["ito", "stratonovich"])
+def test_a_gradient_that_would_lack_the_divergence_is_refused(scheme: str) -> None:
+    options = {"n_paths": 5, "n_steps": 4, "scheme": scheme, "gradient": True}
+    with pytest.raises(ValueError, match="^gradient: the reference backend has none of the divergence"):
+        tk.taep(perceptron(), RING, backend="reference", **options)
+
+
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     options = {"n_paths": 5, "n_steps": 4, "backend": "streamed", "checkpoint": tmp_path, "scheme": "backward-ito"}
     tk.taep(perceptron(), RING, **options)
