@@ -31,17 +31,12 @@ Sample = Callable[[int, int], tuple[Tensor, ...]]  # (points, seed) to one sampl
 Outcome = dict[str, tuple[float, float, float, float]]  # name to value, stderr, naive stderr, estimated bias
 
 
-def draw(distribution: tk.scores.Distribution, n: int, seed: int) -> Tensor:
-    """Points with the last bits that samples, made from float32 normals, lack: in one dimension some would coincide."""
-    return distribution.sample(n, seed) + 1e-7 * tk.ops.normals(n, distribution.dim, seed=seed, dtype=torch.float64)
-
-
 def law(distribution: tk.scores.Distribution) -> Sample:
-    return lambda n, seed: (draw(distribution, n, seed),)
+    return lambda n, seed: (distribution.sample(n, seed),)
 
 
 def pair(first: tk.scores.Distribution, second: tk.scores.Distribution) -> Sample:
-    return lambda n, seed: (draw(first, n, seed), draw(second, n, seed + 500_000))
+    return lambda n, seed: (first.sample(n, seed), second.sample(n, seed + 500_000))
 
 
 def correlated(rho: float, dims: int = 1) -> Sample:

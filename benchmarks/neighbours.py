@@ -26,7 +26,7 @@ import thermokern as tk
 
 K = 10
 CHECKED = 500  # points whose log r is compared
-PATIENCE = 4.0  # seconds that a peer's queries may take in a round
+PATIENCE = 2.0  # seconds that a peer's queries may take in a round
 
 Array = np.ndarray[Any, Any]
 SIZES = (
@@ -99,10 +99,7 @@ def _nanoflann(threads: int) -> Searcher:
         tree.fit(x)
         return tree
 
-    # Its distances are squares.
-    return Searcher(
-        "nanoflann", "peer", build, lambda tree, x, m: np.sqrt(tree.kneighbors(x[:m], n_jobs=threads)[0][:, -1])
-    )
+    return Searcher("nanoflann", "peer", build, lambda tree, x, m: tree.kneighbors(x[:m], n_jobs=threads)[0][:, -1])
 
 
 def _scipy(threads: int) -> Searcher:
@@ -134,7 +131,7 @@ def _faiss(threads: int) -> Searcher:
         index.add(x)
         return index
 
-    # Its distances are squares, |x|² + |y|² − 2 x·y, and may be negative.
+    # Its distances are squares, |x|² + |y|² − 2 x·y in blocks of many queries, and may be negative.
     return Searcher(
         "faiss IndexFlatL2",
         "peer",

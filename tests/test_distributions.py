@@ -166,6 +166,15 @@ def test_box_samples_are_uniform(seed: int) -> None:
 # ---- the Swiss roll
 
 
+@pytest.mark.parametrize(
+    "law", [tk.Gaussian([0.0], [[1.0]]), tk.UniformBox([0.0], [1.0]), tk.SwissRoll()], ids=["gaussian", "box", "roll"]
+)
+def test_sampled_points_do_not_coincide(law: tk.scores.Distribution) -> None:
+    """Normals made in float32 would leave some 10⁷ different numbers: thousands of equal ones among 200,000 points."""
+    points = law.sample(200_000, seed=1)[:, 0]
+    assert len(points.unique()) == len(points)
+
+
 def test_swiss_roll_entropy(seed: int) -> None:
     """1.968090 nats, and (sampling, |z| at most 4) the mean of −log p."""
     assert abs(ROLL.entropy() - 1.968090) < 5e-7

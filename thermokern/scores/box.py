@@ -62,8 +62,10 @@ class UniformBox(Distribution):
         return float((self.high - self.low).log().sum())
 
     def sample(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:
-        z = ops.normals(n, self.dim, seed=seed, path_offset=path_offset, purpose="component", first=4)
-        uniform: Tensor = torch.special.ndtr(z.to(torch.float64))
+        z = ops.normals(
+            n, self.dim, seed=seed, path_offset=path_offset, purpose="component", first=4, dtype=torch.float64
+        )
+        uniform: Tensor = torch.special.ndtr(z)
         return self.low + (self.high - self.low) * uniform
 
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:

@@ -270,7 +270,9 @@ class GaussianMixture(Distribution):
     def sample(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:
         component = self.component(n, seed, path_offset)
         # Number 0 chose the component; its block is left alone.
-        z = ops.normals(n, self.dim, seed=seed, path_offset=path_offset, purpose="component", first=4)
+        z = ops.normals(
+            n, self.dim, seed=seed, path_offset=path_offset, purpose="component", first=4, dtype=torch.float64
+        )
         shift = self.eigenvalues[component].sqrt() * z
         if self.eigenvectors is None:
             return self.means[component] + shift

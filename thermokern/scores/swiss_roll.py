@@ -54,10 +54,10 @@ class SwissRoll(GaussianMixture):
         return {"kind": "SwissRoll", "noise": self.noise}
 
     def sample(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:
-        choice = ops.normals(n, 1, seed=seed, path_offset=path_offset, purpose="component")[:, 0]
-        angle = START + (END - START) * torch.special.ndtr(choice.to(torch.float64))
+        choice = ops.normals(n, 1, seed=seed, path_offset=path_offset, purpose="component", dtype=torch.float64)[:, 0]
+        angle = START + (END - START) * torch.special.ndtr(choice)
         # Number 0 chose the angle; its block is left alone.
-        z = ops.normals(n, 2, seed=seed, path_offset=path_offset, purpose="component", first=4)
+        z = ops.normals(n, 2, seed=seed, path_offset=path_offset, purpose="component", first=4, dtype=torch.float64)
         return curve(angle) + self.noise / SCALE * z
 
 
