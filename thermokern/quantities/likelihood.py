@@ -282,10 +282,7 @@ class _Kernel:
         if isinstance(model, GaussianMixture):
             return ops.MixtureSource(model.means, model.eigenvalues, model.weights, table.mean_scale, table.variance)
         # Level by level, so that the numbers of a level do not depend on how many there are.
-        parts = [fuse(model, table.times[nodes], self.dim, self.dtype) for nodes in table.level_slices()]
-        names = ("biases", "output_scale", "skip")
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        return ops.MlpSource(weights=parts[0].weights, activation=parts[0].activation, **joined)
+        return fuse(model, table.times, self.dim, self.dtype, parts=table.level_slices())
 
 
 def _fusable(

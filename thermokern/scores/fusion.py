@@ -8,7 +8,7 @@ change from node to node. An elementwise activation closes a layer and opens the
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,8 +65,16 @@ _DIVIDE = {operator.truediv, torch.div, "div"}
 _CONCATENATE = {torch.cat, torch.concat, torch.concatenate}
 
 
-def fuse(model: ScoreModel, times: Tensor, dim: int, dtype: torch.dtype = torch.float32) -> ops.MlpSource:
+def fuse(
+    model: ScoreModel,
+    times: Tensor,
+    dim: int,
+    dtype: torch.dtype = torch.float32,
+    parts: Sequence[slice] = (slice(None),),
+) -> ops.MlpSource:
     """The fused kernels' form of a model at the nodes `times` (n_nodes,), in the precision `dtype` of the paths.
+
+    The numbers of each of the `parts`, which make up `times`, do not depend on the others, to the last bit.
 
     Raises
     ------
@@ -91,28 +99,45 @@ def fuse(model: ScoreModel, times: Tensor, dim: int, dtype: torch.dtype = torch.
         raise NotFusable(f"torch.fx cannot trace the network: {error}") from None
     with torch.no_grad():
         try:
-            layers, out = _Interpreter(traced, times.to(parameter.dtype), dim).run()
+            graphs = [_Interpreter(traced, times[part].to(parameter.dtype), dim).run() for part in parts]
         except (RuntimeError, TypeError, AttributeError) as error:
             raise NotFusable(f"its graph cannot be evaluated over a batch of times: {error}") from None
-        ones = torch.ones_like(times)
-        scale = ones if out.scale is None else out.scale
-        x_scale = 0.0 * ones if out.x_scale is None else out.x_scale
+        layers, out = graphs[0]
+        rows = [_rows_of(model, times[part], *graph) for part, graph in zip(parts, graphs, strict=True)]
+        biases, output_scale, skip = (torch.cat(column).to(dtype) for column in zip(*rows, strict=True))
         source = ops.MlpSource(
             weights=[weight.to(dtype).contiguous() for weight in (*layers.weights, out.weight)],
-            biases=torch.cat([*layers.biases, out.bias], dim=1).to(dtype),
+            biases=biases,
             activation=layers.activation or "",
-            output_scale=(model.output_scale(times) * scale).to(dtype),
-            skip=(model.output_scale(times) * x_scale + model.skip(times)).to(dtype),
+            output_scale=output_scale,
+            skip=skip,
         )
         _verify(model, source, times, dim, parameter.dtype)
     return source
+
+
+def _rows_of(model: ScoreModel, times: Tensor, layers: _Layers, out: _Affine) -> tuple[Tensor, Tensor, Tensor]:
+    """Biases (n_nodes, units), output scale and skip (n_nodes,)."""
+    ones = torch.ones_like(times)
+    scale = ones if out.scale is None else out.scale
+    x_scale = 0.0 * ones if out.x_scale is None else out.x_scale
+    output_scale = model.output_scale(times)
+    return (
+        torch.cat([*layers.biases, out.bias], dim=1),
+        output_scale * scale,
+        output_scale * x_scale + model.skip(times),
+    )
 
 
 def _verify(model: ScoreModel, source: ops.MlpSource, times: Tensor, dim: int, dtype: torch.dtype) -> None:
     """Compare with the network itself: batch statistics, dropout or hooks would show here and nowhere in the graph."""
     x = 2.0 * ops.normals(8, dim, purpose="probe", dtype=dtype)
     for node in {0, len(times) // 2, len(times) - 1}:
-        expected, (got, _) = model(x, times[node].item()), source(x, node)
+        expected = model(x, times[node].item())
+        scale, skip = source.output_scale[node].item(), source.skip[node].item()
+        got, _ = ops.mlp_score_divergence(
+            x.to(source.biases.dtype), source.weights, source.biases[node], source.activation, scale, skip
+        )
         error = (got - expected).abs().max().item()
         if not error <= 1e-3 * (1.0 + expected.abs().max().item()):
             raise NotFusable(f"its graph does not reproduce the network's output (off by {error:.2g})")
