@@ -117,6 +117,8 @@ inline bool with_norm(bool max_norm, std::int64_t dim, const Body& body) {
     }
     if (dim == 2) return body(Bool<false>{}, Axes<2>{});
     if (dim == 3) return body(Bool<false>{}, Axes<3>{});
+    if (dim == 4) return body(Bool<false>{}, Axes<4>{});
+    if (dim == 5) return body(Bool<false>{}, Axes<5>{});
     return body(Bool<false>{}, Axes<0>{});
 }
 

@@ -38,14 +38,12 @@ struct NearestLists {
         }
     }
 
-    // To query i the measures in `near` lanes, of points that `order` names.
-    void offer(std::int64_t i, V s, std::uint32_t near, const std::int32_t* order) const {
-        S values[lanes<S>];
-        store(values, s);
+    // To query i the measures at the bits of `near`, of points that `order` names.
+    void offer(std::int64_t i, const S* values, std::uint64_t near, const std::int32_t* order) const {
         if (registers != 1) {
             for (; near != 0; near &= near - 1) {
-                const int lane = __builtin_ctz(near);
-                offer(i, values[lane], order[lane]);
+                const int at = __builtin_ctzll(near);
+                offer(i, values[at], order[at]);
             }
             return;
         }
@@ -53,16 +51,17 @@ struct NearestLists {
         Ids list_ids;
         if constexpr (Indexed) list_ids = ids[i];
         for (; near != 0; near &= near - 1) {
-            const int lane = __builtin_ctz(near);
+            const int at = __builtin_ctzll(near);
             if constexpr (Indexed)
-                insert(&list, &list_ids, 1, values[lane], order[lane]);
+                insert(&list, &list_ids, 1, values[at], order[at]);
             else
-                insert(&list, 1, values[lane]);
+                insert(&list, 1, values[at]);
         }
         lists[i] = list;
         if constexpr (Indexed) ids[i] = list_ids;
-        store(values, list);
-        kth[i] = minimum(kth[i], values[a.k - 1]);
+        S smallest[lanes<S>];
+        store(smallest, list);
+        kth[i] = minimum(kth[i], smallest[a.k - 1]);
     }
 
     void offer(std::int64_t i, S value, std::int32_t id) const {

@@ -56,12 +56,11 @@ class AllPairs {
             const std::int64_t query = here + c / columns, points = there + c % columns * lanes<S>;
             std::uint32_t near = less_bits<Indexed>(s[c], splat<V>(lists_.kth[query]));
             if (!mutual && query >= points && query < points + lanes<S>) near &= ~(1u << (query - points));
-            if (near != 0) lists_.offer(query, s[c], near, a_.data.order + points);
-            if (!mutual || query >= a_.data.n) continue;
-            near = less_bits<Indexed>(s[c], load<V>(lists_.kth + points));
-            if (near == 0) continue;
             S values[lanes<S>];
             store(values, s[c]);
+            if (near != 0) lists_.offer(query, values, near, a_.data.order + points);
+            if (!mutual || query >= a_.data.n) continue;
+            near = less_bits<Indexed>(s[c], load<V>(lists_.kth + points));
             for (; near != 0; near &= near - 1) {
                 const int lane = __builtin_ctz(near);
                 lists_.offer(points + lane, values[lane], a_.data.order[query]);

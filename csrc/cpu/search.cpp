@@ -67,22 +67,23 @@ class BlockSearch {
                 return near == 0;
             };
             measure<Maximum, Dim, columns>(dim_, difference, beyond, s);
-            for (int c = 0; c < columns; ++c) {
-                std::uint32_t near = less_bits<Indexed>(s[c], splat<V>(kth_[i]));
-                const std::int64_t first = chunk + c * lanes<S>;
-                if (own && i >= first && i < first + lanes<S>) near &= ~(1u << (i - first));
-                if (near != 0) offer(i, s[c], near, leaf * leaf_ + first);
-            }
+            const V kth = splat<V>(kth_[i]);
+            std::uint64_t near = 0;
+            for (int c = 0; c < columns; ++c) near |= std::uint64_t{less_bits<Indexed>(s[c], kth)} << (c * lanes<S>);
+            if (own && i >= chunk && i < chunk + columns * lanes<S>) near &= ~(std::uint64_t{1} << (i - chunk));
+            if (near == 0) continue;
+            S values[columns * lanes<S>];
+            for (int c = 0; c < columns; ++c) store(values + c * lanes<S>, s[c]);
+            offer(i, values, near, a_.data.order + leaf * leaf_ + chunk);
         }
     }
 
-    void offer(int i, V s, std::uint32_t near, std::int64_t place) {
-        if (!is_heap()) return lists_.offer(i, s, near, a_.data.order + place);
-        S values[lanes<S>];
-        store(values, s);
+    // To query i the measures at the bits of `near`, of points that `order` names.
+    void offer(int i, const S* values, std::uint64_t near, const std::int32_t* order) {
+        if (!is_heap()) return lists_.offer(i, values, near, order);
         for (; near != 0; near &= near - 1) {
-            const int lane = __builtin_ctz(near);
-            if (Lists::matters(values[lane], kth_[i])) push(i, values[lane], a_.data.order[place + lane]);
+            const int at = __builtin_ctzll(near);
+            if (Lists::matters(values[at], kth_[i])) push(i, values[at], order[at]);
         }
     }
 
@@ -102,7 +103,8 @@ class BlockSearch {
         for (std::int64_t i = lanes<S>; i < leaf_; i += lanes<S>) worst = maximum(worst, load<V>(kth_ + i));
         S values[lanes<S>];
         store(values, worst);
-        for (int i = 1; i < lanes<S>; ++i) values[0] = maximum(values[0], values[i]);
+        for (int half = lanes<S> / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; ++i) values[i] = maximum(values[i], values[i + half]);
         return values[0];
     }
 

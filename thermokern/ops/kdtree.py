@@ -20,11 +20,16 @@ METHODS = ("auto", "tree", "brute")
 
 LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = 64, 256, 64  # csrc/cpu/neighbours.hpp
 
-# A tree looks at a pair twice, once from each end, and a little slower. Measured in nanoseconds a pair, tree against
-# all pairs that are counted twice as well (one thread of a Zen 4 with AVX-512, float32, n = 10⁴, k = 10): d = 8: 0.70,
-# 0.33; d = 14: 0.74, 0.43; d = 20: 0.98, 0.51; d = 50: 1.95, 0.91. So they are equal where a tree has to look at a
-# share of 0.47 to 0.58 of all pairs. In fewer than four dimensions it is far below that unless there are few points.
-BRUTE_SHARE, PROBED_DIM, PROBED_K = 0.5, 4, 8
+# A larger leaf has more pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, k = 10,
+# leaves of 64 against 192: d = 3: 0.035 s, 0.044 s; d = 4: 0.072, 0.074; d = 5: 0.145, 0.124; d = 8: 0.68, 0.45.
+MANY_DIMS, LEAF_IN_MANY_DIMS = 5, 192
+
+# A tree looks at a pair twice, once from each end, all pairs once for both. They are equally fast where a tree has to
+# look at a share of 0.85 (3,000 points), 0.72 (10,000) or 0.65 (30,000) of the pairs of both ends. Measured, as above,
+# on one thread of a Zen 4 with AVX-512, float32. In fewer than four dimensions the share is far below that unless there
+# are few points. It is read off blocks of points, one after another until it is well off the border.
+BRUTE_SHARE, PROBED_DIM, PROBED_K = 0.7, 4, 8
+_PROBES, _SURE = 4, 0.15
 _LOG2_REACH = {torch.float32: 50, torch.float64: 500}  # and to which those of queries may go
 _LOG2_EXTENT = 20  # to which power of two coordinates are scaled: their squares then neither overflow nor vanish
 
@@ -43,7 +48,8 @@ class KDTree:
         chooses by the share of all pairs that the tree has to look at for a sample of points. Under "brute" no tree
         is built and queries look at all points too; under "auto" they always use the tree.
     leaf_size : int, optional
-        Points in a leaf: a multiple of 64 up to 256, to which other numbers are raised or lowered; 64 by default.
+        Points in a leaf: a multiple of 64 up to 256, to which other numbers are raised or lowered. By default 64,
+        from five dimensions on 192.
 
     Attributes
     ----------
@@ -79,7 +85,9 @@ class KDTree:
         self.n, self.dim = self._x.shape
         if self.n > MAX_POINTS:
             raise ValueError(f"x: expected at most {MAX_POINTS} points, got {self.n}")
-        leaf = LEAF_UNIT if leaf_size is None else min(-(-leaf_size // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
+        if leaf_size is None:
+            leaf_size = LEAF_IN_MANY_DIMS if self.dim >= MANY_DIMS and method != "brute" else LEAF_UNIT
+        leaf = min(-(-leaf_size // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
         self._exponent = _exponent(self._x)
         self._leaf, self._scale = leaf, 2.0**self._exponent
         self._set = self._points_in_leaves(self._x, method != "brute", torch.get_num_threads())
@@ -98,14 +106,19 @@ class KDTree:
         if self.dim < PROBED_DIM:
             return "tree", f"{self.dim} dimensions, fewer than {PROBED_DIM}"
         leaves = len(self._set.points)
-        blocks = 1 if leaves < 128 else 4
-        starts = [(2 * i + 1) * leaves // (2 * blocks) * self._leaf for i in range(blocks)]
-        places = torch.cat([torch.arange(start, min(start + self._leaf, self.n)) for start in starts])
-        probe = self._x[self._set.order[places].long()]
-        queries = self._points_in_leaves(probe, True, 1)
-        pairs = self._search(queries, PROBED_K, False, False, math.inf, torch.get_num_threads())[2].item()
-        share = pairs / (len(probe) * leaves * self._leaf)
-        what = f"{share:.0%} of all pairs to look at by a tree in a sample of {len(probe)} points, "
+        looked_at = probed = 0
+        for probe in range(min(_PROBES, leaves)):
+            # The leaves of a probe lie far apart: it starts in the middle, then come a quarter, three quarters, …
+            start = leaves * (4, 2, 6, 1)[probe] // 8 * self._leaf
+            points = self._x[self._set.order[start : start + LEAF_UNIT].long()]
+            queries = self._points_in_leaves(points, True, 1)
+            pairs = self._search(queries, PROBED_K, False, False, math.inf, torch.get_num_threads())[2]
+            looked_at += int(pairs)
+            probed += len(points)
+            share = looked_at / (probed * leaves * self._leaf)
+            if abs(share - BRUTE_SHARE) > _SURE:
+                break
+        what = f"{share:.0%} of all pairs to look at by a tree in a sample of {probed} points, "
         if share > BRUTE_SHARE:
             return "brute", what + f"more than {BRUTE_SHARE:.0%}"
         return "tree", what + f"at most {BRUTE_SHARE:.0%}"
