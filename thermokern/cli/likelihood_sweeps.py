@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from thermokern.cli.options import Parsers, footer, list_files
 from thermokern.experiments import (
@@ -45,36 +47,30 @@ def add_experiment(experiments: Parsers, common: argparse.ArgumentParser, output
 
 
 def _limits(options: argparse.Namespace) -> None:
-    start = time.perf_counter()
-    if options.profile == "shipped":
-        result = shipped_limits()
-    else:
-        profile = PROFILES[options.profile]
-        result = limits_sweep(profile, options.out, seed=options.seed or 0, progress=not options.quiet)
-    print(result.table())
-    print(f"in {time.perf_counter() - start:.0f} s")
-    list_files(write_limits_sweep(result, options.out, footer()))
+    _run(options, PROFILES, shipped_limits, limits_sweep, write_limits_sweep)
 
 
 def _capacity(options: argparse.Namespace) -> None:
-    start = time.perf_counter()
-    if options.profile == "shipped":
-        result = shipped_capacity()
-    else:
-        profile = PROFILES[options.profile]
-        result = capacity_sweep(profile, options.out, seed=options.seed or 0, progress=not options.quiet)
-    print(result.table())
-    print(f"in {time.perf_counter() - start:.0f} s")
-    list_files(write_capacity(result, options.out, footer()))
+    _run(options, PROFILES, shipped_capacity, capacity_sweep, write_capacity)
 
 
 def _penalty(options: argparse.Namespace) -> None:
+    _run(options, PENALTY_PROFILES, shipped_penalty, penalty_sweep, write_penalty)
+
+
+def _run(
+    options: argparse.Namespace,
+    profiles: Mapping[str, Any],
+    shipped: Callable[[], Any],
+    sweep: Callable[..., Any],
+    write: Callable[..., list[Path]],
+) -> None:
     start = time.perf_counter()
     if options.profile == "shipped":
-        result = shipped_penalty()
+        result = shipped()
     else:
-        profile = PENALTY_PROFILES[options.profile]
-        result = penalty_sweep(profile, options.out, seed=options.seed or 0, progress=not options.quiet)
+        profile = profiles[options.profile]
+        result = sweep(profile, options.out, seed=options.seed or 0, progress=not options.quiet)
     print(result.table())
     print(f"in {time.perf_counter() - start:.0f} s")
-    list_files(write_penalty(result, options.out, footer()))
+    list_files(write(result, options.out, footer()))
