@@ -191,6 +191,7 @@ def test_bias_is_seen_where_there_is_some() -> None:
         result = tk.kozachenko_leonenko(x, 10)
     assert result.value > 5.0 * result.stderr  # the truth is 0, so that this is the bias
     assert abs(result.bias.value / result.value - 1.0) < 0.5, result.bias
+    assert 1.0 / 3.0 <= result.settings["bias_exponent"] < 0.5  # 1/d where the density ends at an edge
     assert_z((result.value - result.bias.value) / math.hypot(result.stderr, result.bias.stderr), 3.0, "corrected")
     assert "larger than the standard error" in result.summary()
     assert [n for n, _ in result.by_size][:3] == [4000, 2000, 1000]
