@@ -208,6 +208,11 @@ def test_large_samples_have_their_error_from_a_part(monkeypatch: pytest.MonkeyPa
     assert_exact(part.local, whole.local)
     assert part.settings["points_for_error_and_bias"] == 1000
     assert abs(part.stderr / whole.stderr - 1.0) < 0.1
+    monkeypatch.undo()
+    alone = tk.kozachenko_leonenko(x[random_order(x, 0)[:1000]])  # the part: a bias as of (k/n)^q
+    share = 0.25 ** part.settings["bias_exponent"]
+    assert abs(part.bias.value / (share * alone.bias.value) - 1.0) < 1e-12
+    assert abs(part.bias_noise / (share * alone.bias_noise) - 1.0) < 1e-12
 
 
 def test_scale_seeks_neighbours_in_other_units() -> None:
