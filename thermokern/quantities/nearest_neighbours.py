@@ -35,7 +35,7 @@ from thermokern.quantities.shared_neighbours import excess
 DUPLICATES = ("error", "keep", "discrete")
 METHOD = "Kozachenko–Leonenko, k = {k}"
 # Distances and indices held at once; a larger sample has its error and bias read from a random part of it.
-ENTRIES = 2**24
+ENTRIES = 2**23
 # Parts over which the estimate from a fraction of the sample is averaged, at most, and the smallest part.
 _PARTS, _LEAST_PART = 4, 50
 
@@ -118,8 +118,9 @@ def kozachenko_leonenko(
     Valid for densities; the error for those that are smooth within ε. Where the bias is not small beside the spread of
     log p, q and with it the bias are rough.
     Cost: the neighbour search, O(n log n) in few dimensions; memory, with `bias`, 4k distances and indices a point for
-    up to 2^24 of them; beyond, error and bias come from a random part of the sample, and the memory is the tree and k
-    distances a point.
+    up to 2^23 of them; beyond, error and bias come from a random part of the sample, and the memory is the tree and k
+    distances a point. 10⁷ points of float32 at k = 3: 5.8 times their own size in two dimensions, 5.5 in three, the
+    points included.
 
     References
     ----------
@@ -141,9 +142,8 @@ def kozachenko_leonenko(
         return shannon(points, unit, size, {"base": base, "jitter": jitter, "duplicates": duplicates, "seed": seed})
     check_density("x", points)
     units, log_volume = scaled(points, scale)
-    sample = _Sample(units, log_volume, k, seed, bias, duplicates, progress)
-    local = sample.local
-    value = sorted_mean(local)
+    sample = _Sample(units, log_volume, (k,), seed, bias, duplicates, progress)
+    local, value = sample.local, sample.values[k]
     fraction = len(sample.part) / len(units)
     stderr = math.sqrt(sample.variance(k) / len(units))
     bias_of_part, exponent = sample.bias() if bias else (Estimate(math.nan, math.nan), math.nan)
@@ -183,8 +183,8 @@ def kozachenko_leonenko(
 def entropies_over_k(x: Tensor, ks: Sequence[int], seed: int = 0) -> tuple[tuple[int, Estimate], ...]:
     """The estimate and its standard error, nats, at every k of `ks`, from one search among checked points (n, d)."""
     units, log_volume = scaled(x, None)
-    sample = _Sample(units, log_volume, max(ks), seed, False, "error", False)
-    return tuple((k, Estimate(sample.value(k), math.sqrt(sample.variance(k) / len(units)))) for k in ks)
+    sample = _Sample(units, log_volume, ks, seed, False, "error", False)
+    return tuple((k, Estimate(sample.values[k], math.sqrt(sample.variance(k) / len(units)))) for k in ks)
 
 
 @dataclass
@@ -193,7 +193,7 @@ class _Sample:
 
     points: Tensor  # (n, d)
     log_volume: float  # of the units
-    k: int
+    ks: Sequence[int]  # wanted; the largest is the one that is looked at closely
     seed: int
     close: bool  # whether 2k, 4k neighbours and parts of the sample are wanted
     duplicates: str
@@ -201,27 +201,27 @@ class _Sample:
 
     def __post_init__(self) -> None:
         n, self.dim = self.points.shape
+        self.k = max(self.ks)
         self.by_size: tuple[tuple[int, Estimate], ...] = ()
         self.noise = math.nan  # of the bias
-        top = min(4 * self.k, n - 1) if self.close else self.k
         self.part = self.points
-        if n * top <= ENTRIES:
+        top = min(4 * self.k, n - 1) if self.close else self.k
+        small = n * top <= ENTRIES
+        if small:
             self.near, self.who = KDTree(self.points).neighbours(top, indices=True)  # (n, top)
-            self.distances = self.near
-        else:
-            self.distances = KDTree(self.points).neighbours(self.k)  # (n, k)
-            self.part = self.points[random_order(self.points, self.seed)[: ENTRIES // top]]
+        distances = self.near if small else KDTree(self.points).neighbours(self.k)
+        _check_coincidence(distances, self.k, self.duplicates)
+        self.local = self.terms(self.k, distances)
+        self.values = {k: sorted_mean(self.local if k == self.k else self.terms(k, distances)) for k in self.ks}
+        if not small:
+            del distances
+            self.part = self.points[random_order(self.points, self.seed)[: ENTRIES // (4 * self.k)]]
             self.near, self.who = KDTree(self.part).neighbours(top, indices=True)
-        _check_coincidence(self.distances, self.k, self.duplicates)
-        self.local = self.terms(self.k, self.distances)
 
     def terms(self, k: int, distances: Tensor) -> Tensor:
         """``ψ(n) − ψ(k) + log V_d + d log ε_i`` of points with these distances (n, ≥ k), (n,) float64."""
         constant = (digamma(len(distances)) - digamma(k)).item() + log_unit_ball(self.dim) + self.log_volume
-        return constant + self.dim * distances[:, k - 1].double().log()
-
-    def value(self, k: int) -> float:
-        return sorted_mean(self.terms(k, self.distances))
+        return distances[:, k - 1].double().log().mul_(self.dim).add_(constant)
 
     def influence(self, k: int) -> Tensor:
         """``local_i − m_i/k`` of the part, (n,)."""

@@ -137,12 +137,13 @@ def random_order(x: Tensor, seed: int = 0) -> Tensor:
     Points given in another order come out in the same one, so what is computed on parts of a sample does not depend on
     how it was handed over. Points are sorted by a 64-bit hash of their bits (the finaliser of splitmix64, per column).
     """
-    rows = x.numpy()
     words = np.uint32 if x.dtype == torch.float32 else np.uint64
-    state = np.full(len(rows), (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
-    for column in range(rows.shape[1]):
-        bits = np.ascontiguousarray(rows[:, column] + rows.dtype.type(0)).view(words)  # + 0: −0 is 0
-        state = _mixed(state ^ bits.astype(np.uint64))
+    state = np.full(len(x), (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
+    for start in range(0, len(x), _ROWS):
+        rows, own = x[start : start + _ROWS].numpy(), state[start : start + _ROWS]
+        for column in range(rows.shape[1]):
+            bits = np.ascontiguousarray(rows[:, column] + rows.dtype.type(0)).view(words)  # + 0: −0 is 0
+            own[:] = _mixed(own ^ bits.astype(np.uint64))
     return torch.from_numpy(np.argsort(state, kind="stable"))
 
 
@@ -167,4 +168,4 @@ def log_unit_ball(dim: int) -> float:
 
 def sorted_mean(values: Tensor) -> float:
     """Mean of `values` (n,), the same bits in any order of them."""
-    return ops.moments(values.sort().values).mean
+    return ops.moments(torch.from_numpy(np.sort(values.numpy()))).mean  # torch.sort makes indices too
