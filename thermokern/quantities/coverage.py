@@ -120,8 +120,10 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
 
     The standard errors are from disjoint parts of both samples, see :mod:`thermokern.quantities.blocks`. Of a share p,
     the parts give how many times the binomial variance p(1 − p)/n its variance is, since p itself moves with n. In five
-    dimensions and more parts have more of an edge than the whole, and errors are too large. Cost: neighbour searches
-    and counts.
+    dimensions and more parts have more of an edge than the whole, and errors are too large: by a third for the density.
+    Errors of precision and recall are rough: right for two samples of one law, a third too small for Gaussians one
+    standard deviation apart, where a few balls at the edge decide (``benchmarks/calibration.py``). Cost: neighbour
+    searches and counts.
 
     References
     ----------
