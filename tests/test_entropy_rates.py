@@ -294,6 +294,37 @@ def test_the_kernels_give_the_rates_of_pytorch() -> None:
         tk.entropy_rates(law, box, process, n_paths=10, n_steps=16, backend="fused")
 
 
+def test_full_covariances_run_fused_in_their_axes(seed: int) -> None:
+    """Closed forms by matrices; the ends come back unrotated; the model's own axes where the data are points."""
+    sigma = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.5, -0.3], [0.0, -0.3, 0.5]], dtype=torch.float64)
+    mean = torch.tensor([0.7, -0.4, 1.1], dtype=torch.float64)
+    law, process = tk.Gaussian(mean, sigma), tk.VP()
+    options = dict(n_paths=4000, n_steps=16, seed=seed)
+    out = tk.entropy_rates(law, law, process, **options)
+    assert out.backend == "fused"
+    m, v, f, d = (g(out.t)[:, None, None] for g in (process.mean_scale, process.variance, process.f, process.g2))
+    inverse = torch.linalg.inv(m.square() * sigma + v * torch.eye(3, dtype=torch.float64))
+    heat = 0.5 * (d * inverse).diagonal(dim1=1, dim2=2).sum(1)
+    z = (out.system.values - 3.0 * f[:, 0, 0] - heat) / out.system.stderr
+    assert_z(z.tolist(), 4.5, "system rate over time")
+    slow = tk.entropy_rates(law, law, process, backend="reference", dtype=torch.float64, **options)
+    fast = tk.entropy_rates(law, law, process, backend="fused", dtype=torch.float64, **options)
+    assert float(((fast.intrinsic.values - slow.intrinsic.values) / slow.intrinsic.values).abs().max()) < 1e-12
+    whole = rate_averages.rate_averages(
+        law, law, process, out.t, law.sample(4000, seed), shape=torch.Size([3]), probes=0, seed=seed, path_offset=0,
+        backend="auto", dtype=torch.float64, progress=False,
+    )  # fmt: skip
+    for k, x in ((0, whole.x_start), (-1, whole.x_end)):
+        centred = x - m[k].item() * mean
+        squares = (centred @ torch.linalg.cholesky(inverse[k])).square()  # χ² of one degree each
+        assert_z(((squares.mean(0) - 1.0) / math.sqrt(2.0 / 4000)).tolist(), 4.0, f"covariance at {k}")
+        assert_z((centred.mean(0) / (centred.std(0) / math.sqrt(4000))).tolist(), 4.0, f"mean at {k}")
+    points = tk.entropy_rates(law, law.sample(300, seed), process, n_steps=16)
+    assert (points.backend, points.cross) == ("fused", None)
+    model = tk.GaussianMixture(torch.zeros(2, 3), covariances=torch.stack([sigma, torch.diag(sigma.diagonal())]))
+    assert tk.entropy_rates(model, law, process, n_paths=20, n_steps=4).backend == "reference"
+
+
 def test_points_in_place_of_a_law(seed: int) -> None:
     law, process = GAUSSIANS[1], tk.VP()
     points = law.sample(3000, seed=seed)
