@@ -221,6 +221,25 @@ def test_steins_identity_of_a_trained_network(seed: int) -> None:
     assert out.mismatch.integral.value > 0.0
 
 
+def test_steins_identity_on_the_swiss_roll(seed: int) -> None:
+    """Of a law with layers, by its exact score; that of a roll 6 % noisier than the data misses it near the data."""
+    process, roll = tk.VP(), tk.SwissRoll()
+    options = dict(n_paths=20_000, n_steps=16, seed=seed)
+    out = tk.entropy_rates(roll, roll, process, **options)
+    assert out.backend == "fused"
+    assert_z(out.stein_residual.integral.z(0.0), 4.0, "residual")
+    assert_z((out.stein_residual.values / out.stein_residual.stderr).tolist(), 4.5, "residual over time")
+
+    def balance(rates: tk.EntropyRates) -> list[float]:
+        """Of ``E[∇·s] + E|s|²``, over time."""
+        total = rates.divergence.values + rates.score_energy.values
+        return (total / (rates.divergence.stderr + rates.score_energy.stderr)).tolist()
+
+    assert_z(balance(out), 4.5, "divergence and square")
+    noisier = tk.entropy_rates(tk.SwissRoll(0.53), roll.sample(20_000, seed), process, **options)
+    assert abs(balance(noisier)[0]) > 6.0, balance(noisier)
+
+
 def test_the_squared_difference_two_ways(seed: int) -> None:
     """Kodama and Hinczewski, App. H.4: directly, and from |s_θ|², |s_*|² and their product."""
     law, model = tk.GaussianMixture.ring(), checkpoint()
