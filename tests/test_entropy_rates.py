@@ -64,8 +64,10 @@ def test_gaussian_rates(law: tk.Gaussian, process: tk.VP, seed: int) -> None:
             continue
         z = (rate.values - truth) / rate.stderr
         assert_z(z.tolist(), 4.5, f"{name} over time")
-        weights, _ = quadrature(process, out.t)
+        weights, half = quadrature(process, out.t)
         assert_z(rate.integral.z((weights * truth).sum().item()), 4.0, name)
+        by_doubling = abs(((weights - half) * rate.values).sum().item()) / 3.0
+        assert abs(rate.quadrature_error - by_doubling) < 1e-9 * (1.0 + by_doubling), name
     assert out.settings["t_eps"] == out.t[0].item() == (0.002 if type(process) is tk.EDM else 1e-5)
 
 
@@ -204,6 +206,8 @@ def test_the_exchange_ratio(seed: int) -> None:
     spread = (weights * (-f * law.dim - 2.0 * d * (1.0 / c).sum(1))).sum()
     intrinsic = (weights * closed_forms(law, drifting, t)["intrinsic"]).sum()
     assert_z(out.exchange_ratio.z((spread / intrinsic).item()), 4.0, "with drift")
+    over_time = (-f * law.dim - 2.0 * d * (1.0 / c).sum(1)) / closed_forms(law, drifting, t)["intrinsic"]
+    assert float((out.exchange_ratio_values / over_time - 1.0).abs().max()) < 0.1, "over time"
     assert abs(out.exchange_ratio.value + 2.0) > 1.0
 
 
@@ -270,6 +274,13 @@ def test_integrals_know_their_errors() -> None:
         spread = torch.tensor([integral.value for integral in integrals]).std().item()
         said = sum(integral.stderr for integral in integrals) / len(integrals)
         assert 0.7 < spread / said < 1.4, f"{name}: spread {spread:.3g}, standard error {said:.3g}"
+    # Over time an error is stated that is too large, if anything, where a rate is a sum of two averages.
+    for name, least in (("intrinsic", 0.6), ("system_sum", 0.1)):
+        rates = [getattr(run, name) for run in runs]
+        ratio = torch.stack([rate.values for rate in rates]).std(0) / torch.stack([rate.stderr for rate in rates]).mean(
+            0
+        )
+        assert least < float(ratio.min()) <= float(ratio.max()) < 1.5, f"{name}: {ratio.tolist()}"
 
 
 def test_paths_depend_on_seed_and_index_alone(monkeypatch: pytest.MonkeyPatch) -> None:

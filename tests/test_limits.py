@@ -101,8 +101,17 @@ def test_the_counter_example_in_verdicts(seed: int) -> None:
     assert abs(low.verdict("S_data ≤ 2 NLL_ODE").margin.value + 0.252) < 0.05
     assert high.verdict("NLL_plugin ≥ S_data").outcome == "fails"
     assert high.verdict("KL_ODE ≤").outcome == "fails"
-    assert {v.statement: v.likelihood for v in low.verdicts}["NLL_plugin ≥ lower bound (Eq. 6)"] == "plug-in"
-    assert not low.verdict("NLL_ODE ≥ lower").promised
+    assert {v.statement: (v.likelihood, v.promised) for v in low.verdicts} == {
+        "NLL_ODE ≥ S_data": ("ODE", True),
+        "NLL_plugin ≥ S_data": ("plug-in", False),
+        "NLL_plugin ≥ lower bound (Eq. 6)": ("plug-in", True),
+        "NLL_ODE ≥ lower bound (Eq. 6)": ("ODE", False),
+        "S_data ≤ 2 NLL_ODE + ∫Ṡ_θ − S_noise": ("ODE", False),
+        "S_data ≤ ELBO": ("SDE sampler", True),
+        "KL_ODE ≤ ∫D E|s_θ − s_*|²dt + KL(p_T‖π)": ("ODE", False),
+        "NLL_plugin = right-hand side of Eq. 8": ("plug-in", True),
+        "ELBO with prior p_T = S_data + ⟨Δs_ta⟩": ("SDE sampler", True),
+    }
 
 
 # --- exact models ---------------------------------------------------------------------------------------------------
@@ -136,6 +145,11 @@ def test_the_noise_entropy_is_that_of_the_data_and_not_the_prior(seed: int) -> N
     log_prior = -0.5 * (x.square() / v + math.log(2.0 * math.pi * v))
     mismatch = torch.trapezoid(log_p.exp() * (log_p - log_prior), x).item()
     assert_z(out.prior_mismatch.z(mismatch), 4.0, "KL(p_T‖π)")
+    assert out.kl_upper is not None  # of an exact score it is the prior mismatch alone
+    assert_z(out.kl_upper.z(mismatch), 4.0, "upper bound on KL")
+    right = out.verdict("KL_ODE ≤").right
+    assert abs(right.value - mismatch) < 4.0 * right.stderr + 1e-6
+    assert abs(mismatch) > 8.0 * out.prior_mismatch.stderr, "it should show in a sign"
     assert truth - 0.5 * math.log(2.0 * math.pi * math.e * v) > 0.01
 
 
