@@ -145,6 +145,11 @@ def test_the_noise_entropy_is_that_of_the_data_and_not_the_prior(seed: int) -> N
     log_prior = -0.5 * (x.square() / v + math.log(2.0 * math.pi * v))
     mismatch = torch.trapezoid(log_p.exp() * (log_p - log_prior), x).item()
     assert_z(out.prior_mismatch.z(mismatch), 4.0, "KL(p_T‖π)")
+    # The bound on S_data is the lower bound, rearranged: with S_noise, and not the prior, in both.
+    assert out.nll_lower_bound is not None
+    assert out.data_entropy is not None
+    rearranged = out.data_entropy.value + 2.0 * (out.nll_plugin.value - out.nll_lower_bound.value)
+    assert abs(out.data_entropy_bound_plugin.value - rearranged) < 1e-9
     assert out.kl_upper is not None  # of an exact score it is the prior mismatch alone
     assert_z(out.kl_upper.z(mismatch), 4.0, "upper bound on KL")
     right = out.verdict("KL_ODE ≤").right
@@ -185,6 +190,10 @@ def test_points_in_place_of_a_law(seed: int) -> None:
     assert out.data_entropy is entropy
     assert abs(out.noise_entropy.value - math.log(2.0 * math.pi * math.e)) < 4.0 * out.noise_entropy.stderr + 0.01
     assert len(out.verdicts) == 6
+    certain = tk.limits(model, points, data_entropy=entropy.value, **options)
+    assert certain.nll_lower_bound is not None
+    assert certain.nll_lower_bound.value == out.nll_lower_bound.value
+    assert abs(out.nll_lower_bound.stderr**2 - certain.nll_lower_bound.stderr**2 - 0.005**2) < 1e-12
     bare = tk.limits(model, points, **options)
     assert (bare.data_entropy, bare.nll_lower_bound, bare.verdicts) == (None, None, ())
     assert bare.data_entropy_bound.value == out.data_entropy_bound.value
