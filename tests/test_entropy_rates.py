@@ -274,8 +274,8 @@ def test_integrals_know_their_errors() -> None:
         spread = torch.tensor([integral.value for integral in integrals]).std().item()
         said = sum(integral.stderr for integral in integrals) / len(integrals)
         assert 0.7 < spread / said < 1.4, f"{name}: spread {spread:.3g}, standard error {said:.3g}"
-    # Over time an error is stated that is too large, if anything, where a rate is a sum of two averages. Of a narrow law
-    # the two differ much in size.
+    # Over time an error is stated that is too large, if anything, where a rate is a sum of two averages. Those of a
+    # narrow law differ much in size.
     narrow = tk.Gaussian([0.3, -0.2], [0.01, 0.02])
     runs = [tk.entropy_rates(narrow, narrow, process, n_paths=300, n_steps=16, seed=s) for s in range(40)]
     for name, least in (("intrinsic", 0.6), ("system_sum", 0.1)):
