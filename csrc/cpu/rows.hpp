@@ -31,12 +31,28 @@ TK_ZIP(16, (0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
 #undef TK_ZIP
 #undef TK_LIST
 
+// Rows that are read soon: their memory is asked for while something else is computed. Addresses past the end do no
+// harm.
+template <class S, int Count>
+struct Soon {
+    const S* rows[Count > 0 ? Count : 1];
+
+    void ask(std::int64_t from) const {
+        for (int i = 0; i < Count; ++i)
+            for (int line = 0; line < register_bytes / 16; ++line)
+                __builtin_prefetch(rows[i] + from + line * static_cast<std::int64_t>(64 / sizeof(S)));
+    }
+};
+
 // A path's normals, in order, from memory of its own.
 template <class S>
 class RowNormals {
  public:
-    // Numbers first … first + count of a path, count ≤ row_tile; valid until the next call.
-    const S* draw(std::uint64_t seed, Purpose purpose, std::uint64_t path, std::uint64_t first, std::int64_t count) {
+    // Numbers first … first + count of a path, count ≤ row_tile; valid until the next call. Drawing is arithmetic alone
+    // and leaves memory idle, so it fetches as many numbers of rows that come next.
+    template <int Count>
+    const S* draw(std::uint64_t seed, Purpose purpose, std::uint64_t path, std::uint64_t first, std::int64_t count,
+                  const Soon<S, Count>& soon) {
         using V = Native<S>;
         const PathIndex<V> index{splat_word<V>(static_cast<std::uint32_t>(path)),
                                  splat_word<V>(static_cast<std::uint32_t>(path >> 32))};
@@ -47,6 +63,7 @@ class RowNormals {
         const S* begin = numbers_ + (first - number);
         for (S* to = numbers_; number < end; number += 4 * lanes<S>, to += 4 * lanes<S>) {
             V z[4];
+            soon.ask(to - numbers_);
             normal_blocks<V>(seed, purpose, index, WordOf<V>(static_cast<std::uint32_t>(number / 4) + lane), z);
             const V even_low = Zip<lanes<S>>::low(z[0], z[2]), even_high = Zip<lanes<S>>::high(z[0], z[2]);
             const V odd_low = Zip<lanes<S>>::low(z[1], z[3]), odd_high = Zip<lanes<S>>::high(z[1], z[3]);

@@ -25,7 +25,7 @@ struct StreamTile {
 };
 
 template <bool Sampler, bool Reverse, class S>
-static void visit_tile(const Node<S>& node, const StreamTile<S>& tile, std::int64_t count, NodeSums<S>& sums) {
+static void visit_tile(const Node<S> node, const StreamTile<S> tile, std::int64_t count, NodeSums<S>& sums) {
     using V = Native<S>;
     NodeSums<V> wide;
     std::int64_t c = 0;
@@ -59,15 +59,16 @@ static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt)
                 const std::int64_t count = a.dim - c < row_tile ? a.dim - c : row_tile, at = row * a.dim + c;
                 const std::uint64_t number = a.first + static_cast<std::uint64_t>(c);
                 StreamTile<S> tile{a.x + at, a.model + at, a.reference + at, zeros, zeros, zeros, own.next, own.noise};
+                const Soon<S, 3> soon{{tile.x, tile.model, tile.reference}};
                 if (a.drawn != nullptr)
                     tile.drawn = a.drawn + at;
                 else if (a.draw)
-                    tile.drawn = own.drawn.draw(a.seed, purpose, path, number, count);
+                    tile.drawn = own.drawn.draw(a.seed, purpose, path, number, count, soon);
                 if (a.carried != nullptr)
                     tile.carried = a.carried + at;
                 else if (a.draw_carried)
-                    tile.carried =
-                        own.carried.draw(a.seed, purpose, path, number - static_cast<std::uint64_t>(a.dim), count);
+                    tile.carried = own.carried.draw(a.seed, purpose, path, number - static_cast<std::uint64_t>(a.dim),
+                                                    count, soon);
                 if (a.previous != nullptr) tile.previous = a.previous + at;
                 if (a.next != nullptr) tile.next = a.next + at;
                 if (a.noise != nullptr) tile.noise = a.noise + at;
@@ -110,7 +111,7 @@ bool hutchinson(const ProbeArguments<S>& a, int threads, Interrupt interrupt) {
                 const S* p = a.products + row * a.dim + c;
                 const S* z =
                     scratch.get()[thread].draw(a.seed, Purpose::probe, a.path_offset + static_cast<std::uint64_t>(row),
-                                               a.first + static_cast<std::uint64_t>(c), count);
+                                               a.first + static_cast<std::uint64_t>(c), count, Soon<S, 1>{{p}});
                 ProbeSums<V> wide;
                 std::int64_t i = 0;
                 for (; i + lanes<S> <= count; i += lanes<S>) contract<V>(sign, z + i, p + i, wide);
