@@ -11,11 +11,10 @@ static bool long_rows(const NormalsArguments<S>& arguments, int threads, Interru
     const auto tile = [&](std::int64_t first, int thread) {
         RowNormals<S>& own = scratch.get()[thread];
         for (std::int64_t row = first; row < first + lanes<S> && row < arguments.n; ++row) {
-            const std::uint64_t path = arguments.path_offset + static_cast<std::uint64_t>(row);
+            const PathNormals<S> path(arguments.seed, purpose, arguments.path_offset + static_cast<std::uint64_t>(row));
             for (std::int64_t c = 0; c < arguments.count; c += row_tile) {
                 const std::int64_t count = arguments.count - c < row_tile ? arguments.count - c : row_tile;
-                const S* numbers = own.draw(arguments.seed, purpose, path,
-                                            arguments.first + static_cast<std::uint64_t>(c), count, Soon<S, 0>{});
+                const S* numbers = own.draw(path, arguments.first + static_cast<std::uint64_t>(c), count, Soon<S, 0>{});
                 __builtin_memcpy(arguments.out + row * arguments.count + c, numbers,
                                  static_cast<std::size_t>(count) * sizeof(S));
             }
