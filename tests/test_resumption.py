@@ -41,10 +41,12 @@ class Slow(nn.Module):
         return self.network(x, t)
 
 
-def slow_run(folder: Path | None, network: Slow, scheme: str, direction: str, budget: int = 60_000) -> tk.TAEP:
+def slow_run(
+    folder: Path | None, network: Slow, scheme: str, direction: str, budget: int = 60_000, divergence: str = "auto"
+) -> tk.TAEP:
     model = tk.ScoreModel(network, PROCESS, "epsilon")
     options = {"n_paths": 24, "n_steps": 30, "scheme": scheme, "direction": direction, "memory_budget": budget}
-    return tk.taep(model, RING, backend="streamed", checkpoint=folder, **options)
+    return tk.taep(model, RING, backend="streamed", checkpoint=folder, divergence=divergence, **options)
 
 
 def written(folder: Path) -> tuple[int, int] | None:
@@ -93,22 +95,28 @@ def test_a_run_killed_ten_times_gives_the_same_bits(
 
 
 @pytest.mark.parametrize(
-    ("scheme", "direction"), [("stratonovich", "forward"), ("sampler", "forward"), ("backward-ito", "reverse")]
+    ("scheme", "direction", "divergence"),
+    [
+        ("stratonovich", "forward", "auto"),
+        ("sampler", "forward", "auto"),
+        ("backward-ito", "reverse", "auto"),
+        ("ito", "forward", "hutchinson"),
+    ],
 )
 def test_a_run_goes_on_from_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str, divergence: str
 ) -> None:
     """Stopped at one evaluation after another, each time with a state on disk; all of a state matters."""
     monkeypatch.setattr(resume, "_SHARE", 1.0)  # write at every block
     monkeypatch.setattr(os, "fsync", lambda _: None)  # power does not fail here, and disks are slow
     budget = 8_000 if direction == "reverse" else 60_000  # many blocks, each with a state of its own
     whole = Slow(0.0)
-    expected = slow_run(None, whole, scheme, direction, budget)
+    expected = slow_run(None, whole, scheme, direction, budget, divergence)
     stopped = 0
     for _ in range(200):
         network = Slow(0.0, stop_after=max(10, whole.calls // 5))
         try:
-            result = slow_run(tmp_path, network, scheme, direction, budget)
+            result = slow_run(tmp_path, network, scheme, direction, budget, divergence)
             break
         except KeyboardInterrupt:
             stopped += 1
@@ -116,6 +124,8 @@ def test_a_run_goes_on_from_the_middle(
     assert stopped >= 2
     assert_exact(result.values, expected.values)
     assert_exact(result.score_matching.value, expected.score_matching.value)
+    assert (result.probe_noise is None) == (divergence == "auto")
+    assert result.probe_noise == expected.probe_noise
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
