@@ -73,8 +73,9 @@ def hutchinson(
 
     Notes
     -----
-    Linear in `products`, and differentiable in them: reverse mode to any order, forward mode, ``torch.func`` and
-    ``torch.compile``. On the CPU one pass over memory; on other devices PyTorch.
+    Linear in `products`, and differentiable in them: reverse mode to any order, forward mode, ``torch.compile`` and
+    ``torch.func``, under whose transforms PyTorch multiplies and sums. On the CPU one pass over memory; on other
+    devices PyTorch.
 
     References
     ----------

@@ -99,8 +99,9 @@ def trajectory_step(
     Notes
     -----
     Differentiable in x, both scores, the divergence and the noise given: reverse mode to any order, forward mode,
-    ``torch.func`` and ``torch.compile``. Every path has the same bits for any number of threads and any `path_offset`
-    that leads to it. On the CPU one pass over memory; on other devices PyTorch.
+    ``torch.compile`` and ``torch.func``, under whose transforms the reference runs. Every path has the same bits for
+    any number of threads and any `path_offset` that leads to it. On the CPU one pass over memory; on other devices
+    PyTorch.
 
     References
     ----------
