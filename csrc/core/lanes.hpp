@@ -155,25 +155,6 @@ TK_HD V minimum(V a, V b) {
     return a < b ? a : b;
 }
 
-// A product, rounded before it is used: a difference of two equal products is then zero, which fusing would spoil.
-template <class V>
-TK_HD V product(V a, V b) {
-#if defined(__CUDA_ARCH__)
-    if constexpr (sizeof(V) == 4)
-        return __fmul_rn(a, b);
-    else
-        return __dmul_rn(a, b);
-#else
-    V c = a * b;
-#if defined(__x86_64__)
-    asm("" : "+x"(c));
-#else
-    asm("" : "+w"(c));
-#endif
-    return c;
-#endif
-}
-
 // A value that is what it is: what made it is not fused with what follows.
 template <class V>
 TK_HD V rounded(V a) {
@@ -185,6 +166,19 @@ TK_HD V rounded(V a) {
     asm("" : "+w"(a));
 #endif
     return a;
+}
+
+// A product, rounded before it is used: a difference of two equal products is then zero, which fusing would spoil.
+template <class V>
+TK_HD V product(V a, V b) {
+#if defined(__CUDA_ARCH__)
+    if constexpr (sizeof(V) == 4)
+        return __fmul_rn(a, b);
+    else
+        return __dmul_rn(a, b);
+#else
+    return rounded(V(a * b));
+#endif
 }
 
 template <class V>
