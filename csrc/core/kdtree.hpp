@@ -17,6 +17,8 @@ TK_BEGIN_NAMESPACE
 
 template <class S>
 constexpr S infinite = std::numeric_limits<S>::infinity();
+template <class S>
+constexpr S greatest = std::numeric_limits<S>::max();
 
 // ---- layout
 
@@ -45,7 +47,7 @@ TK_HD void add_axis(bool is_first, int axis, const Difference& difference, V* s)
     for (int c = 0; c < Columns; ++c) {
         const V e = difference(axis, c);
         if constexpr (Maximum)
-            s[c] = is_first ? maximum(e, V(-e)) : maximum(s[c], maximum(e, V(-e)));
+            s[c] = is_first ? magnitude(e) : maximum(s[c], magnitude(e));
         else
             s[c] = is_first ? product(e, e) : V(s[c] + e * e);
     }
@@ -121,7 +123,6 @@ TK_HD S farthest_measure(int dim, const S* a, const S* b) {
 // the rounded root of its measure, or its measure, over `scale`, a power of two.
 template <class S>
 TK_HD S largest_measure(S radius, S scale, bool max_norm, bool or_equal) {
-    constexpr S infinity = std::numeric_limits<S>::infinity(), largest = std::numeric_limits<S>::max();
     const S scaled = radius * scale;
     const auto within = [&](S s) {
         const S root = max_norm ? s : std::sqrt(s);
@@ -129,9 +130,10 @@ TK_HD S largest_measure(S radius, S scale, bool max_norm, bool or_equal) {
     };
     if (!within(S(0))) return S(-1);
     S s = max_norm ? scaled : scaled * scaled;
-    if (!(s < largest)) s = largest;
+    if (!(s < greatest<S>)) s = greatest<S>;
     if (within(s)) {
-        for (S next = std::nextafter(s, infinity); next <= largest && within(next); next = std::nextafter(s, infinity))
+        for (S next = std::nextafter(s, infinite<S>); next <= greatest<S> && within(next);
+             next = std::nextafter(s, infinite<S>))
             s = next;
     } else {
         while (!within(s)) s = std::nextafter(s, S(0));

@@ -18,6 +18,11 @@ constexpr int tile_points = 32, tile_axes = 32;
 template <class S>
 constexpr int columns = 64 / static_cast<int>(sizeof(S));
 
+// Blocks of the largest leaf that a multiprocessor should hold at once, so that registers are not spilled to save a
+// few.
+template <int Dim>
+constexpr int leaves_at_once = Dim > 0 ? 2 : 1;
+
 template <int Dim>
 TK_HD constexpr int tile_size(std::int64_t leaf) {
     return Dim > 0 ? Dim * static_cast<int>(leaf) : tile_points * tile_axes;
@@ -68,21 +73,21 @@ __device__ void measure_leaf(const PointSet<S>& data, std::int64_t leaf, const Q
                              S* tile, const Visit& visit) {
     const int size = static_cast<int>(data.leaf), dim = static_cast<int>(data.dim);
     const S* points = data.points + leaf * dim * size;
-    constexpr int pack = 16 / static_cast<int>(sizeof(S));
-    const auto number = [&](const S* row, int c) {
-        return reinterpret_cast<const Pack<S>*>(row)[c / pack].numbers[c % pack];
-    };
     if constexpr (Dim > 0) {
         stage(tile, Dim * size, [&](int i) { return points[i]; });
         for (int first = 0; wanted && first < size; first += columns<S>) {
-            S s[columns<S>];
-            const auto difference = [&](int axis, int c) {
-                return query[axis] - number(tile + axis * size + first, c);
-            };
+            S s[columns<S>], x[Dim][columns<S>];
+            TK_UNROLL
+            for (int axis = 0; axis < Dim; ++axis) load_packs<columns<S>>(tile + axis * size + first, x[axis]);
+            const auto difference = [&](int axis, int c) { return query[axis] - x[axis][c]; };
             measure<Maximum, Dim, columns<S>>(Dim, difference, [](const S*) { return false; }, s);
             visit(first, s);
         }
     } else {
+        constexpr int pack = 16 / static_cast<int>(sizeof(S));
+        const auto number = [&](const S* row, int c) {
+            return reinterpret_cast<const Pack<S>*>(row)[c / pack].numbers[c % pack];
+        };
         for (int piece = 0; piece < size; piece += tile_points) {
             S s[tile_points] = {};
             for (int begin = 0; begin < dim; begin += tile_axes) {
@@ -127,7 +132,7 @@ __device__ S picked(const S* s, int c) {
 
 // Length: of the list in registers, at least k; 0: the list is a heap in the row of the output.
 template <class S, bool Maximum, int Dim, int Length>
-__global__ void __launch_bounds__(largest_leaf)
+__global__ void __launch_bounds__(largest_leaf, leaves_at_once<Dim>)
     search_kernel(const __grid_constant__ NeighbourArguments<S> a, S bound) {
     TK_DYN_SHARED(S, tile);
     TK_SHARED(WaitingNodes<S>, waiting);
@@ -161,7 +166,8 @@ __global__ void __launch_bounds__(largest_leaf)
 }
 
 template <class S, bool Maximum, int Dim>
-__global__ void __launch_bounds__(largest_leaf) count_kernel(const __grid_constant__ CountArguments<S> a) {
+__global__ void __launch_bounds__(largest_leaf, leaves_at_once<Dim>)
+    count_kernel(const __grid_constant__ CountArguments<S> a) {
     TK_DYN_SHARED(S, tile);
     TK_SHARED(WaitingNodes<S>, waiting);
     const Query<S, Dim> query(a.queries);

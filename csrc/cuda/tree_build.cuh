@@ -23,7 +23,7 @@ TK_HD S coordinate(const BuildArguments<S>& a, std::int64_t point, std::int64_t 
     return a.x[point * a.dim + axis] * a.scale;
 }
 
-__global__ inline void __launch_bounds__(build_threads) number_kernel(std::int64_t n, std::int32_t* order) {
+static __global__ void __launch_bounds__(build_threads) number_kernel(std::int64_t n, std::int32_t* order) {
     for (std::int64_t i = first_item(); i < n; i += item_stride()) order[i] = static_cast<std::int32_t>(i);
 }
 
