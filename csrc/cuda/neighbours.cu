@@ -12,6 +12,10 @@ static PointSet<S> points_for(const PointSet<S>& data, const PointSet<S>& querie
     return points;
 }
 
+// Numbers of axes that have kernels of their own; the coordinates of more would not fit the registers.
+template <class Axes>
+constexpr int known_axes = Axes::value <= 3 ? Axes::value : 0;
+
 template <class S>
 void search(const NeighbourArguments<S>& arguments, Stream given) {
     NeighbourArguments<S> a = arguments;
@@ -22,7 +26,7 @@ void search(const NeighbourArguments<S>& arguments, Stream given) {
     if (a.queries.n == 0) return;
     with_norm(a.max_norm, a.data.dim, [&](auto norm, auto axes) {
         constexpr bool max_norm = decltype(norm)::value;
-        constexpr int dim = decltype(axes)::value;
+        constexpr int dim = known_axes<decltype(axes)>;
         launch(
             "neighbours",
             a.k <= register_list ? search_kernel<S, max_norm, dim, register_list> : search_kernel<S, max_norm, dim, 0>,
@@ -37,7 +41,7 @@ void count(const CountArguments<S>& arguments, Stream given) {
     a.data = points_for(a.data, a.queries);
     if (a.queries.n == 0) return;
     with_norm(a.max_norm, a.data.dim, [&](auto norm, auto axes) {
-        constexpr int dim = decltype(axes)::value;
+        constexpr int dim = known_axes<decltype(axes)>;
         launch("neighbours, counts", count_kernel<S, decltype(norm)::value, dim>, blocks_for(a.queries.n, a.data.leaf),
                static_cast<unsigned>(a.data.leaf), tile_size<dim>(a.data.leaf) * sizeof(S),
                static_cast<cudaStream_t>(given), a);
