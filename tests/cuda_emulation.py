@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import subprocess
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,7 +19,7 @@ import pybind11
 ROOT = Path(__file__).resolve().parents[1]
 EMULATOR = ROOT / "tests" / "cuda_emulator"
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-BINDING = ROOT / "csrc" / "bindings" / "cuda_module.cpp"
+BINDINGS = sorted((ROOT / "csrc" / "bindings").glob("cuda_*.cpp"))
 
 FLAGS = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", f"-I{EMULATOR}"]
 # The arithmetic of the CPU kernels, on the oldest machine: without fused multiply-adds equal sources give equal bits.
@@ -69,7 +70,7 @@ def emulated() -> ModuleType:
     name = f"_cuda_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
     flags = [*ARITHMETIC, "-fPIC", "-fvisibility=hidden", "-DTK_EMULATED", "-DTK_CUDA_MODULE=_cuda_emulated"]
     flags += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
-    path = compiled(name, [*SOURCES, BINDING], flags, ["-shared"])
+    path = compiled(name, [*SOURCES, *BINDINGS], flags, ["-shared"])
     spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
     assert spec is not None
     assert spec.loader is not None
@@ -83,3 +84,20 @@ def planted_bugs(sanitizer: str) -> Path:
     """The program of kernels with bugs, under no sanitizer, "address" or "thread"."""
     checked = [f"-fsanitize={sanitizer}"] if sanitizer else []
     return compiled("planted_bugs", [EMULATOR / "planted_bugs.cpp"], ["-g1", *checked], checked)
+
+
+_BASELINE = """
+import pytest, sys
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", {chosen!r}, {file!r}]))
+"""
+
+
+def passed_on_the_oldest_instruction_set(file: str, chosen: str) -> str:
+    """The last lines of the chosen tests of a file, run where the CPU kernels have no fused multiply-adds."""
+    environment = {**os.environ, "THERMOKERN_ISA": "baseline", "OMP_NUM_THREADS": "1"}
+    code = _BASELINE.format(chosen=chosen, file=file)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout[-300:]

@@ -9,6 +9,7 @@
 #include "../core/trajectory.hpp"
 #include "device.cuh"
 #include "mixture.cuh"
+#include "packs.cuh"
 
 namespace tk::cuda {
 
@@ -28,23 +29,6 @@ struct NetworkTile {
 };
 
 TK_HD constexpr int round_up(int value, int to) { return (value + to - 1) / to * to; }
-
-// Sixteen bytes, moved by one instruction.
-template <class S>
-struct alignas(16) Pack {
-    S numbers[16 / sizeof(S)];
-};
-
-template <int Count, class S>
-TK_HD void load_packs(const S* from, S* to) {
-    constexpr int size = 16 / sizeof(S);
-    TK_UNROLL
-    for (int p = 0; p < Count / size; ++p) {
-        const Pack<S> pack = reinterpret_cast<const Pack<S>*>(from)[p];
-        TK_UNROLL
-        for (int i = 0; i < size; ++i) to[p * size + i] = pack.numbers[i];
-    }
-}
 
 // A score source that a whole block calls together. Threads 0 … paths − 1 have a path each, the others only help.
 template <class S>
