@@ -138,6 +138,8 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
         changed.network.layers[0].weight[0, 0] += 1e-3
     with pytest.raises(ValueError, match="other networks"):
         tk.taep(changed, RING, **options)
+    with pytest.raises(ValueError, match="other networks, data, settings"):
+        tk.taep(tk.ScoreModel(perceptron().network, PROCESS, "v"), RING, **options)
     (tmp_path / "state.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="^checkpoint: .* is not the state of a run"):
         tk.taep(perceptron(), RING, **options)
