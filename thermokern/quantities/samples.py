@@ -53,8 +53,9 @@ def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
 
 def search_device(x: SampleLike) -> torch.device:
     """Where neighbours of a sample are sought: its CUDA device if kernels run there, or the CPU."""
-    on_cuda = isinstance(x, Tensor) and x.device.type == "cuda" and not cuda_absence()
-    return x.device if on_cuda else torch.device("cpu")  # type: ignore[union-attr]
+    if isinstance(x, Tensor) and x.device.type == "cuda" and not cuda_absence():
+        return x.device
+    return torch.device("cpu")
 
 
 def check_neighbours(name: str, k: int, n: int) -> None:
@@ -175,4 +176,4 @@ def log_unit_ball(dim: int) -> float:
 
 def sorted_mean(values: Tensor) -> float:
     """Mean of `values` (n,), the same bits in any order of them."""
-    return ops.moments(torch.from_numpy(np.sort(values.numpy()))).mean  # torch.sort makes indices too
+    return ops.moments(torch.from_numpy(np.sort(values.cpu().numpy()))).mean  # torch.sort makes indices too
