@@ -13,6 +13,7 @@ from torch import Tensor
 import thermokern as tk
 from thermokern.quantities import rate_averages
 from thermokern.quantities.rate_averages import quadrature
+from thermokern.scores.fields import rademacher
 
 PROCESSES = [tk.VP(), tk.VE(10.0), tk.SubVP(), tk.EDM()]
 GAUSSIANS = [
@@ -299,6 +300,7 @@ def test_paths_depend_on_seed_and_index_alone(monkeypatch: pytest.MonkeyPatch) -
         other = getattr(whole, name)
         assert float((rate.values - other.values).abs().max()) < 1e-10 * (1.0 + float(other.values.abs().max()))
         assert abs(rate.integral.stderr - other.integral.stderr) < 1e-10
+        assert float((rate.stderr - other.stderr).abs().max()) < 1e-10 * (1.0 + float(other.stderr.max()))
 
 
 def test_the_kernels_give_the_rates_of_pytorch() -> None:
@@ -374,14 +376,22 @@ def test_points_in_place_of_a_law(seed: int) -> None:
     assert tk.entropy_rates(law, points[:4], process, n_steps=16, n_paths=10).n_paths == 10
 
 
-def test_networks_of_many_dimensions_use_probes(seed: int) -> None:
+def test_networks_of_many_dimensions_use_probes(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     process = tk.VE(10.0)
     law = tk.Gaussian(torch.zeros(20), torch.linspace(0.5, 2.0, 20))
 
     def model(x: Tensor, t: float) -> Tensor:
         return law.score(x, t, process)
 
+    firsts = []
+
+    def spy(*args: object, first: int = 0) -> Tensor:
+        firsts.append(first)
+        return rademacher(*args, first=first)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rate_averages, "rademacher", spy)
     out = tk.entropy_rates(model, law, process, n_paths=400, n_steps=16, seed=seed)
+    assert firsts == [20 * node for node in range(17)], "fresh at every time"
     assert out.settings["divergence"] == "hutchinson"
     truth = -(quadrature(process, out.t)[0] * closed_forms(law, process, out.t)["system"]).sum().item()
     assert abs(out.divergence.integral.value - truth) < 4.0 * out.divergence.integral.stderr + 1e-3 * abs(truth)

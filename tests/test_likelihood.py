@@ -223,6 +223,7 @@ def test_hutchinson_is_unbiased_and_knows_its_error(seed: int) -> None:
     assert 0.5 < float(z.square().mean()) < 3.0  # Student's t of 7: 1.4
     repeated = tk.log_likelihood(model, x[:5], divergence="hutchinson", probes=2, repeats=3, seed=seed, **options)
     assert bool((repeated.stderr > 0).all())
+    assert bool((repeated.nfe > 2 * noisy.nfe[:5]).all()), "of all repeats"
 
 
 # --- quantised data -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from importlib.resources import files
 
@@ -264,6 +265,41 @@ def test_the_continuous_bound_of_an_exact_model_is_the_likelihood(process: tk.VP
     mismatch = tk.log_likelihood(law, x, process).prior_mismatch
     assert mismatch is not None
     assert bool((own.stderr > 0).all())
+
+
+def test_a_late_first_time_is_drawn_back_to_the_data(seed: int) -> None:
+    """With m far from 1 and an exact score all are the entropy there, less d log m; the ELBO has the prior's KL more."""
+    process, law = tk.VP.from_sigma(3.0), tk.Gaussian([0.3, -0.2], [0.5, 1.7])
+    t_eps = 0.4
+
+    def variances(t: float) -> torch.Tensor:
+        return process.mean_scale(t) ** 2 * law.eigenvalues[0] + process.variance(t)
+
+    entropy = 0.5 * (2.0 * math.pi * math.e * variances(t_eps)).log().sum().item()
+    entropy -= 2.0 * math.log(process.mean_scale(t_eps))
+    last, mean = variances(1.0), process.mean_scale(1.0) * law.means[0]
+    mismatch = 0.5 * (last + mean.square() - 1.0 - last.log()).sum().item()
+    assert process.mean_scale(t_eps) < 0.85
+    out = tk.limits(law, law, process, t_eps=t_eps, n_paths=4000, n_steps=32, n_likelihood=100, seed=seed)
+    for name in ("data_entropy", "nll_plugin", "nll_lower_bound", "data_entropy_bound_plugin"):
+        estimate = getattr(out, name)
+        assert abs(estimate.value - entropy) < 4.0 * estimate.stderr + 1e-3, name
+        assert estimate.stderr < 0.05, name
+    bound = tk.elbo(law, law.sample(4000, seed=seed), process, t_eps=t_eps, n_times=16, seed=seed)
+    assert_z(bound.nll.z(entropy + mismatch), 4.0, "ELBO")
+
+
+def test_repeats_are_independent_and_know_their_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spread between seeds is the error stated; chains draw anew for each repeat; pieces change nothing."""
+    law, process = tk.Gaussian([0.3, -0.2], [0.5, 1.7]), tk.VP()
+    x = law.sample(400, seed=1)
+    one, two = (tk.elbo(law, x, process, repeats=6, n_times=4, seed=s) for s in (0, 1))
+    ratio = (one.values - two.values).square().mean() / (one.stderr.square() + two.stderr.square()).mean()
+    assert 0.7 < float(ratio) < 1.4
+    assert bool((tk.elbo(law, x[:9], process, method="ddpm", n_steps=20, repeats=2).stderr > 0.0).all())
+    monkeypatch.setattr(sys.modules["thermokern.quantities.elbo"], "_BATCH", 2 * 4 * 64)
+    pieces = tk.elbo(law, x, process, repeats=6, n_times=4, seed=0)
+    assert float((pieces.values - one.values).abs().max()) < 1e-9
 
 
 def test_the_bound_of_the_counter_example(seed: int) -> None:
