@@ -268,7 +268,7 @@ def test_the_continuous_bound_of_an_exact_model_is_the_likelihood(process: tk.VP
 
 
 def test_a_late_first_time_is_drawn_back_to_the_data(seed: int) -> None:
-    """With m far from 1 and an exact score all are the entropy there, less d log m; the ELBO has the prior's KL more."""
+    """With m far from 1 and an exact score all are the entropy there, less d log m; the ELBO has a mismatch more."""
     process, law = tk.VP.from_sigma(3.0), tk.Gaussian([0.3, -0.2], [0.5, 1.7])
     t_eps = 0.4
 
