@@ -18,7 +18,7 @@ import pybind11
 ROOT = Path(__file__).resolve().parents[1]
 EMULATOR = ROOT / "tests" / "cuda_emulator"
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-BINDING = ROOT / "csrc" / "bindings" / "cuda_module.cpp"
+BINDINGS = sorted((ROOT / "csrc" / "bindings").glob("cuda_*.cpp"))
 
 FLAGS = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", f"-I{EMULATOR}"]
 # The arithmetic of the CPU kernels, on the oldest machine: without fused multiply-adds equal sources give equal bits.
@@ -69,7 +69,7 @@ def emulated() -> ModuleType:
     name = f"_cuda_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
     flags = [*ARITHMETIC, "-fPIC", "-fvisibility=hidden", "-DTK_EMULATED", "-DTK_CUDA_MODULE=_cuda_emulated"]
     flags += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
-    path = compiled(name, [*SOURCES, BINDING], flags, ["-shared"])
+    path = compiled(name, [*SOURCES, *BINDINGS], flags, ["-shared"])
     spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
     assert spec is not None
     assert spec.loader is not None

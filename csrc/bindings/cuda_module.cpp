@@ -4,6 +4,9 @@
 #include <pybind11/stl.h>
 
 #include "../cuda/kernels.hpp"
+#include "cuda_paths.hpp"
+#include "cuda_running.hpp"
+#include "cuda_stream.hpp"
 #include "score_source.hpp"
 
 #if defined(TK_EMULATED)
@@ -16,22 +19,7 @@
 namespace tk::bindings {
 namespace {
 
-#if defined(TK_EMULATED)
-constexpr Place on_device = on_cpu;
-#else
-constexpr Place on_device{2, any_device};
-#endif
 constexpr std::int64_t step_columns = 13;
-
-cuda::Stream stream_of(std::uintptr_t stream) { return reinterpret_cast<cuda::Stream>(stream); }
-
-// Runs a launcher on the device of a view, without the interpreter's lock.
-template <class Launcher>
-auto run(Place place, const Launcher& launcher) {
-    const py::gil_scoped_release release;
-    const cuda::OnDevice device(place.index);
-    return launcher();
-}
 
 template <class S>
 void normals(std::uint64_t seed, std::uint32_t purpose, std::uint64_t path_offset, std::uint64_t first,
@@ -128,6 +116,8 @@ PYBIND11_MODULE(TK_CUDA_MODULE, module) {
     module.def("absence", &tk::cuda::absence);
     define<float>(module, "_float32");
     define<double>(module, "_float64");
+    define_cuda_paths(module);
+    define_cuda_stream(module);
 #if defined(TK_EMULATED)
     module.def(
         "set_order",
