@@ -99,7 +99,7 @@ def compiled(source: str, architecture: str, count: bool) -> list[dict[str, Any]
     pattern = (
         r"Compiling entry function '(\S+)' "
         r".*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-        r".*?Used (\d+) registers(?:.*?, (\d+) bytes smem)?"
+        r".*?Used (\d+) registers(?:[^\n]*?, (\d+) bytes smem)?"
     )
     found = re.findall(pattern, log, flags=re.DOTALL)
     names = readable([symbol for symbol, *_ in found])

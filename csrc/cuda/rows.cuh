@@ -14,6 +14,9 @@ namespace tk::cuda {
 constexpr int row_threads = 256, row_pack = 4;
 constexpr int row_chunk = 4 * row_pack * row_threads;  // components
 constexpr int warp_threads = 32;
+// Blocks that a multiprocessor should hold at once, so that registers are not spilled to save a few.
+template <class S>
+constexpr int row_blocks = sizeof(S) == 4 ? 3 : 2;
 constexpr unsigned whole_warp = 0xffffffffu;
 
 struct RowTiles {
@@ -97,7 +100,7 @@ __device__ __forceinline__ void add_group(Sums& own, int group) {
 
 // `work.add` takes a pack of a row, `work.finish` a row's sums; parts (n, chunks) are null where a row has one chunk.
 template <class Work>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, row_blocks<typename Work::Scalar>)
     rows_kernel(const __grid_constant__ Work work, const __grid_constant__ RowTiles tiles, typename Work::Sums* parts) {
     const int thread = static_cast<int>(threadIdx.x), member = thread % tiles.group;
     const std::int64_t item =
