@@ -8,13 +8,16 @@ it; `--check` compiles again and compares with what is written, all but the inst
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,26 +126,30 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare with the table instead of writing it")
     parser.add_argument("--architectures", nargs="+", default=list(MULTIPROCESSOR), choices=list(MULTIPROCESSOR))
     parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="compilers at once")
     arguments = parser.parse_args()
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     written = json.loads(TABLE.read_text()) if TABLE.is_file() else {"kernels": []}
+    everything = (arguments.architectures, arguments.sources) == (list(MULTIPROCESSOR), SOURCES)
     for row in written["kernels"]:
-        rows[row["kernel"], row["architecture"]] = row
+        if arguments.check or not everything:  # what no longer exists goes when all is compiled again
+            rows[row["kernel"], row["architecture"]] = row
     different = 0
     count = not arguments.check or has_tool("cuobjdump") is not None
     if not count:
         print("instructions: NOT RUN (no cuobjdump)")
-    for architecture in arguments.architectures:
-        for source in arguments.sources:
-            for row in compiled(source, architecture, count):
-                key = row["kernel"], architecture
+    work = list(itertools.product(arguments.architectures, arguments.sources))
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for made in pool.map(lambda one: compiled(one[1], one[0], count), work):
+            for row in made:
+                key = row["kernel"], row["architecture"]
                 there = {name: value for name, value in rows.get(key, {}).items() if count or name != "instructions"}
                 if there != row:
                     different += 1
                     print(f"{key}: {row} instead of {there}" if arguments.check else f"{key}: written")
                 rows[key] = row
-        if not arguments.check:
-            write(rows)
+            if not arguments.check:
+                write(rows)
     return int(arguments.check and different > 0)
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,3 +210,21 @@ def test_averages_over_several_tiles_of_a_stretch(monkeypatch: pytest.MonkeyPatc
         )
         x = torch.randn(n, dim, generator=generator(n))
         assert_averages_agree(Backend(monkeypatch, DEVICE or "forward")(case, x, 3), case, x, 3)
+
+
+BASELINE = """
+import pytest, sys
+chosen = "(test_sizes and 33-) or battery and forward or test_flow and flow-2-5 or test_averages and averages-2-silu"
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", chosen, *{files!r}]))
+"""
+
+
+def test_same_bits_as_the_oldest_instruction_set() -> None:
+    """A few cases once more, in a process whose CPU kernels have no fused multiply-adds: there bits must be equal."""
+    if EXACT:
+        return
+    environment = {**os.environ, "THERMOKERN_ISA": "baseline", "OMP_NUM_THREADS": "1"}
+    code = BASELINE.format(files=[str(Path(__file__)), str(Path(__file__).with_name("test_cuda_stream.py"))])
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"1[0-9] passed", done.stdout), done.stdout[-300:]

@@ -95,8 +95,10 @@ def cases_of(dim: int) -> list[Case]:
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("n", SIZES)
 def test_sizes(n: int, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every size by every dimension in both precisions, each case in one order of threads."""
+    """Every size by every dimension in both precisions, each case in one order of threads; of many rows every third."""
     for i, case in enumerate(cases_of(dim)):
+        if n > 1000 and i % 3:
+            continue
         run = Backend(monkeypatch, list(ORDERS)[(n + dim + i) % 3])
         x = numbers(n, dim, case.name).to(DTYPES[i % 2] if n > 1000 else torch.float32)
         assert_agrees(run(case, x, 2**33 - 5), case, x, 2**33 - 5)
