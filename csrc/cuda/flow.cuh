@@ -64,7 +64,7 @@ struct FlowCourse {
 };
 
 template <class S, bool Isotropic, int D>
-__global__ void __launch_bounds__(mixture_threads, blocks_at_once<D>)
+__global__ void __launch_bounds__(mixture_threads, blocks_at_once<0>)
     mixture_flow_kernel(const __grid_constant__ MixtureFlow<S, Isotropic, Dim<D>::bound> field,
                         const __grid_constant__ FlowPoints<S> points, const __grid_constant__ FlowRule<S> rule) {
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * mixture_threads + threadIdx.x;

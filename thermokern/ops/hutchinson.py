@@ -124,8 +124,8 @@ def _probes_for(like: Tensor, kind: str, seed: int, path_offset: int, first: int
 
 
 def _probe_of(grad: Tensor, dim: int, arguments: tuple[int, int, int, int]) -> Tensor:
-    kind, *counters = arguments
-    return _probes_for(grad, PROBES[kind], *counters, dim)
+    kind, seed, path_offset, first = arguments
+    return _probes_for(grad, PROBES[kind], seed, path_offset, first, dim)
 
 
 class _Compiled(torch.autograd.Function):

@@ -79,7 +79,7 @@ def choose_backend(
 def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source, device: torch.device) -> Runner:
     def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
         sums = ops.trajectory(x.to(device), table, model, reference, seed=seed, path_offset=path_offset)
-        return sums._make(part.to(x.device) for part in sums)
+        return ops.TrajectorySums(*(part.to(x.device) for part in sums))
 
     return run
 
