@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import subprocess
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -83,3 +84,20 @@ def planted_bugs(sanitizer: str) -> Path:
     """The program of kernels with bugs, under no sanitizer, "address" or "thread"."""
     checked = [f"-fsanitize={sanitizer}"] if sanitizer else []
     return compiled("planted_bugs", [EMULATOR / "planted_bugs.cpp"], ["-g1", *checked], checked)
+
+
+_BASELINE = """
+import pytest, sys
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", {chosen!r}, {file!r}]))
+"""
+
+
+def passed_on_the_oldest_instruction_set(file: str, chosen: str) -> str:
+    """The last lines of the chosen tests of a file, run where the CPU kernels have no fused multiply-adds."""
+    environment = {**os.environ, "THERMOKERN_ISA": "baseline", "OMP_NUM_THREADS": "1"}
+    code = _BASELINE.format(chosen=chosen, file=file)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout[-300:]

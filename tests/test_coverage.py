@@ -12,7 +12,7 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities.coverage import NAMES, expected_coverage
+from thermokern.quantities.coverage import NAMES, _rescaled, expected_coverage
 
 
 def normals(n: int, d: int, seed: int) -> Tensor:
@@ -115,3 +115,11 @@ def test_saved_and_read_back(tmp_path: Path) -> None:
     assert_exact((again.hits, again.precise, again.recalled), (result.hits, result.precise, result.recalled))
     assert again.summary() == result.summary()
     assert again.to_json()["density"]["value"] == result.density.value
+
+
+def test_errors_of_shares_follow_the_binomial_spread() -> None:
+    """Parts of which a half are hit say more of a whole of which nine tenths are than their own error does."""
+    n = 10**6
+    assert abs(_rescaled(0.01, 0.5, 0.5, n) / 0.01 - 1.0) < 1e-12
+    assert abs(_rescaled(0.01, 0.9, 0.5, n) / 0.01 - math.sqrt(0.9 * 0.1) / 0.5) < 1e-5
+    assert 0.0 < _rescaled(0.01, 1.0, 0.9, n) < 1e-4  # all of them: next to none, but not none

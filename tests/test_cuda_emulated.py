@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from cuda_emulation import emulated, planted_bugs
+from cuda_emulation import emulated, passed_on_the_oldest_instruction_set, planted_bugs
 from test_ops import (
     FEW,
     MIXTURES,
@@ -40,7 +39,6 @@ from thermokern.processes import VE, VP
 
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the emulated module builds it
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = (0, 1, 31, 32, 33, 257, 4099)
 DIMS = (1, 2, 3, 7, 16)
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
@@ -190,24 +188,13 @@ def test_statistics_have_the_bits_of_the_cpu(order: str, dtype: torch.dtype) -> 
                     assert abs(a - b) <= 1e-13 * max(1.0, abs(b)), f"{kernel} of {n} on the device"
 
 
-BASELINE = """
-import pytest, sys
-chosen = "sizes or battery and forward or test_float64 and forward"
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", chosen, {file!r}]))
-"""
-
-
 def test_same_bits_as_the_oldest_instruction_set() -> None:
     """The battery once more, in a process whose CPU kernels have no fused multiply-adds: there bits must be equal."""
     if _core.instruction_set == "baseline":
         return
-    environment = {**os.environ, "THERMOKERN_ISA": "baseline", "OMP_NUM_THREADS": "1"}
-    code = BASELINE.format(file=str(Path(__file__)))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert f"{len(SIZES) * len(DIMS) + 5} passed" in done.stdout, done.stdout[-300:]
+    chosen = "sizes or battery and forward or test_float64 and forward"
+    last = passed_on_the_oldest_instruction_set(str(Path(__file__)), chosen)
+    assert f"{len(SIZES) * len(DIMS) + 5} passed" in last, last
 
 
 def test_strided_inputs_follow_the_rule_of_the_cpu() -> None:

@@ -95,10 +95,25 @@ def test_tables_agree_with_the_schedulers_step(
         assert rms(ours - step) < TOLERANCE * rms(step)
 
 
-def test_vp_agrees_with_the_schedulers_step(network: torch.nn.Module) -> None:
+def test_clipping_is_the_schedulers_unless_said_otherwise(network: torch.nn.Module) -> None:
+    """Its range too; and `clip_sample` turns it on or off."""
+    scheduler = diffusers.DDPMScheduler(clip_sample=True, clip_sample_range=0.4)
+    plain = diffusers.DDPMScheduler(clip_sample=False, clip_sample_range=0.4)
+    scheduler.set_timesteps(1000)
+    x, k = images(), 500
+    out = network(x, k).sample
+    clipped, free = (ddpm_score(one, out, k, x) for one in (scheduler, plain))
+    assert rms(clipped - free) > 1e-2 * rms(free)
+    close(tk.from_diffusers(network, scheduler)(x, k + 1.0), clipped)
+    close(tk.from_diffusers(network, scheduler, clip_sample=False)(x, k + 1.0), free)
+    close(tk.from_diffusers(network, plain, clip_sample=True)(x, k + 1.0), clipped)
+
+
+@pytest.mark.parametrize("betas", [(0.1, 20.0), (0.4, 12.0)])
+def test_vp_agrees_with_the_schedulers_step(network: torch.nn.Module, betas: tuple[float, float]) -> None:
     from diffusers.schedulers.deprecated.scheduling_sde_vp import ScoreSdeVpScheduler
 
-    scheduler = ScoreSdeVpScheduler()
+    scheduler = ScoreSdeVpScheduler(beta_min=betas[0], beta_max=betas[1])
     scheduler.set_timesteps(1000)
     model = tk.from_diffusers(network, scheduler)
     x = images()

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.cli.points import read_points
-from thermokern.experiments import table1
+from thermokern.experiments import shipped_capacity, table1
 from thermokern.experiments.table1 import PAPER
 from thermokern.quantities.entropy_plots import table_figure
 
@@ -129,7 +129,8 @@ def test_table1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = table1(n=4000, seed=1, progress=False, model_bound=tk.Estimate(2.0, 0.01))
     rows = {row.name: row for row in result.rows()}
     assert abs(rows["exact, by quadrature"].value.value - 1.41968) < 5e-6
-    assert rows["model-based upper bound"].paper == PAPER["model"]
+    assert rows["model-based bound, NLL of the flow"].paper == PAPER["model"]
+    assert "model-based bound, plug-in NLL" not in rows
     assert [k for k, _ in result.table.over_k] == list(range(1, 21))
     knn = result.table.knn
     assert abs((knn.value - knn.bias.value - result.exact) / math.hypot(knn.stderr, knn.bias.stderr)) < 3.0
@@ -140,12 +141,47 @@ def test_table1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "noisy Swiss roll, 2,000 points" in capsys.readouterr().out
     numbers = json.loads((tmp_path / "result.json").read_text())
     assert numbers["exact_nats"] == result.exact
-    assert len(numbers["bits_per_dim"]) == 26
+    assert len(numbers["bits_per_dim"]) == 28
     page = (tmp_path / "report.html").read_text()
     for printed in ("1.432", "1.415", "2.472", "2.487", "1.41967"):
         assert printed in page
     assert main(["reproduce", "table1", "--points", "50", "--quiet", "--out", str(tmp_path)]) == 2
     assert "--points" in capsys.readouterr().err
+
+
+def test_table1_has_the_bounds_of_trained_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The package's own, or those of a sweep of one's own: the numbers that the sweep itself prints."""
+    options = ["reproduce", "table1", "--points", "500", "--quiet", "--out"]
+    assert main([*options, str(tmp_path / "shipped")]) == 0
+    printed = capsys.readouterr().out
+    sweep = shipped_capacity()
+    numbers = json.loads((tmp_path / "shipped" / "result.json").read_text())
+    found = {row["estimator"]: row for row in numbers["bits_per_dim"]}
+    for likelihood, name in (("ode", "NLL of the flow"), ("plugin", "plug-in NLL")):
+        bound, _ = sweep.model_based_bound(likelihood)
+        row = found[f"model-based bound, {name}"]
+        assert abs(row["value"] - bound.value) < 1e-12
+        assert abs(row["stderr"] - bound.stderr) < 1e-12
+        assert f"{bound}" in printed
+    assert found["model-based bound, plug-in NLL"]["value"] > found["exact, by quadrature"]["value"]
+    assert "model-based: the smallest of 21 networks, 20,000 training steps each" in printed
+    assert "20,000 training steps each" in (tmp_path / "shipped" / "report.html").read_text()
+
+    own = tmp_path / "capacity"
+    own.mkdir()
+    one = {**sweep.to_json(), "rows": sweep.rows[:1], "profile": {**sweep.profile, "n_steps": 70}}
+    (own / "result.json").write_text(json.dumps(one))
+    assert main([*options, str(tmp_path / "own"), "--capacity", str(own)]) == 0
+    assert "the smallest of 1 networks, 70 training steps each" in capsys.readouterr().out
+    numbers = json.loads((tmp_path / "own" / "result.json").read_text())
+    found = {row["estimator"]: row for row in numbers["bits_per_dim"]}
+    bound = sweep.rows[0]["entropy_bound"][0] + sweep.rows[0]["data_entropy"]
+    assert abs(found["model-based bound, NLL of the flow"]["value"] - bound / 2.0 / math.log(2.0)) < 1e-12
+
+    (own / "result.json").write_text(json.dumps({"experiment": "limits"}))
+    for folder, message in ((own, "expected the result of"), (tmp_path / "none", "no such file")):
+        assert main([*options, str(tmp_path / "bad"), "--capacity", str(folder)]) == 2
+        assert f"capacity: {message}" in capsys.readouterr().err
 
 
 def test_figures_are_not_clipped() -> None:

@@ -208,6 +208,12 @@ def test_the_discrete_chain_s_theorem_holds_at_any_step(n_steps: int, seed: int)
     assert out.total is not None
     assert out.total.fluctuation_theorem is not None
     assert_z(out.total.fluctuation_theorem.z(1.0), Z, "discrete")
+    assert out.nonadiabatic is not None
+    assert out.housekeeping is not None
+    assert out.excess is not None
+    for whole, part in ((out.total, out.nonadiabatic), (out.bath, out.excess)):
+        gap = (whole.values - part.values - out.housekeeping.values).abs().max().item()
+        assert gap < 64 * torch.finfo(torch.float32).eps * (1.0 + whole.values.abs().max().item())
     if n_steps == 1:
         plain = tk.entropy_production(force, d, start, n_paths=200_000, t_end=0.4, n_steps=1, seed=seed)
         assert plain.total is not None

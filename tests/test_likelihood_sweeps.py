@@ -44,7 +44,7 @@ from thermokern.experiments.sweep import (
     limits_runs,
     train_sweep,
 )
-from thermokern.report import penalty_figure
+from thermokern.report import capacity_figure, penalty_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = EnsembleRecipe(n_steps=150, batch_size=32, width=8, depth=2)
@@ -284,6 +284,19 @@ def test_correlations_against_scipy() -> None:
         pearson(x, y[:5])
 
 
+def test_the_correlations_of_a_sweep_against_scipy() -> None:
+    """Over all networks and over those of one data set, from the rows' own numbers."""
+    sweep = shipped_limits()
+    for data in (None, "uniform"):
+        rows = [row for row in sweep.rows if data in (None, row["data"])]
+        units = [row["dim"] * math.log(2.0) for row in rows]
+        nll = [(row["data_entropy"] + row["kl_ode"][0]) / unit for row, unit in zip(rows, units, strict=True)]
+        gap = [row["gap_ode"][0] / unit for row, unit in zip(rows, units, strict=True)]
+        found = sweep.correlations(data=data)
+        assert abs(found["pearson"].value - scipy.stats.pearsonr(nll, gap).statistic) < 1e-5  # float32 there
+        assert abs(found["spearman"].value - scipy.stats.spearmanr(nll, gap).statistic) < 1e-6
+
+
 # ---- the results that come with the package
 
 
@@ -297,6 +310,15 @@ def test_the_page_shows_the_shipped_results(result: Callable[[], LimitsSweep | C
     """The tables of the page are those of the shipped numbers, letter for letter."""
     page = (ROOT / "docs" / "reproduction.md").read_text()
     assert result().table() in [block.removeprefix("text\n") for block in fenced(page)]
+
+
+def test_one_network_far_off_does_not_flatten_the_figure() -> None:
+    """The largest 'upper bound' of the shipped ones is 33 bits; the others, and the entropies, lie within 2 of it."""
+    result = shipped_capacity()
+    assert max(bits(row, "entropy_bound", True).value for row in result.rows) > 30.0
+    low, high = capacity_figure(result).axes[0].get_ylim()
+    assert 1.0 < low < 1.2
+    assert 2.5 < high < 3.0
 
 
 def test_the_shipped_results_are_whole() -> None:

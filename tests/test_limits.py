@@ -101,8 +101,17 @@ def test_the_counter_example_in_verdicts(seed: int) -> None:
     assert abs(low.verdict("S_data ≤ 2 NLL_ODE").margin.value + 0.252) < 0.05
     assert high.verdict("NLL_plugin ≥ S_data").outcome == "fails"
     assert high.verdict("KL_ODE ≤").outcome == "fails"
-    assert {v.statement: v.likelihood for v in low.verdicts}["NLL_plugin ≥ lower bound (Eq. 6)"] == "plug-in"
-    assert not low.verdict("NLL_ODE ≥ lower").promised
+    assert {v.statement: (v.likelihood, v.promised) for v in low.verdicts} == {
+        "NLL_ODE ≥ S_data": ("ODE", True),
+        "NLL_plugin ≥ S_data": ("plug-in", False),
+        "NLL_plugin ≥ lower bound (Eq. 6)": ("plug-in", True),
+        "NLL_ODE ≥ lower bound (Eq. 6)": ("ODE", False),
+        "S_data ≤ 2 NLL_ODE + ∫Ṡ_θ − S_noise": ("ODE", False),
+        "S_data ≤ ELBO": ("SDE sampler", True),
+        "KL_ODE ≤ ∫D E|s_θ − s_*|²dt + KL(p_T‖π)": ("ODE", False),
+        "NLL_plugin = right-hand side of Eq. 8": ("plug-in", True),
+        "ELBO with prior p_T = S_data + ⟨Δs_ta⟩": ("SDE sampler", True),
+    }
 
 
 # --- exact models ---------------------------------------------------------------------------------------------------
@@ -118,7 +127,7 @@ def test_an_exact_model_makes_all_bounds_tight(dim: int, process: tk.VP, seed: i
     assert out.squared_difference.value < 1e-6
     assert out.data_entropy is not None
     assert_z(out.data_entropy.z(law.entropy()), 4.0, "S_data")
-    for name in ("nll_ode", "nll_plugin", "nll_lower_bound", "elbo", "data_entropy_bound_plugin"):
+    for name in ("nll_ode", "nll_plugin", "nll_lower_bound", "elbo", "data_entropy_bound", "data_entropy_bound_plugin"):
         estimate = getattr(out, name)
         assert abs(estimate.value - law.entropy()) < 4.0 * estimate.stderr + 1e-3 * dim, name
     assert not any(verdict.outcome == "fails" for verdict in out.verdicts), out.summary()
@@ -136,6 +145,13 @@ def test_the_noise_entropy_is_that_of_the_data_and_not_the_prior(seed: int) -> N
     log_prior = -0.5 * (x.square() / v + math.log(2.0 * math.pi * v))
     mismatch = torch.trapezoid(log_p.exp() * (log_p - log_prior), x).item()
     assert_z(out.prior_mismatch.z(mismatch), 4.0, "KL(p_T‖π)")
+    # The bound on S_data is the lower bound, rearranged: with S_noise, and not the prior, in both.
+    assert out.nll_lower_bound is not None
+    assert out.data_entropy is not None
+    rearranged = out.data_entropy.value + 2.0 * (out.nll_plugin.value - out.nll_lower_bound.value)
+    assert abs(out.data_entropy_bound_plugin.value - rearranged) < 1e-9
+    assert out.kl_upper is not None  # of an exact score it is the prior mismatch alone
+    assert_z(out.kl_upper.z(mismatch), 4.0, "upper bound on KL")
     assert truth - 0.5 * math.log(2.0 * math.pi * math.e * v) > 0.01
 
 
@@ -171,9 +187,34 @@ def test_points_in_place_of_a_law(seed: int) -> None:
     assert out.data_entropy is entropy
     assert abs(out.noise_entropy.value - math.log(2.0 * math.pi * math.e)) < 4.0 * out.noise_entropy.stderr + 0.01
     assert len(out.verdicts) == 6
+    certain = tk.limits(model, points, data_entropy=entropy.value, **options)
+    assert certain.nll_lower_bound is not None
+    assert certain.nll_lower_bound.value == out.nll_lower_bound.value
+    assert abs(out.nll_lower_bound.stderr**2 - certain.nll_lower_bound.stderr**2 - 0.005**2) < 1e-12
     bare = tk.limits(model, points, **options)
     assert (bare.data_entropy, bare.nll_lower_bound, bare.verdicts) == (None, None, ())
     assert bare.data_entropy_bound.value == out.data_entropy_bound.value
+
+
+def test_the_prior_mismatch_adds_to_the_upper_bound() -> None:
+    """Of an exact score the bound on KL is the mismatch alone, in the estimate and in the verdict."""
+    out = tk.limits(
+        RING, RING, tk.VP.from_sigma(3.0), n_paths=1000, n_steps=16, n_likelihood=1000, rtol=1e-3, atol=1e-3
+    )
+    assert out.kl_upper is not None
+    assert out.prior_mismatch.z(0.0) > 6.0
+    assert abs(out.kl_upper.value - out.prior_mismatch.value) < 1e-6
+    assert abs(out.verdict("KL_ODE ≤").right.value - out.kl_upper.value) < 1e-9
+
+
+def test_the_last_law_of_points_is_that_of_the_others() -> None:
+    """The law that −log p_T is read from leaves out the points that it is read at, and the error counts these alone."""
+    far = 1000.0 * torch.arange(8, dtype=torch.float64)[:, None]
+    process = tk.VE(10.0)
+    apart = tk.limits(lambda x, t: -x, far, process, n_steps=4, n_likelihood=1, rtol=1e-2, atol=1e-2)
+    assert apart.noise_entropy.value > 1000.0
+    near = tk.limits(RING, RING.sample(2000, seed=1), tk.VP(), n_steps=4, n_likelihood=1, rtol=1e-2, atol=1e-2)
+    assert 0.8 < near.noise_entropy.stderr * math.sqrt(1000.0) < 1.25  # −log p of N(0, I) in the plane has variance 1
 
 
 def test_it_is_stored_and_drawn(tmp_path) -> None:

@@ -362,6 +362,7 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
 ELSEWHERE = {
     "hutchinson": "test_stream_ops.py",
     "probability_flow": "test_probability_flow.py",
+    "trajectory_block": "test_trajectory_block.py",
     "trajectory_step": "test_stream_ops.py",
 }
 

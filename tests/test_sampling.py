@@ -160,6 +160,22 @@ def test_likelihood_weighting_is_the_score_matching_integral(seed: int) -> None:
     assert math.isfinite(weight.grad.item())
 
 
+def test_weightings_of_a_network_that_says_nothing(seed: int) -> None:
+    """A score of zero leaves λ |ε|²/v: its mean over times by quadrature, its spread from that of χ²."""
+    process, n, dim, t_eps = tk.VP(), 40_000, 3, 0.1
+    nothing = tk.ScoreModel(lambda x, t: 0.0 * x, process)
+    t = t_eps + (1.0 - t_eps) * (torch.arange(20_000, dtype=F64) + 0.5) / 20_000
+    v = process.variance(t)
+    weights = {"epsilon": torch.ones_like(v) / dim, "score": 1.0 / (v * dim), "likelihood": 0.45 * process.g2(t) / v}
+    for weighting, weight in weights.items():
+        generator = torch.Generator().manual_seed(seed)
+        loss = tk.score_matching_loss(
+            nothing, torch.zeros(n, dim, dtype=F64), weighting=weighting, t_eps=t_eps, generator=generator
+        )
+        mean, square = weight.mean() * dim, weight.square().mean() * (dim * dim + 2 * dim)
+        assert_z(((loss - mean) / ((square - mean * mean) / n).sqrt()).item(), 4.0, weighting)
+
+
 def test_loss_on_a_table_takes_whole_times() -> None:
     seen: list[Tensor] = []
 

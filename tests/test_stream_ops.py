@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 import thermokern as tk
 from thermokern import ops
+from thermokern.ops._routes import Route, route
 from thermokern.processes import step_table
 
 F64 = torch.float64
@@ -63,7 +64,7 @@ def test_step_agrees_with_its_reference(scheme: str, direction: str, dim: int, d
 
 @pytest.mark.parametrize(("scheme", "direction"), CASES)
 def test_step_draws_the_numbers_of_normals(scheme: str, direction: str) -> None:
-    """Noise drawn inside, along a path's components, has the bits of `ops.normals`, which runs across paths."""
+    """Noise drawn inside, along a path's components, has the bits of `ops.normals`, across paths where short."""
     steps, node = table(scheme, direction), 3
     purpose = "reverse" if direction == "reverse" else "noise"
     for dim, dtype in itertools.product((1, 2, 7, 70, 1030), (F64, torch.float32)):
@@ -75,6 +76,16 @@ def test_step_draws_the_numbers_of_normals(scheme: str, direction: str) -> None:
         ]
         kept = {"carried": numbers[0], **kept}
         assert_exact(ops.trajectory_step(*given[:3], steps, node, noise=numbers[1], **kept), drawn)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_long_rows_of_normals_have_the_bits_of_short_ones(dtype: torch.dtype) -> None:
+    """Many numbers are drawn along each path, few across paths; whatever the first."""
+    for first in (0, 5, 4094):
+        rows = ops.normals(19, 1043, seed=8, path_offset=3, first=first, dtype=dtype)
+        for low, count in ((0, 1), (3, 7), (511, 9), (1036, 7)):
+            few = ops.normals(19, count, seed=8, path_offset=3, first=first + low, dtype=dtype)
+            assert_exact(rows[:, low : low + count].contiguous(), few, f"{first} + {low}")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -267,6 +278,33 @@ def test_hutchinson_under_every_transform() -> None:
         tangent = forward_ad.unpack_dual(ops.hutchinson(forward_ad.make_dual(products, v))).tangent
     assert tangent is not None
     assert rms(tangent - 6.0) < 1e-12
+
+
+def test_transforms_of_transforms() -> None:
+    """Jacobians and Hessians by torch.func are those of autograd; every route that a transform takes is known."""
+    call = step_values("sampler", "reverse")
+    inputs = points(2, 3)
+
+    def loss(s: Tensor) -> Tensor:
+        value, mismatch, *_ = call(inputs[0], s, *inputs[2:])
+        return (value.square() + mismatch).sum() + ops.hutchinson(s, seed=1).square().sum()
+
+    expected = torch.autograd.functional.hessian(loss, inputs[1])
+    assert rms(expected) > 0.0
+    assert rms(torch.func.hessian(loss)(inputs[1]) - expected) < 1e-12 * (1.0 + rms(expected))
+    jacobian = torch.func.jacfwd(lambda s: call(inputs[0], s, *inputs[2:])[0])(inputs[1])
+    assert rms(jacobian - torch.func.jacrev(lambda s: call(inputs[0], s, *inputs[2:])[0])(inputs[1])) < 1e-12
+
+
+def test_without_torchs_question_about_transforms_the_reference_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is private: where it is gone, every eager call is taken for one under a transform, and stays right."""
+    steps, given = table("ito", "forward"), points(4, 3)
+    kernel = ops.trajectory_step(*given[:3], steps, 2, divergence=given[5][:, 0])
+    monkeypatch.delattr(torch._C, "_are_functorch_transforms_active")
+    assert route(given[0]) is Route.REFERENCE
+    again = ops.trajectory_step(*given[:3], steps, 2, divergence=given[5][:, 0])
+    for one, other in zip(again[:3], kernel[:3], strict=True):
+        assert rms(one - other) < 1e-12 * (1.0 + rms(other))
 
 
 def test_both_pass_opcheck() -> None:

@@ -1,24 +1,19 @@
-"""Streamed paths: the numbers of fused and reference paths, whatever the batches; probes; gradients; resumption."""
+"""Streamed paths: the numbers of fused and reference paths, whatever the batches; probes; gradients."""
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
-import os
-import random
-import signal
-import time
-from pathlib import Path
 
 import pytest
 import torch
-from tolerances import assert_exact, assert_rounding, assert_z, rms
+from tolerances import assert_rounding, assert_z, rms
 from torch import Tensor, nn
 
 import thermokern as tk
 from thermokern import ops
 from thermokern.processes import step_table
-from thermokern.quantities import resume
 from thermokern.quantities.batching import Batches, peak_bytes, points_within
 from thermokern.quantities.node_scores import NodeScores
 from thermokern.quantities.streamed import StreamedPaths, Streaming
@@ -70,11 +65,24 @@ def test_batches_change_nothing_but_rounding(scheme: str, direction: str) -> Non
     assert min(sizes) == 1
 
 
-def test_paths_in_two_runs_are_the_paths_of_one() -> None:
-    options = {"n_steps": 10, "backend": "streamed", "dtype": F64, "scheme": "ito", "seed": 4}
+@pytest.mark.parametrize("backend", ["fused", "streamed", "reference"])
+def test_paths_in_two_runs_are_the_paths_of_one(backend: str) -> None:
+    options = {"n_steps": 10, "backend": backend, "dtype": F64, "scheme": "ito", "seed": 4}
     whole = tk.taep(perceptron(F64), RING, n_paths=20, **options)
     parts = [tk.taep(perceptron(F64), RING, n_paths=10, path_offset=offset, **options) for offset in (0, 10)]
     assert rms(torch.cat([part.values for part in parts]) - whole.values) < 1e-12 * rms(whole.values)
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_paths_in_chunks_are_the_paths_of_one_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both backends take long runs a chunk of paths at a time."""
+    options = {"n_paths": 20, "n_steps": 10, "backend": backend, "dtype": F64, "scheme": "sampler", "path_offset": 6}
+    whole = tk.taep(perceptron(F64), RING, **options)
+    module = importlib.import_module("thermokern.quantities.taep")
+    monkeypatch.setattr(module, "_chunks", lambda n, *_: [(0, 9), (9, n)])
+    parts = tk.taep(perceptron(F64), RING, **options)
+    assert rms(parts.x_end - whole.x_end) < 1e-12
+    assert rms(parts.values - whole.values) < 1e-12 * rms(whole.values)
 
 
 def test_auto_takes_streams_for_what_the_kernels_do_not_know() -> None:
@@ -278,10 +286,10 @@ def test_gradient_of_taep(scheme: str, direction: str) -> None:
     parameters = [p.requires_grad_() for p in model.network.parameters()]
     options = {"n_paths": 6, "n_steps": 5, "scheme": scheme, "direction": direction, "dtype": F64, "seed": 1}
     grads = []
-    for backend in ("streamed", "reference") if scheme == "backward-ito" else ("streamed",):
+    for backend in ("streamed", "reference"):
         values = tk.taep(model, RING, backend=backend, gradient=True, **options).values
         grads.append(torch.autograd.grad(values.mean(), parameters))
-    for one, other in zip(*grads, strict=True) if len(grads) > 1 else ():
+    for one, other in zip(*grads, strict=True):
         assert rms(one - other) < 1e-10 * (1.0 + rms(other))
     assert not tk.taep(model, RING, backend="streamed", **options).values.requires_grad
     weight = parameters[0]
@@ -309,111 +317,6 @@ def test_taep_can_be_a_loss() -> None:
         optimiser.step()
         means.append(loss.item())
     assert means[-1] < 0.8 * means[0]
-
-
-# ---- resumption
-
-
-class Slow(nn.Module):
-    def __init__(self, delay: float, stop_after: int | None = None) -> None:
-        super().__init__()
-        self.network = perceptron().network
-        self.delay, self.stop_after, self.calls = delay, stop_after, 0
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        self.calls += 1
-        if self.calls == self.stop_after:
-            raise KeyboardInterrupt
-        time.sleep(self.delay)
-        return self.network(x, t)
-
-
-def slow_run(folder: Path | None, network: Slow, scheme: str, direction: str, budget: int = 60_000) -> tk.TAEP:
-    model = tk.ScoreModel(network, PROCESS, "epsilon")
-    options = {"n_paths": 24, "n_steps": 30, "scheme": scheme, "direction": direction, "memory_budget": budget}
-    return tk.taep(model, RING, backend="streamed", checkpoint=folder, **options)
-
-
-@pytest.mark.parametrize(("scheme", "direction"), [("stratonovich", "forward"), ("backward-ito", "reverse")])
-def test_a_run_killed_ten_times_gives_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str
-) -> None:
-    """Killed at random moments; no signal handler helps against SIGKILL."""
-    monkeypatch.setattr(resume, "_SHARE", 1.0)
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    expected = slow_run(None, Slow(0.0), scheme, direction)
-    draw = random.Random(5)
-    killed = 0
-    while killed < 10:
-        child = os.fork()
-        if child == 0:
-            try:
-                slow_run(tmp_path, Slow(0.02), scheme, direction)
-            finally:
-                os._exit(0)
-        time.sleep(draw.uniform(0.02, 0.25))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        killed += os.WIFSIGNALED(status)
-        assert killed or (tmp_path / "state.safetensors").is_file(), "ended before it was killed even once"
-        if not os.WIFSIGNALED(status):
-            break
-    assert killed >= 5
-    resumed = slow_run(tmp_path, Slow(0.0), scheme, direction)
-    for name in ("values", "x_start", "x_end"):
-        assert_exact(getattr(resumed, name), getattr(expected, name), name)
-    assert_exact(resumed.score_matching.value, expected.score_matching.value)
-    network = Slow(0.0)
-    assert_exact(slow_run(tmp_path, network, scheme, direction).values, expected.values)
-    assert network.calls < 10, "it was done: to be read, not run"
-
-
-@pytest.mark.parametrize(
-    ("scheme", "direction"), [("stratonovich", "forward"), ("sampler", "forward"), ("backward-ito", "reverse")]
-)
-def test_a_run_goes_on_from_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str
-) -> None:
-    """Stopped at one evaluation after another, each time with a state on disk; all of a state matters."""
-    monkeypatch.setattr(resume, "_SHARE", 1.0)  # write at every block
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # power does not fail here, and disks are slow
-    budget = 8_000 if direction == "reverse" else 60_000  # many blocks, each with a state of its own
-    whole = Slow(0.0)
-    expected = slow_run(None, whole, scheme, direction, budget)
-    stopped = 0
-    for _ in range(200):
-        network = Slow(0.0, stop_after=max(10, whole.calls // 5))
-        try:
-            result = slow_run(tmp_path, network, scheme, direction, budget)
-            break
-        except KeyboardInterrupt:
-            stopped += 1
-            assert (tmp_path / "state.safetensors").is_file()
-    assert stopped >= 2
-    assert_exact(result.values, expected.values)
-    assert_exact(result.score_matching.value, expected.score_matching.value)
-
-
-@pytest.mark.parametrize("scheme", ["ito", "stratonovich"])
-def test_a_gradient_that_would_lack_the_divergence_is_refused(scheme: str) -> None:
-    options = {"n_paths": 5, "n_steps": 4, "scheme": scheme, "gradient": True}
-    with pytest.raises(ValueError, match="^gradient: the reference backend has none of the divergence"):
-        tk.taep(perceptron(), RING, backend="reference", **options)
-
-
-def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
-    options = {"n_paths": 5, "n_steps": 4, "backend": "streamed", "checkpoint": tmp_path, "scheme": "backward-ito"}
-    tk.taep(perceptron(), RING, **options)
-    with pytest.raises(ValueError, match="^checkpoint: .* belongs to another calculation"):
-        tk.taep(perceptron(), RING, seed=1, **options)
-    changed = perceptron()
-    with torch.no_grad():
-        changed.network.layers[0].weight[0, 0] += 1e-3
-    with pytest.raises(ValueError, match="other networks"):
-        tk.taep(changed, RING, **options)
-    (tmp_path / "state.safetensors").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match="^checkpoint: .* is not the state of a run"):
-        tk.taep(perceptron(), RING, **options)
 
 
 # ---- bad inputs

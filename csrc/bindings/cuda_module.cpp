@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "../cuda/kernels.hpp"
+#include "cuda_neighbours.hpp"
 #include "cuda_paths.hpp"
 #include "cuda_running.hpp"
 #include "cuda_stream.hpp"
@@ -116,6 +117,7 @@ PYBIND11_MODULE(TK_CUDA_MODULE, module) {
     module.def("absence", &tk::cuda::absence);
     define<float>(module, "_float32");
     define<double>(module, "_float64");
+    define_cuda_neighbours(module);
     define_cuda_paths(module);
     define_cuda_stream(module);
 #if defined(TK_EMULATED)

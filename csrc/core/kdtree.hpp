@@ -15,6 +15,11 @@
 
 TK_BEGIN_NAMESPACE
 
+template <class S>
+constexpr S infinite = std::numeric_limits<S>::infinity();
+template <class S>
+constexpr S greatest = std::numeric_limits<S>::max();
+
 // ---- layout
 
 struct TreeNode {
@@ -42,9 +47,29 @@ TK_HD void add_axis(bool is_first, int axis, const Difference& difference, V* s)
     for (int c = 0; c < Columns; ++c) {
         const V e = difference(axis, c);
         if constexpr (Maximum)
-            s[c] = is_first ? maximum(e, V(-e)) : maximum(s[c], maximum(e, V(-e)));
+            s[c] = is_first ? magnitude(e) : maximum(s[c], magnitude(e));
         else
-            s[c] = is_first ? rounded(V(e * e)) : V(s[c] + e * e);
+            s[c] = is_first ? product(e, e) : V(s[c] + e * e);
+    }
+}
+
+// At most axis_block axes from `first` on, joined to the measure of those before them.
+template <bool Maximum, int Columns, class V, class Difference>
+TK_HD void add_axes(int first, int count, const Difference& difference, V* s) {
+    V part[Columns];
+    add_axis<Maximum, Columns>(true, first, difference, part);
+    if (count >= axis_block) {
+        TK_UNROLL
+        for (int axis = 1; axis < axis_block; ++axis) add_axis<Maximum, Columns>(false, first + axis, difference, part);
+    } else {
+        for (int axis = 1; axis < count; ++axis) add_axis<Maximum, Columns>(false, first + axis, difference, part);
+    }
+    TK_UNROLL
+    for (int c = 0; c < Columns; ++c) {
+        if constexpr (Maximum)
+            s[c] = maximum(s[c], part[c]);
+        else
+            s[c] += rounded(part[c]);
     }
 }
 
@@ -60,23 +85,7 @@ TK_HD void measure(int dim, const Difference& difference, const Beyond& beyond, 
         TK_UNROLL
         for (int c = 0; c < Columns; ++c) s[c] = V{};
         for (int first = 0; first < dim; first += axis_block) {
-            V part[Columns];
-            add_axis<Maximum, Columns>(true, first, difference, part);
-            if (first + axis_block <= dim) {
-                TK_UNROLL
-                for (int axis = 1; axis < axis_block; ++axis)
-                    add_axis<Maximum, Columns>(false, first + axis, difference, part);
-            } else {
-                for (int axis = first + 1; axis < dim; ++axis)
-                    add_axis<Maximum, Columns>(false, axis, difference, part);
-            }
-            TK_UNROLL
-            for (int c = 0; c < Columns; ++c) {
-                if constexpr (Maximum)
-                    s[c] = maximum(s[c], part[c]);
-                else
-                    s[c] += rounded(part[c]);
-            }
+            add_axes<Maximum, Columns>(first, dim - first, difference, s);
             if (first + axis_block < dim && beyond(s)) return;
         }
     }
@@ -92,11 +101,28 @@ TK_HD V farthest(V x, V low, V high) {
     return maximum(V(x - low), V(high - x));
 }
 
+// Measures between two boxes (2, dim): of their nearest points, and of their farthest.
+template <bool Maximum, int Dim, class S>
+TK_HD S nearest_measure(int dim, const S* a, const S* b) {
+    S s;
+    const auto gap = [&](int axis, int) {
+        return maximum(maximum(a[axis] - b[dim + axis], b[axis] - a[dim + axis]), S(0));
+    };
+    measure<Maximum, Dim, 1>(dim, gap, [](const S*) { return false; }, &s);
+    return s;
+}
+template <bool Maximum, int Dim, class S>
+TK_HD S farthest_measure(int dim, const S* a, const S* b) {
+    S s;
+    const auto span = [&](int axis, int) { return maximum(a[dim + axis] - b[axis], b[dim + axis] - a[axis]); };
+    measure<Maximum, Dim, 1>(dim, span, [](const S*) { return false; }, &s);
+    return s;
+}
+
 // The largest measure whose distance is still below `radius` (or_equal: not above it); −1: there is none. A distance is
 // the rounded root of its measure, or its measure, over `scale`, a power of two.
 template <class S>
 TK_HD S largest_measure(S radius, S scale, bool max_norm, bool or_equal) {
-    constexpr S infinity = std::numeric_limits<S>::infinity(), largest = std::numeric_limits<S>::max();
     const S scaled = radius * scale;
     const auto within = [&](S s) {
         const S root = max_norm ? s : std::sqrt(s);
@@ -104,14 +130,41 @@ TK_HD S largest_measure(S radius, S scale, bool max_norm, bool or_equal) {
     };
     if (!within(S(0))) return S(-1);
     S s = max_norm ? scaled : scaled * scaled;
-    if (!(s < largest)) s = largest;
+    if (!(s < greatest<S>)) s = greatest<S>;
     if (within(s)) {
-        for (S next = std::nextafter(s, infinity); next <= largest && within(next); next = std::nextafter(s, infinity))
+        for (S next = std::nextafter(s, infinite<S>); next <= greatest<S> && within(next);
+             next = std::nextafter(s, infinite<S>))
             s = next;
     } else {
         while (!within(s)) s = std::nextafter(s, S(0));
     }
     return s;
+}
+
+// ---- instantiations by norm and axes
+
+template <bool Value>
+struct Bool {
+    static constexpr bool value = Value;
+};
+template <int Value>
+struct Axes {
+    static constexpr int value = Value;
+};
+
+// body(maximum, axes): in one dimension the norms are the same, and the maximum needs no root.
+template <class Body>
+auto with_norm(bool max_norm, std::int64_t dim, const Body& body) {
+    if (dim == 1) return body(Bool<true>{}, Axes<1>{});
+    if (max_norm) {
+        if (dim == 2) return body(Bool<true>{}, Axes<2>{});
+        return body(Bool<true>{}, Axes<0>{});
+    }
+    if (dim == 2) return body(Bool<false>{}, Axes<2>{});
+    if (dim == 3) return body(Bool<false>{}, Axes<3>{});
+    if (dim == 4) return body(Bool<false>{}, Axes<4>{});
+    if (dim == 5) return body(Bool<false>{}, Axes<5>{});
+    return body(Bool<false>{}, Axes<0>{});
 }
 
 // ---- lists of the smallest, ascending, in `registers` vectors

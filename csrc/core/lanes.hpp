@@ -155,6 +155,30 @@ TK_HD V minimum(V a, V b) {
     return a < b ? a : b;
 }
 
+// Its sign bit cleared: zero is +0, whatever a compiler makes of max(a, −a).
+template <class V>
+TK_HD V magnitude(V a) {
+    if constexpr (Lane<V>::count == 1)
+        return std::fabs(a);
+    else
+        return bit_cast<V>(bit_cast<IntOf<V>>(a) &
+                           static_cast<typename Lane<V>::Index>(~std::uint64_t{0} >> (65 - 8 * sizeof(ScalarOf<V>))));
+}
+
+// A value that is what it is: what made it is not fused with what follows.
+template <class V>
+TK_HD V rounded(V a) {
+#if defined(__CUDACC__)  // on a device products are rounded where they are made, on the host no kernel runs
+#elif defined(__AVX512F__)
+    asm("" : "+v"(a));
+#elif defined(__x86_64__)
+    asm("" : "+x"(a));
+#else
+    asm("" : "+w"(a));
+#endif
+    return a;
+}
+
 // A product, rounded before it is used: a difference of two equal products is then zero, which fusing would spoil.
 template <class V>
 TK_HD V product(V a, V b) {
@@ -164,27 +188,8 @@ TK_HD V product(V a, V b) {
     else
         return __dmul_rn(a, b);
 #else
-    V c = a * b;
-#if defined(__x86_64__)
-    asm("" : "+x"(c));
-#else
-    asm("" : "+w"(c));
+    return rounded(V(a * b));
 #endif
-    return c;
-#endif
-}
-
-// A value that is what it is: what made it is not fused with what follows.
-template <class V>
-TK_HD V rounded(V a) {
-#if defined(__AVX512F__)
-    asm("" : "+v"(a));
-#elif defined(__x86_64__)
-    asm("" : "+x"(a));
-#elif !defined(__CUDA_ARCH__)
-    asm("" : "+w"(a));
-#endif
-    return a;
 }
 
 template <class V>

@@ -13,29 +13,10 @@
 
 #include "mixture.hpp"
 #include "mlp.hpp"
+#include "node.hpp"
 #include "philox.hpp"
 
 TK_BEGIN_NAMESPACE
-
-// The columns of the step table, one row per node; thermokern/ops/step_table.py names them in this order.
-template <class S>
-struct Node {
-    S drift;           // F, to the next node
-    S noise;           // G, to the next node
-    S energy;          // a
-    S work_carried;    // b, on the noise of the step that led here
-    S work_drawn;      // b', on the noise of the step that leaves
-    S mismatch;        // weight of |s_θ − s_*|², for the score-matching integral
-    S chain_position;  // u
-    S chain_noise;     // r
-    S chain_score;     // y
-    S push;            // P, reverse paths
-    S seen_position;   // α
-    S seen_score;      // β
-    S seen_noise;      // γ
-};
-constexpr int node_columns = 13;
-static_assert(sizeof(Node<float>) == node_columns * sizeof(float), "the step table is read as Nodes");
 
 // A source of scores gives, at a node, the model's and the reference's score and divergence. Three kinds follow.
 
@@ -174,37 +155,20 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
         observer.look(k, dim, x, model, model_divergence, reference);
 
         V next[max_dim], noise[max_dim];
-        for (int i = 0; i < dim; ++i) {
-            next[i] = node.drift * x[i] + node.noise * drawn[i];
-            noise[i] = drawn[i];
-        }
-        if (settings.reverse) {
-            for (int i = 0; i < dim; ++i) {
-                next[i] = next[i] + node.push * model[i];
-                noise[i] = node.seen_position * x[i] + node.seen_score * model[i] + node.seen_noise * drawn[i];
-            }
-        }
+        if (settings.reverse)
+            for (int i = 0; i < dim; ++i) leave_node<true>(node, x[i], model[i], drawn[i], next[i], noise[i]);
+        else
+            for (int i = 0; i < dim; ++i) leave_node<false>(node, x[i], model[i], drawn[i], next[i], noise[i]);
 
-        V energy = settings.divergence_weight * (model_divergence - reference_divergence);
-        V work{}, mismatch{};
-        for (int i = 0; i < dim; ++i) {
-            const V delta = model[i] - reference[i];
-            energy = energy + delta * (model[i] + reference[i]);
-            work = work + delta * (node.work_carried * carried[i] + node.work_drawn * noise[i]);
-            mismatch = mismatch + delta * delta;
-        }
-        sums.value = sums.value + (node.energy * energy + work);
-        sums.mismatch = sums.mismatch + node.mismatch * mismatch;
-        if (settings.sampler) {
-            V step{};
-            for (int i = 0; i < dim; ++i) {
-                const V earlier = settings.reverse ? next[i] : previous[i];
-                const V z = settings.reverse ? noise[i] : carried[i];
-                const V w = node.chain_position * earlier + node.chain_noise * z + node.chain_score * model[i];
-                step = step + w * (z + ScalarOf<V>(0.5) * w);
-            }
-            sums.value = sums.value + step;
-        }
+        NodeSums<V> here;
+        here.energy = settings.divergence_weight * (model_divergence - reference_divergence);
+        for (int i = 0; i < dim; ++i) here.add_scores(node, model[i], reference[i], carried[i], noise[i]);
+        if (settings.sampler)
+            for (int i = 0; i < dim; ++i)
+                here.add_chain(node, settings.reverse ? next[i] : previous[i], settings.reverse ? noise[i] : carried[i],
+                               model[i]);
+        sums.value = sums.value + here.value(node);
+        sums.mismatch = sums.mismatch + node.mismatch * here.mismatch;
         for (int i = 0; i < dim; ++i) {
             previous[i] = x[i];
             carried[i] = noise[i];

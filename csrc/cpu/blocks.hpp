@@ -1,5 +1,4 @@
-// What the neighbour kernels share: blocks of queries over threads, the box of a block, instantiations by norm and
-// axes.
+// What the neighbour kernels share: blocks of queries over threads, and the box of a block.
 #pragma once
 
 #include "../core/kdtree.hpp"
@@ -79,47 +78,5 @@ struct QueryBlock {
         }
     }
 };
-
-// Measures between two boxes (2, dim): of their nearest points, and of their farthest.
-template <bool Maximum, int Dim, class S>
-inline S nearest_measure(int dim, const S* a, const S* b) {
-    S s;
-    const auto gap = [&](int axis, int) {
-        return maximum(maximum(a[axis] - b[dim + axis], b[axis] - a[dim + axis]), S(0));
-    };
-    measure<Maximum, Dim, 1>(dim, gap, [](const S*) { return false; }, &s);
-    return s;
-}
-template <bool Maximum, int Dim, class S>
-inline S farthest_measure(int dim, const S* a, const S* b) {
-    S s;
-    const auto span = [&](int axis, int) { return maximum(a[dim + axis] - b[axis], b[dim + axis] - a[axis]); };
-    measure<Maximum, Dim, 1>(dim, span, [](const S*) { return false; }, &s);
-    return s;
-}
-
-template <bool Value>
-struct Bool {
-    static constexpr bool value = Value;
-};
-template <int Value>
-struct Axes {
-    static constexpr int value = Value;
-};
-
-// body(maximum, axes): in one dimension the norms are the same, and the maximum needs no root.
-template <class Body>
-inline bool with_norm(bool max_norm, std::int64_t dim, const Body& body) {
-    if (dim == 1) return body(Bool<true>{}, Axes<1>{});
-    if (max_norm) {
-        if (dim == 2) return body(Bool<true>{}, Axes<2>{});
-        return body(Bool<true>{}, Axes<0>{});
-    }
-    if (dim == 2) return body(Bool<false>{}, Axes<2>{});
-    if (dim == 3) return body(Bool<false>{}, Axes<3>{});
-    if (dim == 4) return body(Bool<false>{}, Axes<4>{});
-    if (dim == 5) return body(Bool<false>{}, Axes<5>{});
-    return body(Bool<false>{}, Axes<0>{});
-}
 
 TK_END_NAMESPACE

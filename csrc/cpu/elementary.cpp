@@ -1,10 +1,31 @@
 // Random numbers and elementary functions over arrays, and the table of this instruction set's kernels.
-#include "schedule.hpp"
+#include "rows.hpp"
 
 TK_BEGIN_NAMESPACE
 
+// Many numbers of each path, along it: as many at a time as fit the row.
+template <class S>
+static bool long_rows(const NormalsArguments<S>& arguments, int threads, Interrupt interrupt) {
+    const Purpose purpose = static_cast<Purpose>(arguments.purpose);
+    const Buffer<RowNormals<S>> scratch(threads);
+    const auto tile = [&](std::int64_t first, int thread) {
+        RowNormals<S>& own = scratch.get()[thread];
+        for (std::int64_t row = first; row < first + lanes<S> && row < arguments.n; ++row) {
+            const PathNormals<S> path(arguments.seed, purpose, arguments.path_offset + static_cast<std::uint64_t>(row));
+            for (std::int64_t c = 0; c < arguments.count; c += row_tile) {
+                const std::int64_t count = arguments.count - c < row_tile ? arguments.count - c : row_tile;
+                const S* numbers = own.draw(path, arguments.first + static_cast<std::uint64_t>(c), count, Soon<S, 0>{});
+                __builtin_memcpy(arguments.out + row * arguments.count + c, numbers,
+                                 static_cast<std::size_t>(count) * sizeof(S));
+            }
+        }
+    };
+    return for_each_tile<S>(arguments.n, 20.0 * static_cast<double>(arguments.count), threads, interrupt, tile);
+}
+
 template <class S>
 static bool normals(const NormalsArguments<S>& arguments, int threads, Interrupt interrupt) {
+    if (arguments.count >= 8 * lanes<S>) return long_rows(arguments, threads, interrupt);
     const std::uint64_t end = arguments.first + static_cast<std::uint64_t>(arguments.count);
     const Purpose purpose = static_cast<Purpose>(arguments.purpose);
     const auto tile = [&](std::int64_t first, int) {

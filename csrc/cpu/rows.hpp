@@ -31,29 +31,70 @@ TK_ZIP(16, (0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
 #undef TK_ZIP
 #undef TK_LIST
 
-// A path's normals, in order, from memory of its own.
+// Rows that are read soon: their memory is asked for while something else is computed. Addresses past the end do no
+// harm.
+template <class S, int Count>
+struct Soon {
+    const S* rows[Count > 0 ? Count : 1];
+
+    void ask(std::int64_t from) const {
+        for (int i = 0; i < Count; ++i)
+            for (int line = 0; line < register_bytes / 16; ++line)
+                __builtin_prefetch(rows[i] + from + line * static_cast<std::int64_t>(64 / sizeof(S)));
+    }
+};
+
+// One path's normals along its components.
+template <class S>
+class PathNormals {
+ public:
+    using V = Native<S>;
+    static constexpr std::int64_t group = 4 * lanes<S>;  // numbers made at once
+
+    PathNormals(std::uint64_t seed, Purpose purpose, std::uint64_t path)
+        : seed_(seed),
+          purpose_(purpose),
+          path_{splat_word<V>(static_cast<std::uint32_t>(path)),
+                splat_word<V>(static_cast<std::uint32_t>(path >> 32))} {
+        for (int l = 0; l < lanes<S>; ++l) lane_[l] = static_cast<std::uint32_t>(l);
+    }
+    // Numbers first … first + group in order, in four registers; `first` is a multiple of four.
+    void draw(std::uint64_t first, V* z) const {
+        V across[4];  // lanes run over blocks of four numbers
+        normal_blocks<V>(seed_, purpose_, path_, WordOf<V>(static_cast<std::uint32_t>(first / 4) + lane_), across);
+        const V even_low = Zip<lanes<S>>::low(across[0], across[2]),
+                even_high = Zip<lanes<S>>::high(across[0], across[2]);
+        const V odd_low = Zip<lanes<S>>::low(across[1], across[3]),
+                odd_high = Zip<lanes<S>>::high(across[1], across[3]);
+        z[0] = Zip<lanes<S>>::low(even_low, odd_low);
+        z[1] = Zip<lanes<S>>::high(even_low, odd_low);
+        z[2] = Zip<lanes<S>>::low(even_high, odd_high);
+        z[3] = Zip<lanes<S>>::high(even_high, odd_high);
+    }
+
+ private:
+    std::uint64_t seed_;
+    Purpose purpose_;
+    PathIndex<V> path_;
+    WordOf<V> lane_;
+};
+
+// A stretch of them in memory.
 template <class S>
 class RowNormals {
  public:
-    // Numbers first … first + count of a path, count ≤ row_tile; valid until the next call.
-    const S* draw(std::uint64_t seed, Purpose purpose, std::uint64_t path, std::uint64_t first, std::int64_t count) {
-        using V = Native<S>;
-        const PathIndex<V> index{splat_word<V>(static_cast<std::uint32_t>(path)),
-                                 splat_word<V>(static_cast<std::uint32_t>(path >> 32))};
-        WordOf<V> lane;
-        for (int l = 0; l < lanes<S>; ++l) lane[l] = static_cast<std::uint32_t>(l);
+    // Numbers first … first + count, count ≤ row_tile; valid until the next call. Drawing is arithmetic alone and
+    // leaves memory idle, so it fetches as many numbers of rows that come next.
+    template <int Count>
+    const S* draw(const PathNormals<S>& path, std::uint64_t first, std::int64_t count, const Soon<S, Count>& soon) {
         const std::uint64_t end = first + static_cast<std::uint64_t>(count);
         std::uint64_t number = first / 4 * 4;
         const S* begin = numbers_ + (first - number);
-        for (S* to = numbers_; number < end; number += 4 * lanes<S>, to += 4 * lanes<S>) {
-            V z[4];
-            normal_blocks<V>(seed, purpose, index, WordOf<V>(static_cast<std::uint32_t>(number / 4) + lane), z);
-            const V even_low = Zip<lanes<S>>::low(z[0], z[2]), even_high = Zip<lanes<S>>::high(z[0], z[2]);
-            const V odd_low = Zip<lanes<S>>::low(z[1], z[3]), odd_high = Zip<lanes<S>>::high(z[1], z[3]);
-            store(to, Zip<lanes<S>>::low(even_low, odd_low));
-            store(to + lanes<S>, Zip<lanes<S>>::high(even_low, odd_low));
-            store(to + 2 * lanes<S>, Zip<lanes<S>>::low(even_high, odd_high));
-            store(to + 3 * lanes<S>, Zip<lanes<S>>::high(even_high, odd_high));
+        for (S* to = numbers_; number < end; number += PathNormals<S>::group, to += PathNormals<S>::group) {
+            Native<S> z[4];
+            soon.ask(to - numbers_);
+            path.draw(number, z);
+            for (int j = 0; j < 4; ++j) store(to + j * lanes<S>, z[j]);
         }
         return begin;
     }

@@ -25,7 +25,7 @@ struct StreamTile {
 };
 
 template <bool Sampler, bool Reverse, class S>
-static void visit_tile(const Node<S>& node, const StreamTile<S>& tile, std::int64_t count, NodeSums<S>& sums) {
+static void visit_tile(const Node<S> node, const StreamTile<S> tile, std::int64_t count, NodeSums<S>& sums) {
     using V = Native<S>;
     NodeSums<V> wide;
     std::int64_t c = 0;
@@ -35,6 +35,26 @@ static void visit_tile(const Node<S>& node, const StreamTile<S>& tile, std::int6
     for (; c < count; ++c)
         tile.template store_at<S>(c, visit_node<Sampler, Reverse>(node, tile.template load_at<S>(c), narrow));
     sums.add(narrow);
+}
+
+// A tile of whole groups of numbers, whose noise is used as it is made: while one is waited for the other goes on.
+template <bool Sampler, bool Reverse, class S>
+static void visit_drawing(const Node<S> node, const StreamTile<S> tile, const PathNormals<S>& normals,
+                          std::uint64_t number, std::int64_t count, NodeSums<S>& sums) {
+    using V = Native<S>;
+    const Soon<S, 3> soon{{tile.x, tile.model, tile.reference}};
+    NodeSums<V> wide;
+    for (std::int64_t c = 0; c < count; c += PathNormals<S>::group) {
+        V z[4];
+        soon.ask(c + 2 * PathNormals<S>::group);
+        normals.draw(number + static_cast<std::uint64_t>(c), z);
+        for (int j = 0; j < 4; ++j) {
+            NodeInput<V> in = tile.template load_at<V>(c + j * lanes<S>);
+            in.drawn = z[j];
+            tile.template store_at<V>(c + j * lanes<S>, visit_node<Sampler, Reverse>(node, in, wide));
+        }
+    }
+    sums.add({add_lanes(wide.energy), add_lanes(wide.work), add_lanes(wide.mismatch), add_lanes(wide.chain)});
 }
 
 template <class S>
@@ -53,24 +73,28 @@ static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt)
     const auto rows = [&](std::int64_t first_row, int thread) {
         StreamScratch<S>& own = scratch.get()[thread];
         for (std::int64_t row = first_row; row < first_row + lanes<S> && row < a.n; ++row) {
-            const std::uint64_t path = a.path_offset + static_cast<std::uint64_t>(row);
+            const PathNormals<S> normals(a.seed, purpose, a.path_offset + static_cast<std::uint64_t>(row));
             NodeSums<S> sums;
             for (std::int64_t c = 0; c < a.dim; c += row_tile) {
                 const std::int64_t count = a.dim - c < row_tile ? a.dim - c : row_tile, at = row * a.dim + c;
                 const std::uint64_t number = a.first + static_cast<std::uint64_t>(c);
                 StreamTile<S> tile{a.x + at, a.model + at, a.reference + at, zeros, zeros, zeros, own.next, own.noise};
-                if (a.drawn != nullptr)
-                    tile.drawn = a.drawn + at;
-                else if (a.draw)
-                    tile.drawn = own.drawn.draw(a.seed, purpose, path, number, count);
+                const Soon<S, 3> soon{{tile.x, tile.model, tile.reference}};
                 if (a.carried != nullptr)
                     tile.carried = a.carried + at;
                 else if (a.draw_carried)
-                    tile.carried =
-                        own.carried.draw(a.seed, purpose, path, number - static_cast<std::uint64_t>(a.dim), count);
+                    tile.carried = own.carried.draw(normals, number - static_cast<std::uint64_t>(a.dim), count, soon);
                 if (a.previous != nullptr) tile.previous = a.previous + at;
                 if (a.next != nullptr) tile.next = a.next + at;
                 if (a.noise != nullptr) tile.noise = a.noise + at;
+                if (a.drawn == nullptr && a.draw && number % 4 == 0 && count % PathNormals<S>::group == 0) {
+                    visit_drawing<Sampler, Reverse>(node, tile, normals, number, count, sums);
+                    continue;
+                }
+                if (a.drawn != nullptr)
+                    tile.drawn = a.drawn + at;
+                else if (a.draw)
+                    tile.drawn = own.drawn.draw(normals, number, count, soon);
                 visit_tile<Sampler, Reverse>(node, tile, count, sums);
             }
             a.value[row] = sums.value(node);
@@ -104,13 +128,13 @@ bool hutchinson(const ProbeArguments<S>& a, int threads, Interrupt interrupt) {
     const Buffer<RowNormals<S>> scratch(threads);
     const auto rows = [&](std::int64_t first_row, int thread) {
         for (std::int64_t row = first_row; row < first_row + lanes<S> && row < a.n; ++row) {
+            const PathNormals<S> normals(a.seed, Purpose::probe, a.path_offset + static_cast<std::uint64_t>(row));
             ProbeSums<S> sums;
             for (std::int64_t c = 0; c < a.dim; c += row_tile) {
                 const std::int64_t count = a.dim - c < row_tile ? a.dim - c : row_tile;
                 const S* p = a.products + row * a.dim + c;
-                const S* z =
-                    scratch.get()[thread].draw(a.seed, Purpose::probe, a.path_offset + static_cast<std::uint64_t>(row),
-                                               a.first + static_cast<std::uint64_t>(c), count);
+                const S* z = scratch.get()[thread].draw(normals, a.first + static_cast<std::uint64_t>(c), count,
+                                                        Soon<S, 1>{{p}});
                 ProbeSums<V> wide;
                 std::int64_t i = 0;
                 for (; i + lanes<S> <= count; i += lanes<S>) contract<V>(sign, z + i, p + i, wide);

@@ -7,6 +7,7 @@
 
 #include "../core/arguments.hpp"
 #include "../core/moments.hpp"
+#include "../core/point_sets.hpp"
 
 namespace tk::cuda {
 
@@ -32,6 +33,13 @@ template <class S>
 Moments moments(const S* values, std::int64_t n, Stream stream);
 template <class S>
 ExponentialSums exponential_sums(const S* values, std::int64_t n, double scale, Stream stream);
+
+template <class S>
+void build(const BuildArguments<S>& arguments, Stream stream);
+template <class S>
+void search(const NeighbourArguments<S>& arguments, Stream stream);
+template <class S>
+void count(const CountArguments<S>& arguments, Stream stream);
 
 // Why kernels cannot run here; empty where they can.
 std::string absence();

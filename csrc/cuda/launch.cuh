@@ -40,6 +40,12 @@ void copy_to_device(T* to, const T* from, std::int64_t count, cudaStream_t strea
           "copying to the device");
 }
 
+template <class T>
+void copy_on_device(T* to, const T* from, std::int64_t count, cudaStream_t stream) {
+    check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(T), cudaMemcpyDeviceToDevice, stream),
+          "copying on the device");
+}
+
 // One value, after everything before it in the stream.
 template <class T>
 T value_on_host(const T* from, cudaStream_t stream) {

@@ -1,5 +1,6 @@
 // Every kernel of csrc/cuda on small problems, for builds under sanitizers: `run_kernels ORDER [few]` prints a hash of
 // each problem's outputs, which must not depend on the order of threads. What the numbers should be, pytest checks.
+#include <cmath>
 #include <cstdio>
 #include <vector>
 
@@ -186,12 +187,65 @@ void flow(Numbers& random, const Source<S>& score, std::int64_t n, std::int64_t 
     report("flow", sizeof(S), n, dim, last, divergence, evaluations, status);
 }
 
+// Points in leaves with the memory that a set of them points to.
+template <class S>
+struct Points {
+    std::vector<S> x, leaves, bounds;
+    std::vector<std::int32_t> order;
+    tk::PointSet<S> set;
+
+    Points(Numbers& random, std::int64_t n, std::int64_t dim, std::int64_t leaf, bool tree)
+        : x(random.vector<S>(n * dim)) {
+        for (S& number : x) number = std::round(8 * number);  // with ties
+        const std::int64_t count = (n + leaf - 1) / leaf;
+        leaves.resize(static_cast<std::size_t>(count * leaf * dim));
+        order.resize(static_cast<std::size_t>(n));
+        if (tree && n > 0) bounds.resize(static_cast<std::size_t>((2 * count - 1) * 2 * dim));
+        set = {n, dim, leaf, leaves.data(), order.data(), bounds.empty() ? nullptr : bounds.data()};
+        tk::cuda::build<S>(
+            {n, dim, leaf, S(0.5), x.data(), leaves.data(), order.data(), bounds.empty() ? nullptr : bounds.data()},
+            nullptr);
+    }
+};
+
+// Own neighbours and those of other points, and counts.
+template <class S>
+void neighbours(Numbers& random, std::int64_t n, std::int64_t m, std::int64_t dim, std::int64_t leaf, bool tree,
+                bool max_norm, std::int64_t k) {
+    const Points<S> data(random, n, dim, leaf, tree), queries(random, m, dim, leaf, true);
+    std::uint64_t hashes = hash(data.bounds, hash(data.leaves, hash(data.order)));
+    for (const Points<S>* asked : {&data, &queries}) {
+        std::vector<S> distances(static_cast<std::size_t>(asked->set.n * k));
+        std::vector<std::int64_t> indices(distances.size()), pairs(1), counts(static_cast<std::size_t>(asked->set.n));
+        const auto radius = random.vector<S>(asked->set.n, 1.0);
+        for (std::int64_t* chosen : {indices.data(), static_cast<std::int64_t*>(nullptr)}) {
+            tk::cuda::search<S>({data.set, asked->set, asked == &data, max_norm, k, S(0.5), S(9), distances.data(),
+                                 distances.empty() ? nullptr : chosen, pairs.data()},
+                                nullptr);
+            hashes = hash(distances, hash(indices, hash(pairs, hashes)));
+        }
+        tk::cuda::count<S>({data.set, asked->set, max_norm, tree, S(0.5), radius.data(), counts.data()}, nullptr);
+        hashes = hash(counts, hashes);
+    }
+    std::printf("neighbours %zu %lld %lld %lld %016llx\n", sizeof(S), static_cast<long long>(n),
+                static_cast<long long>(dim), static_cast<long long>(k), static_cast<unsigned long long>(hashes));
+}
+
 template <class S>
 void everything(bool few) {
     Numbers random;
     for (std::int64_t n : {0, 1, 33, 300}) {
         normals<S>(n, 7, 3);
         statistics<S>(random, 5 * n);
+    }
+    for (std::int64_t dim : {1, 2, 3, 7, 40}) {
+        if (few && dim != 2 && dim != 40) continue;
+        for (std::int64_t n : {0, 1, 33, 200}) {
+            if (few && n != 200) continue;
+            neighbours<S>(random, n, 70, dim, 64, true, false, 5);
+            neighbours<S>(random, n, few ? 3 : 70, dim, 64, false, true, 20);
+            if (!few) neighbours<S>(random, n, 3, dim, 128, true, true, 17);
+        }
     }
     for (std::int64_t dim : {1, 2, 3, 7, 16}) {
         if (few && dim != 2 && dim != 7) continue;

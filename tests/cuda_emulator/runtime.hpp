@@ -86,3 +86,27 @@ inline cudaError_t cudaGetDeviceCount(int* count) {
     *count = 1;
     return cudaSuccess;
 }
+
+// CUB's sort of pairs, which is stable: without memory it says how much it needs.
+namespace cub {
+struct DeviceRadixSort {
+    template <class Key, class Value>
+    static cudaError_t SortPairs(void* memory, std::size_t& bytes, const Key* keys, Key* sorted_keys,
+                                 const Value* values, Value* sorted_values, std::int64_t n, int begin_bit, int end_bit,
+                                 cudaStream_t) {
+        if (begin_bit != 0 || end_bit != 8 * static_cast<int>(sizeof(Key))) return cudaErrorInvalidValue;
+        if (memory == nullptr) {
+            bytes = 1;
+            return cudaSuccess;
+        }
+        std::vector<std::int64_t> places(static_cast<std::size_t>(n));
+        std::iota(places.begin(), places.end(), std::int64_t{0});
+        std::stable_sort(places.begin(), places.end(), [&](auto a, auto b) { return keys[a] < keys[b]; });
+        for (std::int64_t i = 0; i < n; ++i) {
+            sorted_keys[i] = keys[places[static_cast<std::size_t>(i)]];
+            sorted_values[i] = values[places[static_cast<std::size_t>(i)]];
+        }
+        return cudaSuccess;
+    }
+};
+}  // namespace cub

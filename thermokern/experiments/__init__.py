@@ -1,6 +1,6 @@
 """The papers' figures and tables, on top of the quantities."""
 
-from thermokern.experiments.capacity import CapacitySweep, capacity_sweep, shipped_capacity
+from thermokern.experiments.capacity import CapacitySweep, capacity_sweep, read_capacity, shipped_capacity
 from thermokern.experiments.image_training import PAPER, PAPER_MNIST, QUICK, ImageProfile, train_unet
 from thermokern.experiments.images import DATA, load_images
 from thermokern.experiments.limits import LimitsSweep, limits_sweep, shipped_limits
@@ -36,6 +36,7 @@ __all__ = [
     "load_images",
     "mode_collapse",
     "penalty_sweep",
+    "read_capacity",
     "shipped_capacity",
     "shipped_course",
     "shipped_limits",

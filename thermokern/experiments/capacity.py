@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from dataclasses import dataclass
@@ -50,6 +51,17 @@ class CapacitySweep:
         name = "entropy_bound" if likelihood == "ode" else "entropy_bound_plugin"
         best = min(self.rows, key=lambda row: row[name][0])
         return bits(best, name, above=True), best["name"]
+
+    def for_table1(self) -> dict[str, Any]:
+        """Both :meth:`model_based_bound` in nats, and what they are of: keyword arguments of :func:`table1`."""
+        unit = float(self.rows[0]["dim"] * math.log(2.0))
+        ode, plugin = (self.model_based_bound(likelihood)[0] for likelihood in ("ode", "plugin"))
+        steps = f"{self.profile['n_steps']:,} training steps each"
+        return {
+            "model_bound": Estimate(unit * ode.value, unit * ode.stderr),
+            "model_bound_plugin": Estimate(unit * plugin.value, unit * plugin.stderr),
+            "networks": f"the smallest of {len(self.rows)} networks, {steps}; only the plug-in NLL's is a bound",
+        }
 
     def below(self, name: str) -> list[dict[str, Any]]:
         """Rows whose entry `name` is negative by three standard errors."""
@@ -127,6 +139,18 @@ def capacity_sweep(profile: Profile, out: Path, *, seed: int = 0, progress: bool
 def shipped_capacity() -> CapacitySweep:
     """The sweep of Fig. 2 and 3 that comes with the package."""
     found = shipped("capacity")
+    return CapacitySweep(found["profile"], found["rows"])
+
+
+def read_capacity(folder: Path) -> CapacitySweep:
+    """The sweep of Fig. 2 and 3 that ``thermokern reproduce capacity`` left in `folder`."""
+    path = folder / "result.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"capacity: no such file: {path}; `thermokern reproduce capacity` writes it")
+    found = json.loads(path.read_text())
+    kind = found.get("experiment") if isinstance(found, dict) else None
+    if kind != "capacity":
+        raise ValueError(f"capacity: expected the result of `thermokern reproduce capacity` in {path}, got {kind!r}")
     return CapacitySweep(found["profile"], found["rows"])
 
 

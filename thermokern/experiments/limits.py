@@ -46,13 +46,13 @@ class LimitsSweep:
         """Rows of one data set and process; None is any."""
         return [row for row in self.rows if data in (None, row["data"]) and process in (None, row["process"])]
 
-    def correlations(self, likelihood: str = "ode") -> dict[str, Estimate]:
+    def correlations(self, likelihood: str = "ode", data: str | None = None) -> dict[str, Estimate]:
         """Pearson's and Spearman's coefficient of NLL and its gap to the bound, bits per dimension, over all networks.
 
-        `likelihood` is ``ode`` or ``plugin``.
+        `likelihood` is ``ode`` or ``plugin``; `data` takes the networks of one data set alone.
         """
         nll, gap = (
-            torch.tensor([bits(row, name, above).value for row in self.rows])
+            torch.tensor([bits(row, name, above).value for row in self.select(data)])
             for name, above in ((f"kl_{likelihood}", True), (f"gap_{likelihood}", False))
         )
         return {"pearson": pearson(nll, gap), "spearman": spearman(nll, gap)}
@@ -87,6 +87,9 @@ class LimitsSweep:
                 f"NLL ({label}) and its gap: Pearson {found['pearson']}, Spearman {found['spearman']} "
                 f"(paper: {PAPER['pearson']}, {PAPER['spearman']})"
             )
+        for data in dict.fromkeys(row["data"] for row in self.rows):
+            alone = self.correlations(data=data)
+            lines.append(f"  probability flow, {data} alone: Pearson {alone['pearson']}, Spearman {alone['spearman']}")
         lines.append(f"profile {self.profile['name']}: {self.profile['n_steps']:,} training steps a network")
         return "\n".join(lines)
 

@@ -40,6 +40,7 @@ from thermokern.ops.trajectory_averages import (
     trajectory_averages,
     trajectory_averages_reference,
 )
+from thermokern.ops.trajectory_block import BlockSums, trajectory_block, trajectory_block_reference
 from thermokern.ops.trajectory_step import StepSums, trajectory_step, trajectory_step_reference
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "OBSERVABLES",
     "PROBES",
     "SCHEMES",
+    "BlockSums",
     "ExponentialSums",
     "FlowField",
     "FlowSums",
@@ -91,6 +93,8 @@ __all__ = [
     "trajectory",
     "trajectory_averages",
     "trajectory_averages_reference",
+    "trajectory_block",
+    "trajectory_block_reference",
     "trajectory_reference",
     "trajectory_step",
     "trajectory_step_reference",

@@ -76,8 +76,9 @@ def hutchinson(
 
     Notes
     -----
-    Linear in `products`, and differentiable in them: reverse mode to any order, forward mode, ``torch.func`` and
-    ``torch.compile``. On the CPU and on CUDA devices one pass over memory; elsewhere PyTorch.
+    Linear in `products`, and differentiable in them: reverse mode to any order, forward mode, ``torch.compile`` and
+    ``torch.func``, under whose transforms PyTorch multiplies and sums. On the CPU and on CUDA devices one pass over
+    memory; elsewhere PyTorch.
 
     References
     ----------

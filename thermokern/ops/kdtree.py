@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, check_finite, refuse_gradient
+from thermokern.ops._library import DEVICES, PRECISIONS, check_device, check_finite, refuse_gradient
 from thermokern.ops.neighbours import PointSet
 
 MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside
@@ -42,7 +42,8 @@ class KDTree:
     Parameters
     ----------
     x : Tensor or array
-        (n, d) points, float32 or float64, finite. n = 0 is valid.
+        (n, d) points, float32 or float64, finite, on the CPU or a CUDA device, where the search then runs. n = 0 is
+        valid.
     method : {"auto", "tree", "brute"}
         How :meth:`neighbours` goes about it: by the tree, or by all pairs, each once for both of its points. "auto"
         chooses by the share of all pairs that the tree has to look at for a sample of points. Under "brute" no tree
@@ -68,6 +69,9 @@ class KDTree:
     A distance is the root of the sum over axes of squared differences, in blocks of eight axes, in the precision of
     `x`, coordinates having been multiplied with a power of two so that squares neither overflow nor vanish. It does
     not depend on the order of the points, on threads or on the method, to the last bit.
+
+    On a CUDA device a block of threads takes a leaf of queries, and "brute" looks at a pair from both of its ends; the
+    share by which "auto" chooses was measured on a CPU.
 
     Memory beside `x` and results: a copy of `x`, 4 bytes a point and a box every 32 points; while the tree is built as
     much again; the same for points `y`; by all pairs also the lists, 64 bytes for 16 numbers of float32. Cost: n log n
@@ -149,7 +153,7 @@ class KDTree:
         Parameters
         ----------
         y : Tensor or array
-            (…, d) points in the dtype of `x`.
+            (…, d) points in the dtype and on the device of `x`.
         k : int or sequence of int
             How many neighbours, or which ranks, counted from 1.
         p : {2, inf}
@@ -157,7 +161,7 @@ class KDTree:
         distance_upper_bound : float
             Only neighbours nearer than this.
         workers : int
-            Threads; −1: all that PyTorch may use.
+            Threads; −1: all that PyTorch may use. Of no meaning on a CUDA device.
 
         Returns
         -------
@@ -221,7 +225,7 @@ class KDTree:
         Parameters
         ----------
         y : Tensor or array
-            (m, d) points in the dtype of `x`.
+            (m, d) points in the dtype of `x`, and on its device.
         radius : float, Tensor or array
             One for all, or (m,); used in the dtype of `x`, compared with the distance computed in that dtype.
         p : {2, inf}
@@ -238,7 +242,7 @@ class KDTree:
         if points.dim() != 2:
             raise ValueError(f"y: expected (m, {self.dim}), got {tuple(points.shape)}")
         max_norm = _norm(p)
-        bound = torch.as_tensor(radius).detach().to("cpu", self._x.dtype)
+        bound = torch.as_tensor(radius).detach().to(self._x.device, self._x.dtype)
         if bound.shape not in ((), (len(points),)):
             raise ValueError(f"radius: expected a number or ({len(points)},), got {tuple(bound.shape)}")
         if bool(bound.isnan().any()):
@@ -255,6 +259,10 @@ class KDTree:
         if points.dtype != self._x.dtype:
             raise ValueError(
                 f"y: expected {str(self._x.dtype)[6:]} as x has it, got {str(points.dtype)[6:]}: convert one of them"
+            )
+        if points.device != self._x.device:
+            raise ValueError(
+                f"y: expected points on {self._x.device} as x is there, got {points.device}: move one of them"
             )
         if points.dim() < 1 or points.shape[-1] != self.dim:
             raise ValueError(f"y: expected (…, {self.dim}) as x has it, got {tuple(points.shape)}")
@@ -279,11 +287,12 @@ def _points(name: str, x: Any) -> tuple[Tensor, bool]:
     """Finite points as a contiguous tensor, and whether they came as something else than a tensor."""
     arrays = not isinstance(x, Tensor)
     tensor = torch.as_tensor(np.asarray(x)) if arrays else x
-    if tensor.dtype not in PRECISIONS or tensor.device.type != "cpu":
+    if tensor.dtype not in PRECISIONS or tensor.device.type not in DEVICES:
         raise ValueError(
-            f"{name}: expected float32 or float64 on cpu, got {str(tensor.dtype)[6:]} on {tensor.device}: "
+            f"{name}: expected float32 or float64 on cpu or cuda, got {str(tensor.dtype)[6:]} on {tensor.device}: "
             "convert the points first, say with x.double().cpu() or x.astype('float64')"
         )
+    check_device(name, tensor.device)
     refuse_gradient(**{name: tensor})
     check_finite(**{name: tensor})
     return tensor.detach().contiguous(), arrays

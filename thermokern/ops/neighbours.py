@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import kernel, register
+from thermokern.ops import _library
+from thermokern.ops._library import register
 
 _BLOCK = 2**22  # differences that a reference holds at a time
 
@@ -75,6 +76,13 @@ class PointSet(NamedTuple):
     bounds: Tensor  # (2 leaves − 1, 2, d), the boxes of the nodes; (0, 2, d): no tree
 
 
+def _run(name: str, on: Tensor, *arguments: object, threads: int) -> None:
+    """Call a native function for the precision and the device of `on`: a CPU's with threads, a device's in a stream."""
+    module, stream = _library.backend(on.device)
+    suffix = "float64" if on.dtype == torch.float64 else "float32"
+    getattr(module, f"{name}_{suffix}")(*arguments, threads if on.device.type == "cpu" else stream)
+
+
 def _build_fake(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
     n, dim = x.shape
     leaves = (n + leaf - 1) // leaf
@@ -82,16 +90,17 @@ def _build_fake(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) ->
     return x.new_empty(leaves, dim, leaf), x.new_empty(n, dtype=torch.int32), x.new_empty(nodes, 2, dim)
 
 
-def _build_cpu(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
+def _build(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
     out = _build_fake(x, leaf, tree, scale, threads)
-    kernel("neighbours_build", x.dtype)(x, scale, *out, threads)
+    _run("neighbours_build", x, x, scale, *out, threads=threads)
     return out
 
 
 register(
     "neighbours_build(Tensor x, int leaf, bool tree, float scale, int threads) -> (Tensor, Tensor, Tensor)",
-    _build_cpu,
+    _build,
     _build_fake,
+    ("CPU", "CUDA"),
 )
 
 
@@ -116,7 +125,7 @@ def _search_fake(
     return distances, indices, points.new_empty(1, dtype=torch.int64)
 
 
-def _search_cpu(
+def _search(
     points: Tensor,
     order: Tensor,
     bounds: Tensor,
@@ -133,7 +142,7 @@ def _search_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     sets = (points, order, bounds, query_points, query_order, query_bounds)
     out = _search_fake(*sets, own, k, indexed, max_norm, scale, upper, threads)
-    kernel("neighbours_search", points.dtype)(*sets, own, max_norm, scale, upper, *out, threads)
+    _run("neighbours_search", points, *sets, own, max_norm, scale, upper, *out, threads=threads)
     return out
 
 
@@ -141,8 +150,9 @@ register(
     "neighbours_search(Tensor points, Tensor order, Tensor bounds, Tensor query_points, Tensor query_order, "
     "Tensor query_bounds, bool own, int k, bool indexed, bool max_norm, float scale, float upper, int threads)"
     " -> (Tensor, Tensor, Tensor)",
-    _search_cpu,
+    _search,
     _search_fake,
+    ("CPU", "CUDA"),
 )
 
 
@@ -162,7 +172,7 @@ def _count_fake(
     return torch.empty_like(radius, dtype=torch.int64)
 
 
-def _count_cpu(
+def _count(
     points: Tensor,
     order: Tensor,
     bounds: Tensor,
@@ -177,13 +187,14 @@ def _count_cpu(
 ) -> Tensor:
     sets = (points, order, bounds, query_points, query_order, query_bounds)
     counts = _count_fake(*sets, radius, max_norm, strict, scale, threads)
-    kernel("neighbours_count", points.dtype)(*sets, max_norm, strict, scale, radius, counts, threads)
+    _run("neighbours_count", points, *sets, max_norm, strict, scale, radius, counts, threads=threads)
     return counts
 
 
 register(
     "neighbours_count(Tensor points, Tensor order, Tensor bounds, Tensor query_points, Tensor query_order, "
     "Tensor query_bounds, Tensor radius, bool max_norm, bool strict, float scale, int threads) -> Tensor",
-    _count_cpu,
+    _count,
     _count_fake,
+    ("CPU", "CUDA"),
 )

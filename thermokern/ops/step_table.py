@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-# The columns of a step table, one row per node; csrc/core/trajectory.hpp, Node, reads them in this order.
+# The columns of a step table, one row per node; csrc/core/node.hpp, Node, reads them in this order.
 COLUMNS = (
     "drift",
     "noise",

@@ -100,8 +100,9 @@ def trajectory_step(
     Notes
     -----
     Differentiable in x, both scores, the divergence and the noise given: reverse mode to any order, forward mode,
-    ``torch.func`` and ``torch.compile``. Every path has the same bits for any number of threads and any `path_offset`
-    that leads to it. On the CPU and on CUDA devices one pass over memory; elsewhere PyTorch.
+    ``torch.compile`` and ``torch.func``, under whose transforms the reference runs. Every path has the same bits for
+    any number of threads and any `path_offset` that leads to it. On the CPU and on CUDA devices one pass over memory;
+    elsewhere PyTorch.
 
     References
     ----------

@@ -115,6 +115,6 @@ def _node_score(
     def by_network(x: Tensor, node: int) -> tuple[Tensor, Tensor | None]:
         if table.divergence_weight == 0.0:
             return at(x, node), None
-        return exact_divergence(lambda points: at(points, node), x)
+        return exact_divergence(lambda points: at(points, node), x, gradient=torch.is_grad_enabled())
 
     return closed_form if isinstance(score, Distribution) else by_network

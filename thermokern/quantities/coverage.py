@@ -14,7 +14,7 @@ from thermokern.ops import KDTree
 from thermokern.ops._library import check_seed
 from thermokern.quantities.blocks import block_errors
 from thermokern.quantities.estimate import Estimate
-from thermokern.quantities.samples import SampleLike, check_neighbours, checked_sample, scaled
+from thermokern.quantities.samples import SampleLike, check_neighbours, checked_sample, scaled, search_device
 from thermokern.quantities.storage import save, stored
 
 NAMES = ("coverage", "density", "precision", "recall")
@@ -95,7 +95,7 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     Parameters
     ----------
     real, generated : Tensor or array
-        (n, d) and (m, d): points, or features of images.
+        (n, d) and (m, d): points, or features of images. Neighbours are sought on the device of `real`.
     k : int
         Neighbours, less than n and m.
     stderr : bool
@@ -141,26 +141,27 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
         first, second = first.double(), second.double()
     both, _ = scaled(torch.cat([first, second]), None)
     first, second = both[:n], both[n:]
-    hits, precise, recalled = _balls(first, second, k)
+    device = search_device(real)
+    hits, precise, recalled = _balls(first.to(device), second.to(device), k)
     values = _shares(hits, precise, recalled, k)
     errors = [math.nan] * len(NAMES)
     if stderr:
         errors, inside = block_errors(
-            [first, second], lambda parts: _shares(*_balls(parts[0], parts[1], k), k), k=k, seed=seed
+            [first, second], lambda parts: _shares(*_balls(*(part.to(device) for part in parts), k), k), k=k, seed=seed
         )
         sizes = {"coverage": n, "precision": m, "recall": n}
         errors = [
             _rescaled(error, value, part, sizes[name]) if name in sizes else error
             for name, error, value, part in zip(NAMES, errors, values, inside, strict=True)
         ]
-    device = real.device if isinstance(real, Tensor) else "cpu"
+    home = real.device if isinstance(real, Tensor) else "cpu"
     estimates = {name: Estimate(v, e, "") for name, v, e in zip(NAMES, values, errors, strict=True)}
     return Coverage(
         **estimates,
         expected_coverage=expected_coverage(n, m, k),
-        hits=hits.to(device),
-        precise=precise.to(device),
-        recalled=recalled.to(device),
+        hits=hits.to(home),
+        precise=precise.to(home),
+        recalled=recalled.to(home),
         settings={"k": k, "n": n, "m": m, "dim": first.shape[1], "seed": seed},
     )
 
@@ -193,8 +194,8 @@ def _in_some_ball(tree: KDTree, radius: Tensor, y: Tensor) -> Tensor:
 
     Balls are tried in the order of their centres' distance, until one holds the point or none could reach it.
     """
-    inside = torch.zeros(len(y), dtype=torch.bool)
-    open_ = torch.arange(len(y))
+    inside = torch.zeros(len(y), dtype=torch.bool, device=y.device)
+    open_ = torch.arange(len(y), device=y.device)
     widest, near = radius.max(), min(_NEAR, tree.n)
     while len(open_):
         distances, indices = tree.query(y[open_], near, workers=-1)

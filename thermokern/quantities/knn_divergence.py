@@ -17,6 +17,7 @@ from thermokern.quantities.samples import (
     check_neighbours,
     checked_sample,
     scaled,
+    search_device,
     sorted_mean,
     unit_and_size,
 )
@@ -38,7 +39,7 @@ def knn_divergence(
     Parameters
     ----------
     x, y : Tensor or array
-        (n, d) and (m, d), or (n,) and (m,).
+        (n, d) and (m, d), or (n,) and (m,). Neighbours are sought on the device of x.
     k : int
         Neighbours, 1 ≤ k < n and k ≤ m.
     base : float, optional
@@ -83,11 +84,15 @@ def knn_divergence(
     check_density("x", first)
     both, _ = scaled(torch.cat([first, second]), None)
     first, second = both[:n], both[n:]
-    local = _local(first, second, k)
+    device = search_device(x)
+    local = _local(first.to(device), second.to(device), k)
     error = math.nan
     if stderr:
         (error,), _ = block_errors(
-            [first, second], lambda parts: [sorted_mean(_local(parts[0], parts[1], k))], k=k, seed=seed
+            [first, second],
+            lambda parts: [sorted_mean(_local(*(part.to(device) for part in parts), k))],
+            k=k,
+            seed=seed,
         )
     return SampleEstimate(
         value=sorted_mean(local) / size,
@@ -101,8 +106,8 @@ def knn_divergence(
 
 def _local(x: Tensor, y: Tensor, k: int) -> Tensor:
     """``d log(ν_i/ρ_i) + log(m/(n − 1))``, (n,) float64, nats."""
-    rho = KDTree(x).neighbours(k)[:, k - 1]
-    found = KDTree(y).query(x, k, workers=-1)[0]
+    rho = KDTree(x).neighbours(k)[:, k - 1].cpu()
+    found = KDTree(y).query(x, k, workers=-1)[0].cpu()
     nu = found if k == 1 else found[:, k - 1]
     for name, distances in (("x", rho), ("y", nu)):
         zero = int((distances == 0).sum())

@@ -16,7 +16,7 @@ from thermokern.quantities.backends import UNSTREAMED
 from thermokern.quantities.likelihood_result import LogLikelihood
 from thermokern.quantities.node_scores import ScoreLike
 from thermokern.quantities.taep import _one_process, describe
-from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, fuse
+from thermokern.scores import Distribution, GaussianMixture, NotFusable, ScoreModel, common_axes, fuse
 from thermokern.scores.fields import rademacher, score_and_divergence
 
 DIVERGENCES = ("auto", "exact", "hutchinson")
@@ -76,7 +76,8 @@ def log_likelihood(
     seed, path_offset : int
         What is random for point i depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "reference"}
-        ``fused``: kernels for mixtures of diagonal covariance and perceptrons. ``reference``: PyTorch, any score.
+        ``fused``: kernels for perceptrons and for mixtures whose covariances one rotation makes diagonal, which run in
+        those axes in either backend. ``reference``: PyTorch, any score.
     dtype : torch.dtype, optional
         float64 where left out, but for a network that PyTorch runs: its own.
     allow_nonfinite : bool
@@ -129,7 +130,9 @@ def log_likelihood(
         raise ValueError('divergence: a distribution knows its own exactly, expected "auto" or "exact"')
     reason = "the kernels give the exact divergence" if hutchinson else ""
     reason = 'backend="reference" was asked for' if backend == "reference" else reason
-    fused = _fusable(model, process, t_eps, dim, dtype, reason)
+    turned = common_axes(model, model)  # a full covariance runs in its own axes
+    own_axes = model if turned is None else turned.model
+    fused = _fusable(own_axes, process, t_eps, dim, dtype, reason)
     if isinstance(fused, str) and backend == "fused":
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
     dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
@@ -145,10 +148,11 @@ def log_likelihood(
     columns = probes if hutchinson else 1
     rounds = []
     for r in range(repeats):
-        start = (scale * (points + noise[r])).to(dtype)
+        start = scale * (points + noise[r])
+        start = (start if turned is None else turned.turn(start)).to(dtype)
         own = None if signs is None else signs[:, r * probes : (r + 1) * probes]
         if isinstance(fused, str):
-            rounds.append(_by_reference(model, process, start, shape, t_eps, own, columns, rtol, atol))
+            rounds.append(_by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol))
         else:
             rounds.append(_by_kernel(fused, process, start, t_eps, rtol, atol))
     parts = ops.FlowSums(*(torch.stack(part) for part in zip(*rounds, strict=True)))  # (repeats, n, …)
@@ -159,11 +163,13 @@ def log_likelihood(
             "or allow_nonfinite=True, which returns NaN for them"
         )
     end = parts.x_last.double().reshape(repeats * n, dim)
+    end = end if turned is None else turned.turn_back(end)
     log_prior = _log_prior(process, prior, dim, end).reshape(repeats, n)
     gathered = parts.divergence.double().mean(2)
     start_term = dim * math.log(scale)
     each = log_prior + gathered + start_term
     each[parts.status != ops.FLOW_DONE] = math.nan
+    undisturbed = scale * points if turned is None else turned.turn(scale * points)
     exact_end = None
     if isinstance(model, Distribution):
         at_end = model.log_prob(end, process.t_end, process).reshape(repeats, n)
@@ -175,9 +181,9 @@ def log_likelihood(
         prior_term=log_prior.mean(0),
         divergence_term=gathered.mean(0),
         start_term=start_term,
-        t_eps_term=_t_eps_term(model, fused, process, (scale * points).to(dtype), shape, t_eps, signs),
+        t_eps_term=_t_eps_term(own_axes, fused, process, undisturbed.to(dtype), shape, t_eps, signs),
         prior_mismatch=exact_end,
-        x_end=parts.x_last[-1],
+        x_end=end[len(end) - n :].to(dtype),
         dim=dim,
         backend="reference" if isinstance(fused, str) else "fused",
         backend_reason=fused if isinstance(fused, str) and backend == "auto" else "",
@@ -295,7 +301,7 @@ def _fusable(
         return f"the kernels take at most {MAX_DIM} dimensions, not {dim}"
     if isinstance(model, GaussianMixture):
         if model.eigenvectors is not None:
-            return "the kernels take diagonal covariances alone"
+            return "the kernels take covariances that one rotation makes diagonal"
         return _Kernel(model, dim, dtype)
     if not isinstance(model, ScoreModel):
         return f"only the reference knows scores of the kind {type(model).__name__}"

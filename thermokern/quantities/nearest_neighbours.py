@@ -27,6 +27,7 @@ from thermokern.quantities.samples import (
     log_unit_ball,
     random_order,
     scaled,
+    search_device,
     sorted_mean,
     unit_and_size,
 )
@@ -61,8 +62,8 @@ def kozachenko_leonenko(
     Parameters
     ----------
     x : Tensor or array
-        (n, d) points, or (n,) numbers; integers are taken as float64. Distances in the dtype of x, logarithms and sums
-        in float64.
+        (n, d) points, or (n,) numbers; integers are taken as float64. Distances in the dtype of x, on its device;
+        logarithms and sums in float64, on the CPU.
     k : int
         Neighbours, 1 ≤ k < n. A larger k has less sampling error and more bias.
     base : float, optional
@@ -142,7 +143,7 @@ def kozachenko_leonenko(
         return shannon(points, unit, size, {"base": base, "jitter": jitter, "duplicates": duplicates, "seed": seed})
     check_density("x", points)
     units, log_volume = scaled(points, scale)
-    sample = _Sample(units, log_volume, (k,), seed, bias, duplicates, progress)
+    sample = _Sample(units, log_volume, (k,), seed, bias, duplicates, progress, search_device(x))
     local, value = sample.local, sample.values[k]
     fraction = len(sample.part) / len(units)
     stderr = math.sqrt(sample.variance(k) / len(units))
@@ -183,7 +184,7 @@ def kozachenko_leonenko(
 def entropies_over_k(x: Tensor, ks: Sequence[int], seed: int = 0) -> tuple[tuple[int, Estimate], ...]:
     """The estimate and its standard error, nats, at every k of `ks`, from one search among checked points (n, d)."""
     units, log_volume = scaled(x, None)
-    sample = _Sample(units, log_volume, ks, seed, False, "error", False)
+    sample = _Sample(units, log_volume, ks, seed, False, "error", False, x.device)
     return tuple((k, Estimate(sample.values[k], math.sqrt(sample.variance(k) / len(units)))) for k in ks)
 
 
@@ -198,6 +199,7 @@ class _Sample:
     close: bool  # whether 2k, 4k neighbours and parts of the sample are wanted
     duplicates: str
     progress: bool
+    device: torch.device  # where neighbours are sought
 
     def __post_init__(self) -> None:
         n, self.dim = self.points.shape
@@ -208,15 +210,24 @@ class _Sample:
         top = min(4 * self.k, n - 1) if self.close else self.k
         small = n * top <= ENTRIES
         if small:
-            self.near, self.who = KDTree(self.points).neighbours(top, indices=True)  # (n, top)
-        distances = self.near if small else KDTree(self.points).neighbours(self.k)
+            self.near, self.who = self.neighbours(self.points, top)  # (n, top)
+        distances = self.near if small else self.distances_of(self.points, self.k)
         _check_coincidence(distances, self.k, self.duplicates)
         self.local = self.terms(self.k, distances)
         self.values = {k: sorted_mean(self.local if k == self.k else self.terms(k, distances)) for k in self.ks}
         if not small:
             del distances
             self.part = self.points[random_order(self.points, self.seed)[: ENTRIES // (4 * self.k)]]
-            self.near, self.who = KDTree(self.part).neighbours(top, indices=True)
+            self.near, self.who = self.neighbours(self.part, top)
+
+    def neighbours(self, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Distances and indices of the `k` nearest others of each point, (n, k)."""
+        distances, indices = KDTree(points.to(self.device)).neighbours(k, indices=True)
+        return distances.cpu(), indices.cpu()
+
+    def distances_of(self, points: Tensor, k: int) -> Tensor:
+        distances: Tensor = KDTree(points.to(self.device)).neighbours(k)
+        return distances.cpu()
 
     def terms(self, k: int, distances: Tensor) -> Tensor:
         """``ψ(n) − ψ(k) + log V_d + d log ε_i`` of points with these distances (n, ≥ k), (n,) float64."""
@@ -258,7 +269,7 @@ class _Sample:
             for level in range(1, halvings + 1):
                 multiples = (1, 2) if level == 1 else (1,)
                 parts = torch.tensor_split(ordered, 2**level)[:_PARTS]
-                found = [KDTree(part).neighbours(multiples[-1] * k) for part in parts]
+                found = [self.distances_of(part, multiples[-1] * k) for part in parts]
                 for multiple in multiples:
                     terms = [sorted_mean(self.terms(multiple * k, distances)) for distances in found]
                     at[multiple, level] = math.fsum(terms) / len(terms)

@@ -12,7 +12,7 @@ from thermokern import ops
 from thermokern.processes import LinearProcess, rate_table
 from thermokern.quantities.backends import source_of
 from thermokern.quantities.node_scores import ScoreLike
-from thermokern.scores import Distribution, NotFusable
+from thermokern.scores import Distribution, NotFusable, common_axes
 from thermokern.scores.fields import rademacher, score_and_divergence
 
 # The columns of ops.OBSERVABLES: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s and f x·(f x − D s).
@@ -96,6 +96,9 @@ def rate_averages(
     n, dim = x0.shape
     weight, half_weight = quadrature(process, times)
     table = rate_table(process, times, weight)
+    turned = common_axes(model, model if reference is None else reference)  # rates do not depend on the axes
+    if turned is not None:
+        x0, model, reference = turned.turn(x0), turned.model, None if reference is None else turned.reference
     z = ops.normals(n, dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
     start = (process.mean_scale(times[0]) * x0 + process.variance(times[0]).sqrt() * z).to(dtype)
     reason = 'backend="reference" was asked for' if backend == "reference" else ""
@@ -110,6 +113,9 @@ def rate_averages(
         if backend == "fused":
             raise ValueError(f'backend: "fused" cannot run this: {reason}')
         out = _in_pytorch(model, reference, process, table, start, shape, probes, seed, path_offset, progress)
+    ends = (start, out.x_last)
+    if turned is not None:
+        ends = (turned.turn_back(start), turned.turn_back(out.x_last))
     return RateAverages(
         times=times,
         force=table.rates[:, 0],
@@ -119,8 +125,8 @@ def rate_averages(
         mean=out.mean,
         variance=out.variance,
         integrals=out.integrals.double(),
-        x_start=start,
-        x_end=out.x_last,
+        x_start=ends[0],
+        x_end=ends[1],
         dim=dim,
         backend="reference" if reason else "fused",
         backend_reason=reason if backend == "auto" else "",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern._info import cuda_absence
 from thermokern.ops._library import check_finite, check_seed
 
 SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
@@ -48,6 +49,12 @@ def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
     points = points.to("cpu").contiguous()
     check_finite(**{name: points})
     return points
+
+
+def search_device(x: SampleLike) -> torch.device:
+    """Where neighbours of a sample are sought: its CUDA device if kernels run there, or the CPU."""
+    on_cuda = isinstance(x, Tensor) and x.device.type == "cuda" and not cuda_absence()
+    return x.device if on_cuda else torch.device("cpu")  # type: ignore[union-attr]
 
 
 def check_neighbours(name: str, k: int, n: int) -> None:

@@ -75,7 +75,18 @@ def sample(
     Returns
     -------
     Tensor
-        (n, …), data units.
+        (n, …), data units, on the CPU. No gradient.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument: an unknown method, a shape that nobody knows or two that differ, two processes that differ.
+
+    Notes
+    -----
+    Cost: n · n_steps evaluations of the score, twice as many with ``heun``; memory of `batch_size` samples. The error
+    of the law falls as the step for ``euler-maruyama``, ``ancestral`` and ``probability-flow``, as its square for
+    ``heun``.
 
     References
     ----------

@@ -162,57 +162,59 @@ class StreamedPaths:
 
     def _forward_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
         """Simulate over the nodes, then score all of their points at once, then contract."""
-        columns = self.table.columns
-        drift, noise = (columns[:, COLUMNS.index(name)].tolist() for name in ("drift", "noise"))
-        xs, zs = [state.x], []
-        for k in nodes:
-            z = torch.zeros_like(state.x) if k == self.last else self._draw(state.x, k, seed, path_offset)
-            zs.append(z)
-            xs.append(drift[k] * xs[-1] + noise[k] * z if k < self.last else xs[-1])
-        points = torch.stack(xs[:-1])  # (K, n, d)
+        noise = self._noise(state, nodes, seed, path_offset)  # (K + 1, n, d)
+        points, x = self._simulate(state.x, nodes, noise)  # (K, n, d)
         model, reference, divergences = self._scores(points, nodes, path_offset)
-        value, mismatch, difference = state.value, state.mismatch, state.difference
-        carried, previous = state.carried, state.previous
-        for i, k in enumerate(nodes):
-            sums = ops.trajectory_step(
-                *(points[i], model[i], reference[i], self.table, k),
-                divergence=None if divergences is None else divergences[0][i],
-                noise=zs[i],
-                carried=carried,
-                previous=previous,
-                advance=False,
-            )
-            value, mismatch = value + sums.value, mismatch + sums.mismatch
-            if divergences is not None:
-                difference = difference + self._weight(k) * divergences[1][i]
-            carried, previous = zs[i], points[i]
-        return State(xs[-1], carried, previous, value, mismatch, difference)
+        sums = ops.trajectory_block(
+            *(points, model, reference, self.table, nodes.start),
+            noise=noise,
+            divergence=None if divergences is None else divergences[0],
+            previous=state.previous,
+        )
+        return State(
+            x=x,
+            carried=noise[-1].clone(),
+            previous=points[-1].clone(),
+            value=state.value + sums.value.double().sum(0),
+            mismatch=state.mismatch + sums.mismatch.double().sum(0),
+            difference=self._differ(state, nodes, divergences),
+        )
+
+    def _simulate(self, x: Tensor, nodes: range, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Where paths stand at the nodes (K, n, d), and at the next."""
+        drift, spread = (
+            self.table.columns[nodes.start : nodes.stop, COLUMNS.index(name)] for name in ("drift", "noise")
+        )
+        pushes = (spread.to(x)[:, None, None] * noise[1:]).unbind()
+        points = []
+        for node, factor, push in zip(nodes, drift.tolist(), pushes, strict=True):
+            points.append(x)
+            x = torch.add(push, x, alpha=factor) if node < self.last else x
+        return torch.stack(points), x
 
     def _reverse_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
         """Node after node: the model drives the paths."""
-        for k in nodes:
+        # Of many numbers a path draws its own along its components, as it steps.
+        noise = self._noise(state, nodes, seed, path_offset) if state.x.shape[1] <= _SMALL_DIM else None
+        for i, k in enumerate(nodes):
             model, reference, divergences = self._scores(state.x[None], range(k, k + 1), path_offset)
-            small = state.x.shape[1] <= _SMALL_DIM and k < self.last
             sums = ops.trajectory_step(
                 *(state.x, model[0], reference[0], self.table, k),
                 divergence=None if divergences is None else divergences[0][0],
-                noise=self._draw(state.x, k, seed, path_offset) if small else None,
+                noise=None if noise is None or k == self.last else noise[i + 1],
                 carried=state.carried,
                 previous=state.previous,
                 advance=k < self.last,
                 seed=seed,
                 path_offset=path_offset,
             )
-            difference = state.difference
-            if divergences is not None:
-                difference = difference + self._weight(k) * divergences[1][0]
             state = State(
                 x=sums.x_next if k < self.last else state.x,
                 carried=sums.noise,
                 previous=state.x,
                 value=state.value + sums.value,
                 mismatch=state.mismatch + sums.mismatch,
-                difference=difference,
+                difference=self._differ(state, range(k, k + 1), divergences),
             )
         return state
 
@@ -227,16 +229,32 @@ class StreamedPaths:
         first, second = one[0] - two[0], one[1] - two[1]
         return model, reference, (0.5 * (first + second), first - second)
 
-    def _weight(self, node: int) -> float:
-        return self.table.divergence_weight * float(self.table.column("energy")[node])
+    def _differ(self, state: State, nodes: range, divergences: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Δs by one set of probes minus that by the other, the nodes added, (n,)."""
+        if divergences is None:
+            return state.difference
+        energy = self.table.columns[nodes.start : nodes.stop, COLUMNS.index("energy")].to(state.difference)
+        return state.difference + self.table.divergence_weight * (energy[:, None] * divergences[1]).sum(0)
 
-    def _draw(self, x: Tensor, node: int, seed: int, path_offset: int) -> Tensor:
-        """Noise of the step that leaves a node, (n, d), numbered as the fused kernels number it."""
+    def _noise(self, state: State, nodes: range, seed: int, path_offset: int) -> Tensor:
+        """Of the step that led to the nodes, and of those that leave them, (K + 1, n, d), as the kernels number it."""
+        x = state.x
         n, dim = x.shape
-        purpose = "reverse" if self.reverse else "noise"
-        return ops.normals(
-            n, dim, seed=seed, path_offset=path_offset, first=node * dim, purpose=purpose, dtype=x.dtype
-        ).to(x)
+        steps = min(nodes.stop, self.last) - nodes.start  # none leaves the last node
+        noise = x.new_zeros(len(nodes) + 1, n, dim)
+        if not self.reverse:  # there each step returns it
+            noise[0] = state.carried
+        if steps:
+            numbers = ops.normals(
+                *(n, steps * dim),
+                seed=seed,
+                path_offset=path_offset,
+                first=nodes.start * dim,
+                purpose="reverse" if self.reverse else "noise",
+                dtype=x.dtype,
+            )
+            noise[1 : steps + 1] = numbers.view(n, steps, dim).transpose(0, 1)
+        return noise
 
 
 def _start(x: Tensor) -> State:

@@ -120,9 +120,9 @@ def taep(
         Streamed: a folder that keeps the state of the run, from which the same call goes on after a kill, to the same
         bits.
     gradient : bool
-        ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can be a loss: streamed,
-        and in the reference backend with the schemes that need no divergence. Streamed paths are computed again in
-        the backward pass, block by block, to spare memory.
+        ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can be a loss: streamed and
+        in the reference backend. Streamed paths are computed again in the backward pass, block by block, to spare
+        memory.
     device : torch.device or str
         Where the fused kernels take the paths, ``cpu`` or ``cuda``. What is returned is on the CPU.
     dtype : torch.dtype, optional
@@ -203,11 +203,6 @@ def taep(
 
     scores = (model, reference) if turned is None else (turned.model, turned.reference)
     runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
-    if gradient and ran == "reference" and table.divergence_weight:
-        raise ValueError(
-            f"gradient: the reference backend has none of the divergence that {scheme!r} needs; "
-            'use backend="streamed", or a scheme without divergence'
-        )
     difference = None
     if isinstance(runner, StreamedPaths):
         values, mismatch, x_last, difference = runner(x_first, seed, path_offset)

@@ -78,6 +78,7 @@ def write_table1(result: Table1, out: Path, footer: str) -> list[Path]:
                     "stands beside k = 10."
                 ),
                 html.table(("estimator", "here", "here − exact", "bias it reports", "paper"), rows),
+                *([html.paragraph(f"Model-based: {result.networks}.")] if result.networks else []),
             ),
             html.section(
                 "Figure", html.figure(picture, "Entropy against k and n, and local entropies", _CAPTION + _MAP)

@@ -21,6 +21,16 @@ def guided(conditional: ScoreModel, unconditional: ScoreModel, weight: float) ->
     weight : float
         ``w``; 0 is the conditional model. Libraries' ``guidance_scale`` is ``1 + w``.
 
+    Returns
+    -------
+    ScoreModel
+        It predicts the score; two networks evaluated for each point, in their own precision.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where either is no ScoreModel, or their processes differ.
+
     References
     ----------
     Ho and Salimans, *Classifier-free diffusion guidance*, 2021, Eq. 6.

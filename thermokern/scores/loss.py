@@ -43,6 +43,15 @@ def score_matching_loss(
     Tensor
         A scalar: the mean over the points.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument: no ScoreModel, an unknown weighting, another process than the model's own, no points.
+
+    Notes
+    -----
+    Cost: one evaluation of the network for each point. The same generator gives the same times and noise.
+
     References
     ----------
     Vincent, *A connection between score matching and denoising autoencoders*, 2011; Song, Durkan, Murray and Ermon,

@@ -21,6 +21,14 @@ class Rotation(NamedTuple):
     model: GaussianMixture
     reference: GaussianMixture
 
+    def turn(self, x: Tensor) -> Tensor:
+        """Points (n, d) in the new axes, in their dtype; the bits of one do not depend on the others."""
+        return _times(x, self.matrix)
+
+    def turn_back(self, x: Tensor) -> Tensor:
+        """Points (n, d) of the new axes in the old ones, likewise."""
+        return _times(x, self.matrix.T)
+
 
 def rotate(model: GaussianMixture, reference: GaussianMixture) -> Rotation | None:
     """The rotation R after which both mixtures are diagonal: ``N(μ, Σ)`` becomes ``N(Rᵀμ, RᵀΣR)``.
@@ -67,6 +75,15 @@ def common_axes(model: object, reference: object) -> Rotation | None:
     if model.eigenvectors is None and reference.eigenvectors is None:
         return None
     return rotate(model, reference)
+
+
+def _times(x: Tensor, matrix: Tensor) -> Tensor:
+    """``x @ matrix``, number by number: BLAS may round a row differently in batches of different size."""
+    matrix = matrix.to(x.dtype)
+    out = torch.zeros_like(x)
+    for column, row in zip(x.unbind(1), matrix, strict=True):
+        out = out + column[:, None] * row
+    return out
 
 
 def _anisotropic(law: GaussianMixture) -> Tensor:

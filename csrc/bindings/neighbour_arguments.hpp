@@ -1,0 +1,134 @@
+// Neighbour search as the bindings of every machine take it: tensors checked once, and the arguments made of them.
+#pragma once
+
+#include <string>
+
+#include "../core/point_sets.hpp"
+#include "tensor_view.hpp"
+
+namespace tk::bindings {
+
+inline void check(bool holds, const std::string& message) {
+    if (!holds) throw py::value_error(message);
+}
+
+// Points in leaves, their order, and the boxes of the nodes, none of them where all pairs are looked at.
+template <class S>
+class PointSetView {
+ public:
+    PointSetView(const std::string& name, const py::object& points, const py::object& order, const py::object& bounds,
+                 Place place)
+        : points_((name + "points").c_str(), points, {any_size, any_size, any_size}, place),
+          order_((name + "order").c_str(), order, {any_size}, points_.place()),
+          bounds_((name + "bounds").c_str(), bounds, {any_size, 2, points_.size(1)}, points_.place()) {
+        const std::int64_t n = order_.size(0), leaves = points_.size(0), leaf = points_.size(2);
+        check(leaf >= leaf_unit && leaf <= largest_leaf && leaf % leaf_unit == 0,
+              name + "points: expected leaves of " + std::to_string(leaf_unit) + " to " + std::to_string(largest_leaf) +
+                  " points, got " + std::to_string(leaf));
+        check(points_.size(1) >= 1, name + "points: expected at least one axis");
+        check(leaves == (n + leaf - 1) / leaf,
+              name + "points: expected leaves for " + std::to_string(n) + " points, got " + std::to_string(leaves));
+        const std::int64_t nodes = bounds_.size(0);
+        check(nodes == 0 || nodes == 2 * leaves - 1,
+              name + "bounds: expected a box for each node or none, got " + std::to_string(nodes));
+    }
+    Place place() const { return points_.place(); }
+    PointSet<S> set() const {
+        return {order_.size(0), points_.size(1), points_.size(2),
+                points_.data(), order_.data(),   bounds_.size(0) > 0 ? bounds_.data() : nullptr};
+    }
+
+ private:
+    TensorView<S> points_;
+    TensorView<std::int32_t> order_;
+    TensorView<S> bounds_;
+};
+
+template <class S>
+void check_alike(const PointSet<S>& data, const PointSet<S>& queries) {
+    check(data.dim == queries.dim && data.leaf == queries.leaf,
+          "query_points: expected the axes and leaves of points, got others");
+}
+
+// kernel(arguments, place) of tensors on the device `at`.
+template <class S, class Kernel>
+void with_build(const py::object& x, double scale, const py::object& points, const py::object& order,
+                const py::object& bounds, Place at, const Kernel& kernel) {
+    const TensorView<S> x_view("x", x, {any_size, any_size}, at);
+    const PointSetView<S> out("", points, order, bounds, x_view.place());
+    const PointSet<S> set = out.set();
+    check(set.n == x_view.size(0) && set.dim == x_view.size(1), "points: expected the sizes of x, got others");
+    const BuildArguments<S> arguments{set.n,
+                                      set.dim,
+                                      set.leaf,
+                                      static_cast<S>(scale),
+                                      x_view.data(),
+                                      const_cast<S*>(set.points),
+                                      const_cast<std::int32_t*>(set.order),
+                                      const_cast<S*>(set.bounds)};
+    kernel(arguments, x_view.place());
+}
+
+template <class S, class Kernel>
+void with_search(const py::object& points, const py::object& order, const py::object& bounds,
+                 const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
+                 bool own, bool max_norm, double scale, double upper, const py::object& distances,
+                 const py::object& indices, const py::object& pairs, Place at, const Kernel& kernel) {
+    const PointSetView<S> data("", points, order, bounds, at);
+    const Place place = data.place();
+    const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
+    check_alike(data.set(), queries.set());
+    const std::int64_t m = queries.set().n;
+    check(!own || m == data.set().n, "own: expected the points themselves for queries");
+    const TensorView<S> distances_view("distances", distances, {m, any_size}, place);
+    const std::int64_t k = distances_view.size(1);
+    check(k >= 1, "distances: expected at least one column");
+    const TensorView<std::int64_t> indices_view("indices", indices, {any_size, k}, place),
+        pairs_view("pairs", pairs, {1}, place);
+    check(indices_view.size(0) == m || indices_view.size(0) == 0, "indices: expected the rows of distances, or none");
+    const NeighbourArguments<S> arguments{data.set(),
+                                          queries.set(),
+                                          own,
+                                          max_norm,
+                                          k,
+                                          static_cast<S>(scale),
+                                          static_cast<S>(upper),
+                                          distances_view.data(),
+                                          indices_view.size(0) > 0 ? indices_view.data() : nullptr,
+                                          pairs_view.data()};
+    kernel(arguments, place);
+}
+
+template <class S, class Kernel>
+void with_count(const py::object& points, const py::object& order, const py::object& bounds,
+                const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
+                bool max_norm, bool strict, double scale, const py::object& radius, const py::object& counts, Place at,
+                const Kernel& kernel) {
+    const PointSetView<S> data("", points, order, bounds, at);
+    const Place place = data.place();
+    const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
+    check_alike(data.set(), queries.set());
+    const std::int64_t m = queries.set().n;
+    const TensorView<S> radius_view("radius", radius, {m}, place);
+    const TensorView<std::int64_t> counts_view("counts", counts, {m}, place);
+    const CountArguments<S> arguments{data.set(),         queries.set(),     max_norm, strict, static_cast<S>(scale),
+                                      radius_view.data(), counts_view.data()};
+    kernel(arguments, place);
+}
+
+// The three functions with their names for the last argument: threads, or a stream.
+template <class S, class Build, class Search, class Count>
+void define_neighbours(py::module_& module, const std::string& suffix, const char* last, Build build, Search search,
+                       Count count) {
+    using namespace py::literals;
+    module.def(("neighbours_build" + suffix).c_str(), build, "x"_a, "scale"_a, "points"_a, "order"_a, "bounds"_a,
+               py::arg(last));
+    module.def(("neighbours_search" + suffix).c_str(), search, "points"_a, "order"_a, "bounds"_a, "query_points"_a,
+               "query_order"_a, "query_bounds"_a, "own"_a, "max_norm"_a, "scale"_a, "upper"_a, "distances"_a,
+               "indices"_a, "pairs"_a, py::arg(last));
+    module.def(("neighbours_count" + suffix).c_str(), count, "points"_a, "order"_a, "bounds"_a, "query_points"_a,
+               "query_order"_a, "query_bounds"_a, "max_norm"_a, "strict"_a, "scale"_a, "radius"_a, "counts"_a,
+               py::arg(last));
+}
+
+}  // namespace tk::bindings
