@@ -1,25 +1,29 @@
 """What the compiler made of each CUDA kernel, on every architecture, and the limit that a roofline gives it.
 
 Needs nvcc, cuobjdump and c++filt, and no GPU. `python benchmarks/cuda_resources.py` writes cuda_resources.json beside
-it; `--check` compiles again and compares with what is written, `--architectures 90` and `--sources elementary` fewer.
+it; `--check` compiles again and compares with what is written, all but the instructions where there is no cuobjdump;
+`--architectures 90` and `--sources elementary` compile fewer.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_suffix(".json")
-SOURCES = ("elementary", "score", "statistics", "trajectory")
+SOURCES = sorted(path.stem for path in (ROOT / "csrc" / "cuda").glob("*.cu") if path.stem != "device")
 # Registers and threads of a multiprocessor, its most blocks, and its shared memory in KiB (CUDA C programming guide,
 # table of technical specifications by compute capability).
 MULTIPROCESSOR = {
@@ -33,9 +37,14 @@ COUNTED = ("FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD", "MUFU", "LDG", "LDG.E
 FLAGS = ["-std=c++20", "-Werror=all-warnings", "-Xptxas=-v"]
 
 
+def has_tool(name: str) -> str | None:
+    """Path of a program of the CUDA toolkit, if it is here."""
+    return shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+
+
 def tool(name: str) -> str:
-    """Path of a program of the CUDA toolkit."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+    """The same, which has to be here."""
+    found = has_tool(name)
     if not found:
         raise SystemExit(f"{name} is not here: install the CUDA toolkit, or nvidia-cuda-{name} from PyPI")
     return found
@@ -58,7 +67,8 @@ def readable(symbols: list[str]) -> dict[str, str]:
 def occupancy(architecture: str, name: str, registers: int) -> float:
     """Share of a multiprocessor's threads that fit, by registers alone: shared memory depends on the problem."""
     total, most_threads, most_blocks, _ = MULTIPROCESSOR[architecture]
-    threads = 128 if name.startswith("mixture") else 256
+    small = name.startswith(("mixture", "langevin")) or re.match(r"averages_kernel<.*, 128>$", name)
+    threads = 128 if small else 256
     warps = threads // 32
     of_block = warps * (-(-registers * 32 // 256) * 256)  # registers are given out by 256 to a warp
     return min(total // of_block, most_blocks, most_threads // threads) * threads / most_threads
@@ -82,17 +92,17 @@ def instructions(cubin: Path) -> dict[str, dict[str, int]]:
     return {symbol: dict(sorted(count.items())) for symbol, count in counts.items()}
 
 
-def compiled(source: str, architecture: str) -> list[dict[str, Any]]:
-    """One row for each kernel of a source."""
+def compiled(source: str, architecture: str, count: bool) -> list[dict[str, Any]]:
+    """One row for each kernel of a source, with its instructions counted or without."""
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernels.cubin"
         path = str(ROOT / "csrc" / "cuda" / f"{source}.cu")
         log = run(tool("nvcc"), *FLAGS, f"-arch=sm_{architecture}", "-cubin", "-o", str(cubin), path)
-        sass = instructions(cubin)
+        sass = instructions(cubin) if count else {}
     pattern = (
         r"Compiling entry function '(\S+)' "
         r".*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-        r".*?Used (\d+) registers(?:.*?, (\d+) bytes smem)?"
+        r".*?Used (\d+) registers(?:[^\n]*?, (\d+) bytes smem)?"
     )
     found = re.findall(pattern, log, flags=re.DOTALL)
     names = readable([symbol for symbol, *_ in found])
@@ -105,7 +115,7 @@ def compiled(source: str, architecture: str) -> list[dict[str, Any]]:
             "spill_bytes": int(stores) + int(loads),
             "static_shared_bytes": int(shared or 0),
             "occupancy": round(occupancy(architecture, names[symbol], int(registers)), 3),
-            "instructions": sass.get(symbol, {}),
+            **({"instructions": sass.get(symbol, {})} if count else {}),
         }
         for symbol, stack, stores, loads, registers, shared in found
     ]
@@ -116,22 +126,30 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare with the table instead of writing it")
     parser.add_argument("--architectures", nargs="+", default=list(MULTIPROCESSOR), choices=list(MULTIPROCESSOR))
     parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="compilers at once")
     arguments = parser.parse_args()
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     written = json.loads(TABLE.read_text()) if TABLE.is_file() else {"kernels": []}
+    everything = (arguments.architectures, arguments.sources) == (list(MULTIPROCESSOR), SOURCES)
     for row in written["kernels"]:
-        rows[row["kernel"], row["architecture"]] = row
+        if arguments.check or not everything:  # what no longer exists goes when all is compiled again
+            rows[row["kernel"], row["architecture"]] = row
     different = 0
-    for architecture in arguments.architectures:
-        for source in arguments.sources:
-            for row in compiled(source, architecture):
-                key = row["kernel"], architecture
-                if rows.get(key) != row:
+    count = not arguments.check or has_tool("cuobjdump") is not None
+    if not count:
+        print("instructions: NOT RUN (no cuobjdump)")
+    work = list(itertools.product(arguments.architectures, arguments.sources))
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for made in pool.map(lambda one: compiled(one[1], one[0], count), work):
+            for row in made:
+                key = row["kernel"], row["architecture"]
+                there = {name: value for name, value in rows.get(key, {}).items() if count or name != "instructions"}
+                if there != row:
                     different += 1
-                    print(f"{key}: {row} instead of {rows.get(key)}" if arguments.check else f"{key}: written")
+                    print(f"{key}: {row} instead of {there}" if arguments.check else f"{key}: written")
                 rows[key] = row
-        if not arguments.check:
-            write(rows)
+            if not arguments.check:
+                write(rows)
     return int(arguments.check and different > 0)
 
 

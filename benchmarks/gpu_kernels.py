@@ -22,7 +22,7 @@ from torch import Tensor
 
 import thermokern
 from thermokern import ops
-from thermokern.processes import VP, step_table
+from thermokern.processes import VP, flow_table, rate_table, step_table
 
 Run = Callable[[], object]
 
@@ -104,6 +104,29 @@ def network_scores(
     return scores
 
 
+def stream(device: torch.device, small: bool) -> tuple[int, dict[str, Run]]:
+    """One node of paths of images, scores given: read three states and the noise before, write one."""
+    n, dim = (33, 300) if small else (8192, 3072)
+    table = step_table(VP(), VP().grid(10), "backward-ito")
+    x, model, reference, carried = (ops.normals(n, dim, seed=i, device=device) for i in range(4))
+    row = table.columns[3].to(x)
+
+    def step(x: Tensor, model: Tensor, reference: Tensor, carried: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        delta = model - reference
+        energy = (delta * (model + reference)).sum(1)
+        value = row[2] * energy + (delta * (row[3] * carried + row[4] * z)).sum(1)
+        return value, row[5] * delta.square().sum(1), row[0] * x + row[1] * z
+
+    compiled = torch.compile(step)
+    out: dict[str, Run] = {
+        "thermokern fused": lambda: ops.trajectory_step(x, model, reference, table, 3, carried=carried),
+    }
+    if not small:
+        out["torch eager"] = lambda: step(x, model, reference, carried, torch.randn_like(x))
+        out["torch.compile"] = lambda: compiled(x, model, reference, carried, torch.randn_like(x))
+    return n, out
+
+
 def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, Run]]]:
     """Path·steps and contestants of each piece of work."""
     steps = 4 if small else 200
@@ -124,6 +147,7 @@ def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, R
             contestants["torch eager"] = stepped(x, table, scores, False)
             contestants["torch.compile"] = stepped(x, table, scores, True)
         out[name] = n * steps, contestants
+    out["stream"] = stream(device, small)
     return out
 
 
@@ -143,6 +167,23 @@ def every_kernel(device: torch.device) -> None:
                     out = ops.trajectory(x, table, source, other)
                     ops.moments(out.value)
                     ops.exponential_sums(out.value, -1.0)
+                rates, grid = rate_table(VP(), VP().grid(3)), flow_table(VP(), 1e-2, 4)
+                for table in (rates, grid):
+                    source = ops.MixtureSource(means, variances, weights, table.mean_scale, table.variance)
+                    if isinstance(table, ops.RateTable):
+                        ops.trajectory_averages(x, table, source, source)
+                    else:
+                        ops.probability_flow(x, table, source, rtol=0.1, atol=0.1)
+            matrix = torch.eye(dim)
+            ops.langevin(x, matrix, matrix, matrix, torch.full((3,), 0.1))
+        for dim in (1, 7, 64, 300, 4100):
+            rows = ops.normals(33, dim, dtype=dtype, device=device)
+            for kind in ops.PROBES:
+                ops.hutchinson(rows, kind=kind)
+            for scheme, direction in itertools.product(ops.SCHEMES, ops.DIRECTIONS):
+                table = step_table(VP(), VP().grid(3), scheme, direction)
+                kept = {"divergence": rows[:, 0], "carried": rows, "previous": rows}
+                ops.trajectory_step(rows, rows, -rows, table, 1, **kept)
 
 
 def seconds(run: Run, device: torch.device) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,12 @@ FEW = [*NORMALS[2:4], *MIXTURES[::17], *MLPS[::9], *TRAJECTORIES[::7], *LANGEVIN
 ALL = [*NORMALS, *MIXTURES, *MLPS, *{case.name: case for case in TRAJECTORIES}.values(), *LANGEVIN]
 
 
+def on(device: str, case: Case, x: Tensor, offset: int) -> tuple[Tensor, ...]:
+    """The fast path on a device, its results brought back."""
+    out = case.fast(x.to(device), offset)
+    return out._make(t.cpu() for t in out) if hasattr(out, "_make") else tuple(t.cpu() for t in out)
+
+
 def each(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
@@ -178,9 +185,9 @@ def each(cases: list[Case]) -> pytest.MarkDecorator:
 
 
 @each(ALL)
-def test_agrees_with_its_reference(case: Case) -> None:
+def test_agrees_with_its_reference(case: Case, device: str) -> None:
     x = case.x(MANY)
-    fast, plain, exact = case.fast(x, 5), case.reference(x, 5), case.reference(x.to(F64), 5)
+    fast, plain, exact = on(device, case, x, 5), case.reference(x, 5), case.reference(x.to(F64), 5)
     assert len(fast) == len(exact)
     names = getattr(fast, "_fields", range(len(fast)))
     for name, a, b, c in zip(names, fast, plain, exact, strict=True):
@@ -191,31 +198,29 @@ def test_agrees_with_its_reference(case: Case) -> None:
 
 @pytest.mark.parametrize("size", [1e2, 1e3, 1e4])
 @each([mixture_case(d, k, kind) for d, k, kind in [(1, 3, "isotropic"), (2, 8, "diagonal"), (7, 9, "zero-weight")]])
-def test_far_tails(case: Case, size: float) -> None:
+def test_far_tails(case: Case, size: float, device: str) -> None:
     x = torch.nn.functional.normalize(case.x(MANY)) * size
-    fast, plain, exact = (
-        case_of(points, 0) for case_of, points in ((case.fast, x), (case.reference, x), (case.reference, x.to(F64)))
-    )
+    fast, plain, exact = on(device, case, x, 0), case.reference(x, 0), case.reference(x.to(F64), 0)
     squared_score = rms(exact.score.square().sum(1))  # the divergence is a difference of two such numbers
     for name, scale in {"score": None, "divergence": squared_score, "log_density": None}.items():
         assert_rounding(getattr(fast, name), getattr(plain, name), getattr(exact, name), scale, name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_near_the_data(kind: str) -> None:
+def test_near_the_data(kind: str, device: str) -> None:
     """Narrow modes far from the origin, where expanded squares would lose digits."""
     means, variances, weights = mixture(3, 9, kind)
     numbers = 10.0 * means, 1e-4 * variances, weights
     noise = torch.randn(MANY, 3, dtype=F64, generator=generator("near"))
     x = (numbers[0] + numbers[1].sqrt() * noise[:, None]).flatten(0, 1)[::9].float()
-    fast, plain = ops.mixture_score(x, *numbers), ops.mixture_score_reference(x, *numbers)
+    fast, plain = ops.mixture_score(x.to(device), *numbers), ops.mixture_score_reference(x, *numbers)
     for name, a, b, c in zip(fast._fields, fast, plain, ops.mixture_score_reference(x.to(F64), *numbers), strict=True):
-        assert_rounding(a, b, c, what=name)
+        assert_rounding(a.cpu(), b, c, what=name)
 
 
 @pytest.mark.parametrize("process", [VP(), VE(25.0)], ids=repr)
 @pytest.mark.parametrize("scheme", ops.SCHEMES)
-def test_ring_path_by_path(process: LinearProcess, scheme: str) -> None:
+def test_ring_path_by_path(process: LinearProcess, scheme: str, device: str) -> None:
     """The mode-collapse experiment at its own size: 8 modes, one of them at weight 0.02, 200 steps."""
     angle = 2.0 * math.pi * torch.arange(8, dtype=F64) / 8
     means = 4.0 * torch.stack([angle.cos(), angle.sin()], 1)
@@ -228,7 +233,8 @@ def test_ring_path_by_path(process: LinearProcess, scheme: str) -> None:
     )
     n = 2000
     x = (means[torch.arange(n) % 8] + 0.25 * ops.normals(n, 2, purpose="start")).float()
-    fast = ops.trajectory(x, table, model, target, seed=3)
+    fast = ops.trajectory(x.to(device), table, model, target, seed=3)
+    fast = fast._make(part.cpu() for part in fast)
     plain = ops.trajectory_reference(x, table, model, target, seed=3)
     exact = ops.trajectory_reference(x.to(F64), table, model, target, seed=3)
     for name in ("value", "mismatch", "x_last"):
@@ -264,17 +270,17 @@ def test_path_indices_past_32_bits() -> None:
 
 
 @each(FEW)
-def test_same_bits_for_any_batch_threads_and_chunks(case: Case) -> None:
+def test_same_bits_for_any_batch_threads_and_chunks(case: Case, device: str) -> None:
     x = case.x(MANY)
     torch.set_num_threads(1)
-    whole = case.fast(x, 1000)
+    whole = on(device, case, x, 1000)
     torch.set_num_threads(2)
     for _ in range(2):
-        assert_exact(case.fast(x, 1000), whole)
+        assert_exact(on(device, case, x, 1000), whole)
     for n in (0, 1, 7):
-        assert_exact(tuple(case.fast(x[:n], 1000)), tuple(rows[:n] for rows in whole))
+        assert_exact(tuple(on(device, case, x[:n], 1000)), tuple(rows[:n] for rows in whole))
     for begin, end in ((0, 100), (100, 101), (101, MANY)):
-        assert_exact(tuple(case.fast(x[begin:end], 1000 + begin)), tuple(rows[begin:end] for rows in whole))
+        assert_exact(tuple(on(device, case, x[begin:end], 1000 + begin)), tuple(rows[begin:end] for rows in whole))
 
 
 @each(FEW)
@@ -287,21 +293,22 @@ def test_same_bits_for_two_threads_at_work(case: Case) -> None:
 
 
 @each(FEW)
-def test_no_rows(case: Case) -> None:
-    for function, dtype in ((case.fast, torch.float32), (case.reference, torch.float32), (case.reference, F64)):
+def test_no_rows(case: Case, device: str) -> None:
+    fast = partial(on, device, case)
+    for function, dtype in ((fast, torch.float32), (case.reference, torch.float32), (case.reference, F64)):
         out, like = function(case.x(0).to(dtype), 0), function(case.x(1).to(dtype), 0)
         assert [(t.shape[1:], t.dtype) for t in out] == [(t.shape[1:], t.dtype) for t in like]
         assert all(len(t) == 0 for t in out)
 
 
 @each([case for case in FEW if "normals" not in case.name])
-def test_strided_points(case: Case) -> None:
-    x = case.x(MANY)
-    expected = case.fast(x, 0)
-    wide = torch.full((2 * MANY, case.dim + 3), math.nan)
+def test_strided_points(case: Case, device: str) -> None:
+    x = case.x(MANY).to(device)
+    expected = on(device, case, x, 0)
+    wide = torch.full((2 * MANY, case.dim + 3), math.nan, device=device)
     wide[::2, 1 : 1 + case.dim] = x
-    assert_exact(case.fast(wide[::2, 1 : 1 + case.dim], 0), expected)
-    assert_exact(case.fast(x.T.contiguous().T, 0), expected)
+    assert_exact(on(device, case, wide[::2, 1 : 1 + case.dim], 0), expected)
+    assert_exact(on(device, case, x.T.contiguous().T, 0), expected)
 
 
 def strided(tensor: Tensor) -> Tensor:

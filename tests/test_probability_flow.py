@@ -112,11 +112,12 @@ def test_a_level_does_not_depend_on_the_number_of_levels() -> None:
 @pytest.mark.parametrize(
     ("dim", "components", "isotropic"), [(1, 1, True), (2, 9, True), (3, 5, False), (16, 3, False)]
 )
-def test_mixture_kernel_agrees_with_the_reference(dim: int, components: int, isotropic: bool) -> None:
+def test_mixture_kernel_agrees_with_the_reference(dim: int, components: int, isotropic: bool, device: str) -> None:
     table = flow_table(tk.VP(), 1e-4, 9)
     source = source_of(mixture(dim, components, isotropic), table)
     x = 1.5 * ops.normals(40, dim, seed=1, dtype=torch.float64)
-    fast = ops.probability_flow(x, table, source, rtol=1e-5, atol=1e-6)
+    fast = ops.probability_flow(x.to(device), table, source, rtol=1e-5, atol=1e-6)
+    fast = fast._make(part.cpu() for part in fast)
     slow = ops.probability_flow_reference(x, table, field_of(source), rtol=1e-5, atol=1e-6)
     assert not fast.status.any()
     assert_exact(fast.evaluations, slow.evaluations, "evaluations")
@@ -129,12 +130,13 @@ def test_mixture_kernel_agrees_with_the_reference(dim: int, components: int, iso
     ("dim", "activation", "predicts"),
     [(1, "tanh", "score"), (2, "silu", "epsilon"), (3, "relu", "v"), (5, "gelu-tanh", "entropy")],
 )
-def test_network_kernel_agrees_with_the_reference(dim: int, activation: str, predicts: str) -> None:
+def test_network_kernel_agrees_with_the_reference(dim: int, activation: str, predicts: str, device: str) -> None:
     model = network(dim, activation, predicts)
     table = flow_table(model.process, 1e-3, 9)
     source = fuse(model, table.times, dim, torch.float64)
     x = ops.normals(20, dim, seed=1, dtype=torch.float64)
-    fast = ops.probability_flow(x, table, source, rtol=1e-3, atol=1e-3)
+    fast = ops.probability_flow(x.to(device), table, source, rtol=1e-3, atol=1e-3)
+    fast = fast._make(part.cpu() for part in fast)
     slow = ops.probability_flow_reference(x, table, field_of(source), rtol=1e-3, atol=1e-3)
     assert not fast.status.any()
     assert_exact(fast.evaluations, slow.evaluations, "evaluations")

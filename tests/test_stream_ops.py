@@ -42,14 +42,16 @@ def options(given: list[Tensor], scheme: str, direction: str, node: int) -> dict
 
 @pytest.mark.parametrize(("scheme", "direction"), CASES)
 @pytest.mark.parametrize("dim", [1, 3, 64, 515])
-def test_step_agrees_with_its_reference(scheme: str, direction: str, dim: int) -> None:
+def test_step_agrees_with_its_reference(scheme: str, direction: str, dim: int, device: str) -> None:
     """Each node of the table, first and last included; 515 numbers are more than a tile and no whole registers."""
     steps = table(scheme, direction)
     for node in (0, 3, 6):
         exact = points(21, dim)
         for dtype in (F64, torch.float32):
             given = [tensor.to(dtype) for tensor in exact]
-            got = ops.trajectory_step(*given[:3], steps, node, **options(given, scheme, direction, node))
+            there = [tensor.to(device) for tensor in given]
+            got = ops.trajectory_step(*there[:3], steps, node, **options(there, scheme, direction, node))
+            got = got._make(part.cpu() for part in got)
             plain = ops.trajectory_step_reference(*given[:3], steps, node, **options(given, scheme, direction, node))
             truth = ops.trajectory_step_reference(*exact[:3], steps, node, **options(exact, scheme, direction, node))
             for name, one, other, best in zip(got._fields, got, plain, truth, strict=True):
@@ -166,9 +168,9 @@ def test_bad_inputs_of_a_step(change: dict[str, object], message: str) -> None:
 
 @pytest.mark.parametrize("kind", ops.PROBES)
 @pytest.mark.parametrize("dim", [1, 5, 64, 700])
-def test_hutchinson_contracts_with_the_probes(kind: str, dim: int) -> None:
+def test_hutchinson_contracts_with_the_probes(kind: str, dim: int, device: str) -> None:
     products = points(19, dim)[0]
-    got = ops.hutchinson(products, kind=kind, seed=2, path_offset=4, first=3 * dim)
+    got = ops.hutchinson(products.to(device), kind=kind, seed=2, path_offset=4, first=3 * dim).cpu()
     plain = ops.hutchinson_reference(products, kind=kind, seed=2, path_offset=4, first=3 * dim)
     assert (got - plain).abs().max().item() < 1e-11 * dim
     v = ops.probes(19, dim, kind=kind, seed=2, path_offset=4, first=3 * dim, dtype=F64)

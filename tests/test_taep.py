@@ -303,3 +303,30 @@ def test_processes_that_differ_or_are_missing_are_errors() -> None:
         tk.taep(TARGET, lambda x, t: -x, tk.VP(), x0=torch.zeros(1, 2), scheme="sampler")
     with pytest.raises(TypeError, match="^n_paths"):
         tk.taep(TARGET, lambda x, t: -x, tk.VP(), n_paths=1)
+
+
+# ---- where paths run
+
+
+def test_device_runs_the_paths(device: str) -> None:
+    """The same paths: on a CUDA device within rounding, on the CPU to the bit."""
+    model, reference = tk.GaussianMixture.ring(weights=[0.3] + [0.1] * 7), tk.GaussianMixture.ring()
+    settings = {"n_paths": 300, "n_steps": 50, "seed": 3, "dtype": torch.float64}
+    here, there = (tk.taep(model, reference, tk.VP(), device=place, **settings) for place in ("cpu", device))
+    assert there.values.device.type == "cpu"
+    assert there.backend == "fused"
+    for name in ("values", "x_start", "x_end"):
+        difference = (getattr(there, name) - getattr(here, name)).abs().max().item()
+        assert difference <= (0.0 if device == "cpu" else 1e-9), name
+
+
+def test_device_that_cannot_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    law = tk.GaussianMixture.ring()
+    with pytest.raises(ValueError, match=r"^device: expected one of \('cpu', 'cuda'\), got meta"):
+        tk.taep(law, law, tk.VP(), n_paths=3, device="meta")
+    monkeypatch.setattr("thermokern.ops._library.cuda_absence", lambda: "none is there")
+    with pytest.raises(ValueError, match="^device: expected a tensor on cpu, got cuda, where no kernel runs: none is"):
+        tk.taep(law, law, tk.VP(), n_paths=3, device="cuda")
+    monkeypatch.setattr("thermokern.ops._library.cuda_absence", lambda: "")
+    with pytest.raises(ValueError, match="^device: only the fused kernels run on cuda, and they cannot run this: back"):
+        tk.taep(law, law, tk.VP(), n_paths=3, device="cuda", backend="reference")

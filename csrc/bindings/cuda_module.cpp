@@ -5,7 +5,9 @@
 
 #include "../cuda/kernels.hpp"
 #include "cuda_neighbours.hpp"
+#include "cuda_paths.hpp"
 #include "cuda_running.hpp"
+#include "cuda_stream.hpp"
 #include "score_source.hpp"
 
 #if defined(TK_EMULATED)
@@ -116,6 +118,8 @@ PYBIND11_MODULE(TK_CUDA_MODULE, module) {
     define<float>(module, "_float32");
     define<double>(module, "_float64");
     define_cuda_neighbours(module);
+    define_cuda_paths(module);
+    define_cuda_stream(module);
 #if defined(TK_EMULATED)
     module.def(
         "set_order",

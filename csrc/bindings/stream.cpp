@@ -1,8 +1,6 @@
 // Bindings of the ops on scores that a network computed: the step of a stream, and Hutchinson's contraction.
 #include <pybind11/pybind11.h>
 
-#include <optional>
-
 #include "running.hpp"
 #include "tensor_view.hpp"
 
@@ -10,19 +8,6 @@ namespace tk::bindings {
 namespace {
 
 constexpr std::int64_t node_numbers = 13;
-
-// A tensor that may be left out.
-template <class S>
-class OptionalView {
- public:
-    OptionalView(const char* name, const py::object& object, std::initializer_list<std::int64_t> sizes) {
-        if (!object.is_none()) view_.emplace(name, object, sizes);
-    }
-    S* data() const { return view_ ? view_->data() : nullptr; }
-
- private:
-    std::optional<TensorView<S>> view_;
-};
 
 template <class S>
 void trajectory_step(const py::object& x, const py::object& model, const py::object& reference, const py::object& node,

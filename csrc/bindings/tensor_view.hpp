@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -70,6 +71,20 @@ class TensorView {
  private:
     dlpack::ManagedTensor* managed_ = nullptr;
     T* data_ = nullptr;
+};
+
+// A tensor that may be left out.
+template <class T>
+class OptionalView {
+ public:
+    OptionalView(const char* name, const py::object& object, std::initializer_list<std::int64_t> sizes,
+                 Place place = on_cpu) {
+        if (!object.is_none()) view_.emplace(name, object, sizes, place);
+    }
+    T* data() const { return view_ ? view_->data() : nullptr; }
+
+ private:
+    std::optional<TensorView<T>> view_;
 };
 
 template <class T>

@@ -77,4 +77,59 @@ struct ScoreOutputs {
     S* log_density;  // (n,), mixtures only
 };
 
+// The probability-flow equation on a dyadic grid: core/flow.hpp.
+template <class S>
+struct FlowArguments {
+    std::int64_t n, dim, n_nodes;
+    int levels;
+    const S* table;  // (nodes, 2): FlowNode
+    ScoreArguments<S> score;
+    S rtol, atol;
+    const S* x;                 // (n, dim)
+    S* x_last;                  // (n, dim)
+    S* divergence;              // (n,)
+    std::int64_t* evaluations;  // (n,)
+    std::int64_t* status;       // (n,): FlowStatus
+};
+
+// Linear overdamped Langevin paths: core/langevin.hpp, LinearLangevin.
+template <class S>
+struct LangevinArguments {
+    std::int64_t n, dim, n_steps;
+    const S* drift;        // (dim, dim)
+    const S* noise;        // (dim, dim), lower triangle
+    const S* circulation;  // (dim, dim)
+    const S* steps;        // (steps, 2)
+    std::uint64_t seed, path_offset;
+    const S* x;  // (n, dim)
+    S* x_last;   // (n, dim)
+    S* work;     // (n,)
+};
+
+// One node of many paths, whose scores were computed elsewhere. Null: without it.
+template <class S>
+struct StreamArguments {
+    std::int64_t n, dim;
+    const S* node;                        // (13,): core/trajectory.hpp, Node
+    const S *x, *model, *reference;       // (n, dim)
+    const S *drawn, *carried, *previous;  // (n, dim) or null; null noise is drawn where its flag says so
+    bool draw, draw_carried;              // numbers first … and first − dim … of each path's stream
+    bool sampler, reverse;
+    std::uint64_t seed, path_offset, first;
+    S *value, *mismatch;  // (n,)
+    S *next, *noise;      // (n, dim) or null
+};
+
+enum class Probe : int { rademacher, gaussian, sphere };
+
+// v·product, with the probe v numbers first … first + dim of each path's stream of probes.
+template <class S>
+struct ProbeArguments {
+    std::int64_t n, dim;
+    Probe kind;
+    std::uint64_t seed, path_offset, first;
+    const S* products;  // (n, dim)
+    S* out;             // (n,)
+};
+
 }  // namespace tk

@@ -24,19 +24,23 @@ constexpr int flow_stages = 6;  // after the first, which the step before has co
 
 enum class FlowStatus : std::int64_t { done = 0, needs_finer = 1, not_finite = 2 };
 
+// Of a rule, the weights of the slopes in each stage, of which the last is the solution, and in its error.
+template <class S>
+struct FlowRule {
+    S stages[flow_stages][flow_stages];
+    S error[flow_stages + 1];
+};
+
 // Dormand and Prince, "A family of embedded Runge–Kutta formulae", J. Comput. Appl. Math. 6, 1980, Table 2.
 template <class S>
-struct DormandPrince {
-    static constexpr S stages[flow_stages][flow_stages] = {
-        {S(1.0 / 5)},
-        {S(3.0 / 40), S(9.0 / 40)},
-        {S(44.0 / 45), S(-56.0 / 15), S(32.0 / 9)},
-        {S(19372.0 / 6561), S(-25360.0 / 2187), S(64448.0 / 6561), S(-212.0 / 729)},
-        {S(9017.0 / 3168), S(-355.0 / 33), S(46732.0 / 5247), S(49.0 / 176), S(-5103.0 / 18656)},
-        {S(35.0 / 384), S(0), S(500.0 / 1113), S(125.0 / 192), S(-2187.0 / 6784), S(11.0 / 84)}};
-    static constexpr S error[flow_stages + 1] = {S(71.0 / 57600),      S(0),          S(-71.0 / 16695), S(71.0 / 1920),
-                                                 S(-17253.0 / 339200), S(22.0 / 525), S(-1.0 / 40)};
-};
+constexpr FlowRule<S> dormand_prince{
+    {{S(1.0 / 5)},
+     {S(3.0 / 40), S(9.0 / 40)},
+     {S(44.0 / 45), S(-56.0 / 15), S(32.0 / 9)},
+     {S(19372.0 / 6561), S(-25360.0 / 2187), S(64448.0 / 6561), S(-212.0 / 729)},
+     {S(9017.0 / 3168), S(-355.0 / 33), S(46732.0 / 5247), S(49.0 / 176), S(-5103.0 / 18656)},
+     {S(35.0 / 384), S(0), S(500.0 / 1113), S(125.0 / 192), S(-2187.0 / 6784), S(11.0 / 84)}},
+    {S(71.0 / 57600), S(0), S(-71.0 / 16695), S(71.0 / 1920), S(-17253.0 / 339200), S(22.0 / 525), S(-1.0 / 40)}};
 
 TK_HD constexpr std::int64_t flow_first_node(int level) {
     return level > 0 ? 9 * (std::int64_t(1) << (level - 1)) - 3 : 0;
@@ -109,11 +113,10 @@ struct FlowState {
 // One step of every lane by its own h, from `state` to `next`. Returns the mean over the dim + 1 errors of their
 // squares in units of the tolerance.
 template <class V, class Field>
-TK_HD V flow_step(const Field& field, const FlowNode<ScalarOf<V>>* table, const std::int64_t* nodes, V h, int dim,
-                  ScalarOf<V> rtol, ScalarOf<V> atol, const FlowState<V, Field::max_dim>& state, V* scratch,
-                  FlowState<V, Field::max_dim>& next) {
+TK_HD V flow_step(const Field& field, const FlowNode<ScalarOf<V>>* table, const FlowRule<ScalarOf<V>>& rule,
+                  const std::int64_t* nodes, V h, int dim, ScalarOf<V> rtol, ScalarOf<V> atol,
+                  const FlowState<V, Field::max_dim>& state, V* scratch, FlowState<V, Field::max_dim>& next) {
     using S = ScalarOf<V>;
-    using Rule = DormandPrince<S>;
     constexpr int lanes = Lane<V>::count;
     V slopes[flow_stages + 1][Field::max_dim], rates[flow_stages + 1];
     for (int i = 0; i < dim; ++i) slopes[0][i] = state.slope[i];
@@ -122,7 +125,7 @@ TK_HD V flow_step(const Field& field, const FlowNode<ScalarOf<V>>* table, const 
         const int place = stage < 4 ? stage : 4;
         for (int i = 0; i < dim; ++i) {
             V sum{};
-            for (int j = 0; j <= stage; ++j) sum = sum + Rule::stages[stage][j] * slopes[j][i];
+            for (int j = 0; j <= stage; ++j) sum = sum + rule.stages[stage][j] * slopes[j][i];
             next.x[i] = state.x[i] + h * sum;
         }
         V score[Field::max_dim], divergence;
@@ -133,7 +136,7 @@ TK_HD V flow_step(const Field& field, const FlowNode<ScalarOf<V>>* table, const 
         rates[stage + 1] = drift * static_cast<S>(dim) + push * divergence;
     }
     V gathered{}, gathered_error{}, total{};
-    for (int j = 0; j < flow_stages; ++j) gathered = gathered + Rule::stages[flow_stages - 1][j] * rates[j];
+    for (int j = 0; j < flow_stages; ++j) gathered = gathered + rule.stages[flow_stages - 1][j] * rates[j];
     next.gathered = state.gathered + h * gathered;
     const auto square = [&](V error, V before, V after) {
         const V reach = maximum(maximum(before, V(-before)), maximum(after, V(-after)));
@@ -142,11 +145,11 @@ TK_HD V flow_step(const Field& field, const FlowNode<ScalarOf<V>>* table, const 
     };
     for (int i = 0; i < dim; ++i) {
         V error{};
-        for (int j = 0; j <= flow_stages; ++j) error = error + Rule::error[j] * slopes[j][i];
+        for (int j = 0; j <= flow_stages; ++j) error = error + rule.error[j] * slopes[j][i];
         total = total + square(error, state.x[i], next.x[i]);
         next.slope[i] = slopes[flow_stages][i];
     }
-    for (int j = 0; j <= flow_stages; ++j) gathered_error = gathered_error + Rule::error[j] * rates[j];
+    for (int j = 0; j <= flow_stages; ++j) gathered_error = gathered_error + rule.error[j] * rates[j];
     next.rate = rates[flow_stages];
     return (total + square(gathered_error, state.gathered, next.gathered)) / static_cast<S>(dim + 1);
 }

@@ -46,7 +46,8 @@ static void run_stretch(const FlowArguments<S>& arguments, const Field& field, i
                 for (int stage = 0; stage < 5; ++stage) nodes[stage * lanes<S> + k] = 0;
             }
         }
-        const V error = flow_step(field, table, nodes, h, dim, arguments.rtol, arguments.atol, state, scratch, next);
+        const V error = flow_step(field, table, dormand_prince<S>, nodes, h, dim, arguments.rtol, arguments.atol, state,
+                                  scratch, next);
         for (int k = 0; k < lanes<S>; ++k) {
             if (lane[k].row < 0) continue;
             bool ended;

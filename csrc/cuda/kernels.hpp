@@ -20,6 +20,16 @@ void score(const ScoreArguments<S>& source, const ScoreOutputs<S>& out, Stream s
 template <class S>
 void trajectory(const TrajectoryArguments<S>& arguments, Stream stream);
 template <class S>
+void trajectory_averages(const TrajectoryArguments<S>& paths, const AveragesArguments<S>& averages, Stream stream);
+template <class S>
+void trajectory_step(const StreamArguments<S>& arguments, Stream stream);
+template <class S>
+void hutchinson(const ProbeArguments<S>& arguments, Stream stream);
+template <class S>
+void flow(const FlowArguments<S>& arguments, Stream stream);
+template <class S>
+void langevin(const LangevinArguments<S>& arguments, Stream stream);
+template <class S>
 Moments moments(const S* values, std::int64_t n, Stream stream);
 template <class S>
 ExponentialSums exponential_sums(const S* values, std::int64_t n, double scale, Stream stream);

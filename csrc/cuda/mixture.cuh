@@ -42,7 +42,7 @@ struct DeviceMixture {
 
 // One thread a row.
 template <class S>
-__global__ void __launch_bounds__(mixture_threads)
+__global__ void __launch_bounds__(mixture_threads, blocks_at_once<0>)
     mixture_rows_kernel(const __grid_constant__ DeviceMixture mixture, std::int64_t n_rows, S* rows) {
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * mixture_threads + threadIdx.x;
     if (row >= n_rows) return;

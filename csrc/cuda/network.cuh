@@ -14,21 +14,32 @@
 namespace tk::cuda {
 
 constexpr int network_threads = 256;
+// Blocks that a multiprocessor should hold at once: float64 takes twice the registers.
+template <class S>
+constexpr int network_blocks = sizeof(S) == 4 ? 2 : 1;
 constexpr int tile_rows = 8, tile_columns = 4;  // of sums, each thread's
 constexpr int slice_columns = 8;                // of the weights that are staged at once
 
 // How a block's shared memory is laid out, in numbers of the kernel's precision; all starts are multiples of four.
 struct NetworkTile {
-    int paths;                                // of the block
-    int columns;                              // of a path: 1 + d with the divergence, or 1
-    int stride;                               // from one unit to the next
-    int stage_stride;                         // from one column of the staged weights to the next
-    int row_groups;                           // threads are row_groups × column groups
-    int stage, points, outputs, derivatives;  // where each begins; units begin at 0
+    int paths;                                      // of the block
+    int columns;                                    // of a path: 1 + d with the divergence, or 1
+    int stride;                                     // from one unit to the next
+    int stage_stride;                               // from one column of the staged weights to the next
+    int row_groups;                                 // threads are row_groups × column groups
+    int stage, points, outputs, derivatives, more;  // where each begins; units begin at 0, what a kernel adds at more
     int size;
 };
 
 TK_HD constexpr int round_up(int value, int to) { return (value + to - 1) / to * to; }
+
+// The biases of a layer, the same for every path of the tile.
+template <class S>
+struct CommonBiases {
+    const S* biases;
+    TK_HD S of(int, int row) const { return biases[row]; }
+    TK_HD void skip(int rows) { biases += rows; }
+};
 
 // A score source that a whole block calls together. Threads 0 … paths − 1 have a path each, the others only help.
 template <class S>
@@ -40,6 +51,15 @@ struct BlockMlp {
     template <class V>
     TK_HD void score(std::int64_t node, int dim, const V* x, V*, V* score, V& divergence) const {
 #if TK_ON_DEVICE
+        const S trace = evaluate(CommonBiases<S>{view.biases + node * view.bias_stride}, dim, x, score);
+        scale_output(view.output_scale[node], view.skip[node], view.dim, x, trace, score, divergence);
+#endif
+    }
+
+#if TK_ON_DEVICE
+    // The network's output and, returned, the trace of its derivatives.
+    template <class Biases>
+    __device__ __forceinline__ S evaluate(Biases biases, int dim, const S* x, S* output) const {
         TK_DYN_SHARED(S, units);
         S* const points = units + tile.points;
         S* const outputs = units + tile.outputs;
@@ -49,36 +69,36 @@ struct BlockMlp {
             for (int i = 0; i < dim; ++i) points[thread * dim + i] = x[i];
         __syncthreads();
 
-        const S* bias = view.biases + node * view.bias_stride;
         for (int unit = thread; unit < view.widths[0] * tile.paths; unit += network_threads) {
             const int row = unit / tile.paths, path = unit % tile.paths;
-            first_unit(view.weights[0] + row * dim, bias[row], dim, points + path * dim, with_divergence,
+            first_unit(view.weights[0] + row * dim, biases.of(path, row), dim, points + path * dim, with_divergence,
                        units + row * tile.stride + path * tile.columns);
         }
         activate_units(units, view.widths[0]);
-        bias += view.widths[0];
+        biases.skip(view.widths[0]);
         for (int l = 1; l < view.hidden_layers; ++l) {
-            multiply_units(view.weights[l], bias, view.widths[l], view.widths[l - 1], units, units + tile.stage);
+            multiply_units(view.weights[l], biases, view.widths[l], view.widths[l - 1], units, units + tile.stage);
             activate_units(units, view.widths[l]);
-            bias += view.widths[l];
+            biases.skip(view.widths[l]);
         }
 
         const int fan_in = view.widths[view.hidden_layers - 1];
-        for (int output = thread; output < dim * tile.paths; output += network_threads) {
-            const int i = output / tile.paths, path = output % tile.paths;
-            last_unit(view.weights[view.hidden_layers] + i * fan_in, bias[i], fan_in, units + path * tile.columns,
-                      tile.stride, i, with_divergence, outputs[path * dim + i], derivatives[path * dim + i]);
+        for (int place = thread; place < dim * tile.paths; place += network_threads) {
+            const int i = place / tile.paths, path = place % tile.paths;
+            last_unit(view.weights[view.hidden_layers] + i * fan_in, biases.of(path, i), fan_in,
+                      units + path * tile.columns, tile.stride, i, with_divergence, outputs[path * dim + i],
+                      derivatives[path * dim + i]);
         }
         __syncthreads();
         S trace{};
         const int own = thread < tile.paths ? thread : 0;
         for (int i = 0; i < dim; ++i) {
-            score[i] = outputs[own * dim + i];
+            output[i] = outputs[own * dim + i];
             trace = trace + derivatives[own * dim + i];
         }
-        scale_output(view.output_scale[node], view.skip[node], view.dim, x, trace, score, divergence);
-#endif
+        return trace;
     }
+#endif
 
  private:
 #if TK_ON_DEVICE
@@ -102,8 +122,9 @@ struct BlockMlp {
     }
 
     // units ← W units + b, in place.
-    __device__ __forceinline__ void multiply_units(const S* weights, const S* bias, int width, int fan_in, S* units,
-                                                   S* stage) const {
+    template <class Biases>
+    __device__ __forceinline__ void multiply_units(const S* weights, const Biases& biases, int width, int fan_in,
+                                                   S* units, S* stage) const {
         const int thread = static_cast<int>(threadIdx.x);
         const int column_groups = network_threads / tile.row_groups;
         const int row = thread / column_groups * tile_rows, column = thread % column_groups * tile_columns;
@@ -135,9 +156,11 @@ struct BlockMlp {
         for (int r = 0; r < tile_rows; ++r) {
             TK_UNROLL
             for (int c = 0; c < tile_columns; ++c) {
-                const bool has_bias = (column + c) % tile.columns == 0;
+                const int path = (column + c) / tile.columns;
+                const bool has_bias = path * tile.columns == column + c && path < tile.paths;
                 if (row + r < width && column + c < tile.stride)
-                    units[(row + r) * tile.stride + column + c] = has_bias ? sums[r][c] + bias[row + r] : sums[r][c];
+                    units[(row + r) * tile.stride + column + c] =
+                        has_bias ? sums[r][c] + biases.of(path, row + r) : sums[r][c];
             }
         }
     }
@@ -176,7 +199,7 @@ __device__ __forceinline__ TilePath tile_path(int paths, std::int64_t n) {
 }
 
 template <class S>
-__global__ void __launch_bounds__(network_threads, 2)
+__global__ void __launch_bounds__(network_threads, network_blocks<S>)
     network_score_kernel(const __grid_constant__ BlockMlp<S> network, const __grid_constant__ ScoreOutputs<S> out) {
     const TilePath point = tile_path(network.tile.paths, out.n);
     const int dim = static_cast<int>(out.dim);

@@ -6,10 +6,12 @@
 
 namespace tk::cuda {
 
-constexpr int most_shared_bytes = 64 << 10;  // what every device from compute capability 7.5 on gives one block
+// What every device from compute capability 7.5 on gives one block, less what kernels declare themselves.
+constexpr int most_shared_bytes = (64 << 10) - 64;
 
+// `more`: numbers of each path that a kernel keeps beside.
 template <class S>
-NetworkTile network_tile(int widest, int dim, bool with_divergence) {
+NetworkTile network_tile(int widest, int dim, bool with_divergence, int more) {
     NetworkTile tile{};
     tile.columns = with_divergence ? 1 + dim : 1;
     tile.row_groups = 1;
@@ -25,7 +27,8 @@ NetworkTile network_tile(int widest, int dim, bool with_divergence) {
         tile.points = tile.stage + slice_columns * tile.stage_stride;
         tile.outputs = tile.points + points;
         tile.derivatives = tile.outputs + points;
-        tile.size = tile.derivatives + points;
+        tile.more = tile.derivatives + points;
+        tile.size = tile.more + round_up(tile.paths * more, 4);
         if (tile.size * static_cast<int>(sizeof(S)) <= most_shared_bytes) return tile;
     }
     throw std::runtime_error("cuda: the network does not fit into a block's shared memory");

@@ -17,7 +17,7 @@ static void mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& ou
 
 template <class S>
 static void network(const MlpArguments<S>& arguments, const ScoreOutputs<S>& out, cudaStream_t stream) {
-    const NetworkTile tile = network_tile<S>(widest(arguments), static_cast<int>(out.dim), true);
+    const NetworkTile tile = network_tile<S>(widest(arguments), static_cast<int>(out.dim), true, 0);
     const BlockMlp<S> source{mlp_view(arguments, out.dim), tile, true};
     launch("network score", network_score_kernel<S>, blocks_for(out.n, tile.paths), network_threads,
            static_cast<std::size_t>(tile.size) * sizeof(S), stream, source, out);

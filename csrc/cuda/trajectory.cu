@@ -1,27 +1,7 @@
 #include "kernels.hpp"
-#include "mixture_table.cuh"
-#include "network_tile.cuh"
-#include "trajectory.cuh"
+#include "settings.cuh"
 
 namespace tk::cuda {
-
-template <class S>
-static TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
-    return {reinterpret_cast<const Node<S>*>(arguments.steps),
-            arguments.n_nodes,
-            arguments.divergence_weight,
-            arguments.sampler,
-            arguments.reverse,
-            arguments.seed};
-}
-
-template <class S>
-static PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {
-    return {arguments.n,           static_cast<int>(arguments.dim),
-            arguments.path_offset, arguments.x,
-            arguments.value,       arguments.mismatch,
-            arguments.x_last};
-}
 
 template <bool Isotropic, class S>
 static void mixtures(const TrajectoryArguments<S>& arguments, bool shared, cudaStream_t stream) {
@@ -48,32 +28,15 @@ static void mixtures(const TrajectoryArguments<S>& arguments, bool shared, cudaS
     });
 }
 
-// At least one network.
 template <class S>
 static void networks(const TrajectoryArguments<S>& arguments, cudaStream_t stream) {
-    const ScoreArguments<S>& model = arguments.model;
-    const ScoreArguments<S>& reference = arguments.reference;
     const bool with_divergence = arguments.divergence_weight != S(0);
-    const int width_a = model.is_mlp ? widest(model.mlp) : 1, width_b = reference.is_mlp ? widest(reference.mlp) : 1;
-    const NetworkTile tile =
-        network_tile<S>(width_a > width_b ? width_a : width_b, static_cast<int>(arguments.dim), with_divergence);
-    const auto network = [&](const ScoreArguments<S>& source) {
-        return BlockMlp<S>{mlp_view(source.mlp, arguments.dim), tile, with_divergence};
-    };
-    const auto go = [&](const auto& first, const auto& second) {
-        using Scores = Independent<std::decay_t<decltype(first)>, std::decay_t<decltype(second)>, max_dim>;
+    with_networks(arguments, with_divergence, 0, stream, [&](const auto& scores, const NetworkTile& tile) {
+        using Scores = std::decay_t<decltype(scores)>;
         launch("network trajectory", network_trajectory_kernel<S, Scores, 0>, blocks_for(arguments.n, tile.paths),
-               network_threads, static_cast<std::size_t>(tile.size) * sizeof(S), stream, settings_of(arguments),
-               Scores{first, second}, paths_of(arguments), tile.paths);
-    };
-    if (model.is_mlp && reference.is_mlp) return go(network(model), network(reference));
-    const MixtureTable<S> table((model.is_mlp ? reference : model).mixture, arguments.dim, arguments.n_nodes, false,
-                                stream);
-    const OfPath<Mixture<S, false, max_dim>> mixture{{table.rows(), table.components()}, tile.paths};
-    if (model.is_mlp)
-        go(network(model), mixture);
-    else
-        go(mixture, network(reference));
+               network_threads, static_cast<std::size_t>(tile.size) * sizeof(S), stream, settings_of(arguments), scores,
+               paths_of(arguments), tile.paths);
+    });
 }
 
 template <class S>

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(mixture_threads, blocks_at_once<D>)
 }
 
 template <class S, class Scores, int D>
-__global__ void __launch_bounds__(network_threads, 2)
+__global__ void __launch_bounds__(network_threads, network_blocks<S>)
     network_trajectory_kernel(const __grid_constant__ TrajectorySettings<S> settings,
                               const __grid_constant__ Scores scores, const __grid_constant__ PathArrays<S> paths,
                               int tile_paths) {

@@ -109,6 +109,84 @@ void paths(Numbers& random, const char* name, const Source<S>& model, const Sour
                 static_cast<unsigned long long>(hashes));
 }
 
+template <class... Vectors>
+void report(const char* name, std::size_t precision, std::int64_t n, std::int64_t dim, const Vectors&... outputs) {
+    std::uint64_t seed = 1469598103934665603u;
+    ((seed = hash(outputs, seed)), ...);
+    std::printf("%s %zu %lld %lld %016llx\n", name, precision, static_cast<long long>(n), static_cast<long long>(dim),
+                static_cast<unsigned long long>(seed));
+}
+
+// A node of paths whose scores are given, noise drawn or given, and the contraction with probes.
+template <class S>
+void rows(Numbers& random, std::int64_t n, std::int64_t dim) {
+    const auto x = random.vector<S>(n * dim), model = random.vector<S>(n * dim), reference = random.vector<S>(n * dim);
+    const auto given = random.vector<S>(n * dim), node = random.vector<S>(13);
+    for (int kind = 0; kind < 4; ++kind) {
+        const bool sampler = kind % 2 == 1, reverse = kind > 1;
+        std::vector<S> value(static_cast<std::size_t>(n)), mismatch(value), next(x.size()), noise(x.size());
+        tk::cuda::trajectory_step<S>({n,
+                                      dim,
+                                      node.data(),
+                                      x.data(),
+                                      model.data(),
+                                      reference.data(),
+                                      nullptr,
+                                      reverse ? given.data() : nullptr,
+                                      sampler ? given.data() : nullptr,
+                                      true,
+                                      !reverse,
+                                      sampler,
+                                      reverse,
+                                      5,
+                                      1u << 31,
+                                      static_cast<std::uint64_t>(3 * dim),
+                                      value.data(),
+                                      mismatch.data(),
+                                      next.data(),
+                                      reverse ? noise.data() : nullptr},
+                                     nullptr);
+        report("step", sizeof(S), n, dim, value, mismatch, next, noise);
+        tk::cuda::hutchinson<S>({n, dim, static_cast<tk::Probe>(kind % 3), 5, 9, 3, x.data(), value.data()}, nullptr);
+        report("hutchinson", sizeof(S), n, dim, value);
+    }
+}
+
+template <class S>
+void langevin(Numbers& random, std::int64_t n, std::int64_t dim) {
+    const auto x = random.vector<S>(n * dim), drift = random.vector<S>(dim * dim), noise = random.vector<S>(dim * dim);
+    const auto circulation = random.vector<S>(dim * dim), steps = random.vector<S>(2 * 5);
+    std::vector<S> last(x.size()), work(static_cast<std::size_t>(n));
+    tk::cuda::langevin<S>({n, dim, 5, drift.data(), noise.data(), circulation.data(), steps.data(), 7, 3, x.data(),
+                           last.data(), work.data()},
+                          nullptr);
+    report("langevin", sizeof(S), n, dim, last, work);
+}
+
+template <class S>
+void averages(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
+              std::int64_t nodes) {
+    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * 13), rates = random.vector<S>(nodes * 5);
+    std::vector<S> last(x.size()), integrals(static_cast<std::size_t>(7 * n));
+    std::vector<double> mean(static_cast<std::size_t>(7 * nodes)), m2(mean);
+    tk::cuda::trajectory_averages<S>({n, dim, nodes, steps.data(), model.arguments, reference.arguments, S(0), false,
+                                      false, 3, 11, x.data(), nullptr, nullptr, last.data()},
+                                     {rates.data(), mean.data(), m2.data(), integrals.data()}, nullptr);
+    report("averages", sizeof(S), n, dim, last, integrals, mean, m2);
+}
+
+// Steps of the coarsest table; coefficients that vary from node to node.
+template <class S>
+void flow(Numbers& random, const Source<S>& score, std::int64_t n, std::int64_t dim, std::int64_t nodes) {
+    const auto x = random.vector<S>(n * dim), table = random.vector<S>(nodes * 2);
+    std::vector<S> last(x.size()), divergence(static_cast<std::size_t>(n));
+    std::vector<std::int64_t> evaluations(divergence.size()), status(divergence.size());
+    tk::cuda::flow<S>({n, dim, nodes, 4, table.data(), score.arguments, S(0.1), S(0.1), x.data(), last.data(),
+                       divergence.data(), evaluations.data(), status.data()},
+                      nullptr);
+    report("flow", sizeof(S), n, dim, last, divergence, evaluations, status);
+}
+
 // Points in leaves with the memory that a set of them points to.
 template <class S>
 struct Points {
@@ -185,8 +263,22 @@ void everything(bool few) {
             paths(random, "networks", narrow, wide, n, dim, nodes, false, true, 1.0);
             paths(random, "mixed", diagonal, wide, n, dim, nodes, false, false, 0.0);
             paths(random, "mixed", wide, isotropic, n, dim, nodes, true, true, 2.0);
+            averages(random, diagonal, isotropic, n, dim, nodes);
+            averages(random, wide, diagonal, n, dim, nodes);
+            averages(random, narrow, wide, n, dim, nodes);
+            rows<S>(random, n, dim);
+            langevin<S>(random, n, dim);
+        }
+        constexpr std::int64_t flow_nodes = 9 * 16 - 3;
+        Source<S> of_flow, network_of_flow;
+        of_flow.mixture(random, dim, flow_nodes, 5, dim % 2 == 0);
+        network_of_flow.network(random, dim, flow_nodes, {9, 24}, 1);
+        for (std::int64_t n : {1, 33}) {
+            flow(random, of_flow, n, dim, flow_nodes);
+            flow(random, network_of_flow, n, dim, flow_nodes);
         }
     }
+    for (std::int64_t dim : {64, 300, 4100}) rows<S>(random, few ? 1 : 5, dim);
 }
 
 }  // namespace

@@ -49,6 +49,16 @@ def run_kernel(name: str, on: Tensor, *arguments: object) -> Any:
     return getattr(module, f"{name}_{'float64' if on.dtype == torch.float64 else 'float32'}")(*arguments, last)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _cuda_works() -> bool:
+    return not cuda_absence()
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether kernels run on a device."""
+    return device.type == "cpu" or (device.type == "cuda" and _cuda_works())
+
+
 def check_device(name: str, device: torch.device) -> None:
     """Raise unless there are kernels for a device."""
     if device.type == "cuda" and (absence := cuda_absence()):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, check_seed, kernel, register
+from thermokern.ops._library import PRECISIONS, check_seed, has_kernels, register, run_kernel
 from thermokern.ops._routes import Route, route
 from thermokern.ops.normals import normals, normals_reference
 
@@ -24,6 +24,7 @@ def probes(
     path_offset: int = 0,
     first: int = 0,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Random vectors v with ``⟨v vᵀ⟩ = I``, (n, dim), from the stream of probes.
 
@@ -35,9 +36,11 @@ def probes(
     seed, path_offset, first : int
         Of the normals behind them, see :func:`thermokern.ops.normals`, purpose ``probe``.
     dtype : torch.float32 or torch.float64
+    device : torch.device or str
+        Where they are made.
     """
     _check_kind(kind)
-    z = normals(n, dim, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=dtype)
+    z = normals(n, dim, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=dtype, device=device)
     return _from_normals(z, kind)
 
 
@@ -74,8 +77,8 @@ def hutchinson(
     Notes
     -----
     Linear in `products`, and differentiable in them: reverse mode to any order, forward mode, ``torch.compile`` and
-    ``torch.func``, under whose transforms PyTorch multiplies and sums. On the CPU one pass over memory; on other
-    devices PyTorch.
+    ``torch.func``, under whose transforms PyTorch multiplies and sums. On the CPU and on CUDA devices one pass over
+    memory; elsewhere PyTorch.
 
     References
     ----------
@@ -88,11 +91,8 @@ def hutchinson(
             f"products: expected (n, d) float32 or float64, got {tuple(products.shape)} {str(products.dtype)[6:]}"
         )
     way = route(products)
-    if way is Route.REFERENCE or products.device.type != "cpu":
-        v = probes(
-            *products.shape, kind=kind, seed=seed, path_offset=path_offset, first=first, dtype=products.dtype
-        ).to(products.device)
-        return (v * products).sum(1)
+    if way is Route.REFERENCE or not has_kernels(products.device):
+        return (_probes_for(products, kind, seed, path_offset, first) * products).sum(1)
     arguments = (PROBES.index(kind), seed, path_offset, first)
     if way is Route.KERNEL:
         out: Tensor = torch.ops.thermokern.hutchinson(products.contiguous(), *arguments)
@@ -116,17 +116,17 @@ def _from_normals(z: Tensor, kind: str) -> Tensor:
     return z * (math.sqrt(z.shape[1]) / length)
 
 
+def _probes_for(like: Tensor, kind: str, seed: int, path_offset: int, first: int, dim: int | None = None) -> Tensor:
+    """The probes of the rows of `like`, where it is."""
+    size = like.shape[0], like.shape[1] if dim is None else dim
+    place = like.device if has_kernels(like.device) else "cpu"
+    v = probes(*size, kind=kind, seed=seed, path_offset=path_offset, first=first, dtype=like.dtype, device=place)
+    return v.to(like.device)
+
+
 def _probe_of(grad: Tensor, dim: int, arguments: tuple[int, int, int, int]) -> Tensor:
     kind, seed, path_offset, first = arguments
-    return probes(
-        grad.shape[0],
-        dim,
-        kind=PROBES[kind],
-        seed=seed,
-        path_offset=path_offset,
-        first=first,
-        dtype=grad.dtype,
-    )
+    return _probes_for(grad, PROBES[kind], seed, path_offset, first, dim)
 
 
 class _Compiled(torch.autograd.Function):
@@ -163,11 +163,9 @@ class _Eager(torch.autograd.Function):
         return hutchinson(tangent, kind=PROBES[kind], seed=seed, path_offset=path_offset, first=first)
 
 
-def _cpu(products: Tensor, kind: int, seed: int, path_offset: int, first: int) -> Tensor:
+def _hutchinson(products: Tensor, kind: int, seed: int, path_offset: int, first: int) -> Tensor:
     out = products.new_empty(products.shape[0])
-    kernel("hutchinson", products.dtype)(
-        products.detach(), kind, seed, path_offset, first, out, torch.get_num_threads()
-    )
+    run_kernel("hutchinson", products, products.detach(), kind, seed, path_offset, first, out)
     return out
 
 
@@ -177,6 +175,7 @@ def _fake(products: Tensor, *_: int) -> Tensor:
 
 register(
     "hutchinson(Tensor products, int kind, int seed, int path_offset, int first) -> Tensor",
-    _cpu,
+    _hutchinson,
     _fake,
+    dispatch=("CPU", "CUDA"),
 )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import check_finite, check_seed, checked_points, kernel, refuse_gradient, register
+from thermokern.ops._library import check_finite, check_seed, checked_points, refuse_gradient, register, run_kernel
 from thermokern.ops.normals import normals, normals_reference
 
 _NOISE_CHUNK = 32  # steps whose noise the reference draws at once
@@ -63,7 +63,8 @@ def langevin(
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, first points, measured from the centre of the force; 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, on the CPU or a CUDA device, first points, measured from the centre of the force;
+        1 ≤ d ≤ 16.
     drift, noise, circulation : Tensor
         (d, d): A; G, of which the lower triangle is read, with ``G Gᵀ = 2𝐃``; B. With B antisymmetric the sum is one
         rule for Itô and Stratonovich.
@@ -98,16 +99,16 @@ def langevin(
     if bool((steps < 0).any()):
         raise ValueError(f"steps: expected non-negative lengths, got {steps.min().item():g}")
     lengths = steps.detach().to("cpu", torch.float64)
-    table = torch.stack([lengths, lengths.sqrt()], dim=1).to(x.dtype).contiguous()
-    a, g, b = (matrix.detach().to("cpu", x.dtype).contiguous() for matrix in matrices.values())
+    table = torch.stack([lengths, lengths.sqrt()], dim=1).to(x.device, x.dtype).contiguous()
+    a, g, b = (matrix.detach().to(x.device, x.dtype).contiguous() for matrix in matrices.values())
     return LangevinSums(*torch.ops.thermokern.langevin(x, a, g, b, table, seed, path_offset))
 
 
-def _langevin_cpu(
+def _langevin(
     x: Tensor, drift: Tensor, noise: Tensor, circulation: Tensor, steps: Tensor, seed: int, path_offset: int
 ) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(x), x.new_empty(x.shape[0])
-    kernel("langevin", x.dtype)(x, drift, noise, circulation, steps, seed, path_offset, *out, torch.get_num_threads())
+    run_kernel("langevin", x, x, drift, noise, circulation, steps, seed, path_offset, *out)
     return out
 
 
@@ -118,6 +119,7 @@ def _langevin_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
 register(
     "langevin(Tensor x, Tensor drift, Tensor noise, Tensor circulation, Tensor steps, int seed, int path_offset)"
     " -> (Tensor, Tensor)",
-    _langevin_cpu,
+    _langevin,
     _langevin_fake,
+    dispatch=("CPU", "CUDA"),
 )

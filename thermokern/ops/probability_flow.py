@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import checked_points, kernel, refuse_gradient, register
+from thermokern.ops._library import checked_points, refuse_gradient, register, run_kernel
 from thermokern.ops.flow_table import FlowTable, step_nodes
 from thermokern.ops.trajectory import Source
 
@@ -153,7 +153,7 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, 1 ≤ d ≤ 16, on the CPU or a CUDA device.
     table : FlowTable
         From :func:`thermokern.processes.flow_table`, with 4 to 20 levels.
     model : MixtureSource or MlpSource
@@ -175,7 +175,8 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
     Notes
     -----
     A point's numbers are bit-identical whatever its company, for any number of threads. Lanes of a register stand at
-    different times; one that has arrived takes the next point. No gradient: see :func:`probability_flow_reference`.
+    different times; one that has arrived takes the next point; on CUDA a thread has one point. No gradient: see
+    :func:`probability_flow_reference`.
     """
     x = checked_points(x)
     _check_tolerances(rtol, atol)
@@ -184,18 +185,18 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
         model.check(x.shape[1])
     except ValueError as error:
         raise ValueError(f"model.{error}") from None
-    columns = table.columns.to(x.dtype).contiguous()
+    columns = table.columns.to(x.device, x.dtype).contiguous()
     out = torch.ops.thermokern.probability_flow(
-        x, columns, table.levels, model.kind, model.tensors(x.dtype), rtol, atol
+        x, columns, table.levels, model.kind, model.tensors(x.dtype, x.device), rtol, atol
     )
     return FlowSums(*out)
 
 
-def _flow_cpu(
+def _flow(
     x: Tensor, columns: Tensor, levels: int, kind: str, tensors: list[Tensor], rtol: float, atol: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     out = _flow_fake(x)
-    kernel("flow", x.dtype)(x, columns, levels, kind, tensors, rtol, atol, *out, torch.get_num_threads())
+    run_kernel("flow", x, x, columns, levels, kind, tensors, rtol, atol, *out)
     return out
 
 
@@ -212,6 +213,7 @@ def _flow_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 register(
     "probability_flow(Tensor x, Tensor columns, int levels, str kind, Tensor[] tensors, float rtol, float atol)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
-    _flow_cpu,
+    _flow,
     _flow_fake,
+    dispatch=("CPU", "CUDA"),
 )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import kernel, register
+from thermokern.ops._library import register, run_kernel
 from thermokern.ops.step_table import RateTable
 from thermokern.ops.trajectory import NodeScore, Source, follow, kernel_sources, start_of_paths
 
@@ -83,7 +83,7 @@ def trajectory_averages(
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, points at the first node; 1 ≤ d ≤ 16.
+        (n, d) float32 or float64, on the CPU or a CUDA device, points at the first node; 1 ≤ d ≤ 16.
     table : RateTable
         From :func:`thermokern.processes.rate_table`.
     model, reference : MixtureSource or MlpSource
@@ -101,15 +101,14 @@ def trajectory_averages(
     about the first value of each, and stretches are merged by halves. Times along a path are correlated: the standard
     error of an integral is that of the mean over paths of `integrals`, not a sum over nodes. Cost: an evaluation of
     both scores, with the model's divergence, for each path and node; memory 7 numbers a path, and up to 256 × n_nodes ×
-    7 sums. No gradient: see :func:`trajectory_averages_reference`.
+    7 sums (1024 × on CUDA, whose stretches are others: there averages differ from the CPU's by rounding). No gradient:
+    see :func:`trajectory_averages_reference`.
     """
-    if isinstance(x, Tensor) and x.device.type == "cuda":
-        raise ValueError(f"x: expected a tensor on cpu, got {x.device}: averages at every node have no CUDA kernel")
     x = start_of_paths(x, model, reference, seed, path_offset)
     mean, m2, integrals, x_last = torch.ops.thermokern.trajectory_averages(
         x,
-        table.columns.to(x.dtype).contiguous(),
-        table.rates.to(x.dtype).contiguous(),
+        table.columns.to(x.device, x.dtype).contiguous(),
+        table.rates.to(x.device, x.dtype).contiguous(),
         *kernel_sources(model, reference, x),
         seed,
         path_offset,
@@ -118,7 +117,7 @@ def trajectory_averages(
     return TrajectoryAverages(mean, m2 / (n - 1) if n > 1 else m2 * torch.nan, integrals, x_last)
 
 
-def _trajectory_averages_cpu(
+def _trajectory_averages(
     x: Tensor,
     steps: Tensor,
     rates: Tensor,
@@ -132,7 +131,9 @@ def _trajectory_averages_cpu(
     out = _trajectory_averages_fake(x, steps)
     for part in out[:2]:
         part.fill_(torch.nan)  # what no path says
-    kernel("trajectory_averages", x.dtype)(
+    run_kernel(
+        "trajectory_averages",
+        x,
         x,
         steps,
         rates,
@@ -143,7 +144,6 @@ def _trajectory_averages_cpu(
         seed,
         path_offset,
         *out,
-        torch.get_num_threads(),
     )
     return out
 
@@ -157,6 +157,7 @@ def _trajectory_averages_fake(x: Tensor, steps: Tensor, *_: object) -> tuple[Ten
 register(
     "trajectory_averages(Tensor x, Tensor steps, Tensor rates, str model_kind, Tensor[] model, str reference_kind,"
     " Tensor[] reference, int seed, int path_offset) -> (Tensor, Tensor, Tensor, Tensor)",
-    _trajectory_averages_cpu,
+    _trajectory_averages,
     _trajectory_averages_fake,
+    dispatch=("CPU", "CUDA"),
 )

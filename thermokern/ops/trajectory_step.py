@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, check_seed, kernel, register
+from thermokern.ops._library import PRECISIONS, check_seed, has_kernels, register, run_kernel
 from thermokern.ops._routes import Route, route
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.step_table import COLUMNS, StepTable
@@ -100,8 +101,8 @@ def trajectory_step(
     -----
     Differentiable in x, both scores, the divergence and the noise given: reverse mode to any order, forward mode,
     ``torch.compile`` and ``torch.func``, under whose transforms the reference runs. Every path has the same bits for
-    any number of threads and any `path_offset` that leads to it. On the CPU one pass over memory; on other devices
-    PyTorch.
+    any number of threads and any `path_offset` that leads to it. On the CPU and on CUDA devices one pass over memory;
+    elsewhere PyTorch.
 
     References
     ----------
@@ -111,7 +112,7 @@ def trajectory_step(
     _check(x, step, model, reference, noise, carried, previous)
     check_seed(seed, path_offset)
     way = route(x, model, reference, noise, carried, previous)
-    if way is Route.REFERENCE or x.device.type != "cpu":
+    if way is Route.REFERENCE or not has_kernels(x.device):
         return trajectory_step_reference(
             x,
             model,
@@ -169,7 +170,8 @@ class _Step:
         """Noise of the step that leaves a node, (n, d)."""
         first = (self.node if node is None else node) * x.shape[1]
         purpose = "reverse" if self.reverse else "noise"
-        draw = normals if x.dtype in PRECISIONS and x.device.type == "cpu" else normals_reference
+        fast = x.dtype in PRECISIONS and has_kernels(x.device)
+        draw = partial(normals, device=x.device) if fast else normals_reference
         return draw(*x.shape, seed=seed, path_offset=path_offset, first=first, purpose=purpose, dtype=x.dtype).to(x)
 
     def drawn_before(self, x: Tensor, seed: int, path_offset: int) -> Tensor:
@@ -346,7 +348,7 @@ class _Eager(torch.autograd.Function):
         return t_value.sum(1), t_mismatch, t_next if ctx.advance else empty, t_z if ctx.reverse else empty
 
 
-def _cpu(
+def _trajectory_step(
     x: Tensor,
     model: Tensor,
     reference: Tensor,
@@ -367,11 +369,12 @@ def _cpu(
         x, model, reference, row, drawn, carried, previous, draw, draw_carried, sampler, reverse, advance, 0, 0, 0
     )
     tensors = (x, model, reference, row, drawn, carried, previous)
-    kernel("trajectory_step", x.dtype)(
+    run_kernel(
+        "trajectory_step",
+        x,
         *(None if tensor is None else tensor.detach() for tensor in tensors),
         *(draw, draw_carried, sampler, reverse),
         *(seed, path_offset, first, value, mismatch, following if advance else None, noise if reverse else None),
-        torch.get_num_threads(),
     )
     return value, mismatch, following, noise
 
@@ -388,6 +391,7 @@ register(
     "trajectory_step(Tensor x, Tensor model, Tensor reference, Tensor row, Tensor? drawn, Tensor? carried,"
     " Tensor? previous, bool draw, bool draw_carried, bool sampler, bool reverse, bool advance, int seed,"
     " int path_offset, SymInt first) -> (Tensor, Tensor, Tensor, Tensor)",
-    _cpu,
+    _trajectory_step,
     _fake,
+    dispatch=("CPU", "CUDA"),
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops._library import MAX_DIM
+from thermokern.ops._library import DEVICES, MAX_DIM, check_device
 from thermokern.processes import LinearProcess
 from thermokern.quantities.node_scores import NodeScores
 from thermokern.quantities.node_scores import ScoreLike as ScoreLike
@@ -33,8 +33,13 @@ def choose_backend(
     shape: tuple[int, ...],
     dtype: torch.dtype,
     streaming: Streaming,
+    device: torch.device | str = "cpu",
 ) -> tuple[Runner, str, str]:
     """The function that runs paths, its name, and why the fused kernels did not serve."""
+    device = torch.device(device)
+    if device.type not in DEVICES:
+        raise ValueError(f"device: expected one of {DEVICES}, got {device}")
+    check_device("device", device)
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
     dim = math.prod(shape)
@@ -47,11 +52,13 @@ def choose_backend(
                 source_of(role, score, table, dim, dtype)
                 for role, score in (("model", model), ("reference", reference))
             )
-            return _fused(table, first, second), "fused", ""
+            return _fused(table, first, second, device), "fused", ""
         except NotFusable as error:
             reason = str(error)
             if backend == "fused":
                 raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
+    if device.type != "cpu":
+        raise ValueError(f"device: only the fused kernels run on {device}, and they cannot run this: {reason}")
     networks = any(not isinstance(score, Distribution) for score in (model, reference))
     if backend == "streamed" or (backend == "auto" and (networks or streaming.needed_for())):
         options = (streaming.divergence, streaming.probes, 0)
@@ -69,9 +76,10 @@ def choose_backend(
     return run, "reference", reason
 
 
-def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Runner:
+def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source, device: torch.device) -> Runner:
     def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
-        return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
+        sums = ops.trajectory(x.to(device), table, model, reference, seed=seed, path_offset=path_offset)
+        return ops.TrajectorySums(*(part.to(x.device) for part in sums))
 
     return run
 

@@ -62,6 +62,7 @@ def taep(
     memory_budget: int | None = None,
     checkpoint: str | Path | None = None,
     gradient: bool = False,
+    device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     allow_nonfinite: bool = False,
     progress: bool = False,
@@ -122,6 +123,8 @@ def taep(
         ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can be a loss: streamed and
         in the reference backend. Streamed paths are computed again in the backward pass, block by block, to spare
         memory.
+    device : torch.device or str
+        Where the fused kernels take the paths, ``cpu`` or ``cuda``. What is returned is on the CPU.
     dtype : torch.dtype, optional
         Of the paths, float32 or float64; float32 when left out.
     allow_nonfinite : bool
@@ -199,7 +202,7 @@ def taep(
     x_first = x_first.to(dtype)
 
     scores = (model, reference) if turned is None else (turned.model, turned.reference)
-    runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming)
+    runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
     difference = None
     if isinstance(runner, StreamedPaths):
         values, mismatch, x_last, difference = runner(x_first, seed, path_offset)

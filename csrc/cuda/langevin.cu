@@ -1,0 +1,25 @@
+#include "kernels.hpp"
+#include "langevin.cuh"
+#include "launch.cuh"
+
+namespace tk::cuda {
+
+template <class S>
+void langevin(const LangevinArguments<S>& arguments, Stream stream) {
+    if (arguments.n == 0) return;
+    const LinearLangevin<S> system{arguments.drift, arguments.noise,   arguments.circulation,
+                                   arguments.steps, arguments.n_steps, arguments.seed};
+    const PathArrays<S> paths{
+        arguments.n,     static_cast<int>(arguments.dim), arguments.path_offset, arguments.x, arguments.work, nullptr,
+        arguments.x_last};
+    with_dim<S, true>(arguments.dim, [&](auto d) {
+        constexpr int bound = decltype(d)::bound, fixed = bound == max_dim ? 0 : bound;
+        launch("Langevin paths", langevin_kernel<S, fixed>, blocks_for(arguments.n, mixture_threads), mixture_threads,
+               0, static_cast<cudaStream_t>(stream), system, paths);
+    });
+}
+
+template void langevin(const LangevinArguments<float>&, Stream);
+template void langevin(const LangevinArguments<double>&, Stream);
+
+}  // namespace tk::cuda

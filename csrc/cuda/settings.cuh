@@ -1,0 +1,55 @@
+// What the kernels of trajectories are told of a run, and the scores of networks made ready for them.
+#pragma once
+
+#include "mixture_table.cuh"
+#include "network_tile.cuh"
+#include "trajectory.cuh"
+
+namespace tk::cuda {
+
+template <class S>
+TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
+    return {reinterpret_cast<const Node<S>*>(arguments.steps),
+            arguments.n_nodes,
+            arguments.divergence_weight,
+            arguments.sampler,
+            arguments.reverse,
+            arguments.seed};
+}
+
+template <class S>
+PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {
+    return {arguments.n,           static_cast<int>(arguments.dim),
+            arguments.path_offset, arguments.x,
+            arguments.value,       arguments.mismatch,
+            arguments.x_last};
+}
+
+// body(scores, tile) with the scores of a model and a reference of which at least one is a network, and `more` numbers
+// a path in shared memory beside what they need.
+template <class S, class Body>
+void with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence, int more, cudaStream_t stream,
+                   const Body& body) {
+    const ScoreArguments<S>& model = arguments.model;
+    const ScoreArguments<S>& reference = arguments.reference;
+    const int width_a = model.is_mlp ? widest(model.mlp) : 1, width_b = reference.is_mlp ? widest(reference.mlp) : 1;
+    const NetworkTile tile =
+        network_tile<S>(width_a > width_b ? width_a : width_b, static_cast<int>(arguments.dim), with_divergence, more);
+    const auto network = [&](const ScoreArguments<S>& source) {
+        return BlockMlp<S>{mlp_view(source.mlp, arguments.dim), tile, with_divergence};
+    };
+    const auto go = [&](const auto& first, const auto& second) {
+        using Scores = Independent<std::decay_t<decltype(first)>, std::decay_t<decltype(second)>, max_dim>;
+        body(Scores{first, second}, tile);
+    };
+    if (model.is_mlp && reference.is_mlp) return go(network(model), network(reference));
+    const MixtureTable<S> table((model.is_mlp ? reference : model).mixture, arguments.dim, arguments.n_nodes, false,
+                                stream);
+    const OfPath<Mixture<S, false, max_dim>> mixture{{table.rows(), table.components()}, tile.paths};
+    if (model.is_mlp)
+        go(network(model), mixture);
+    else
+        go(mixture, network(reference));
+}
+
+}  // namespace tk::cuda

@@ -1,0 +1,87 @@
+// Scores that came from elsewhere: one node of many paths, and Hutchinson's contraction, a pack of a row at a time.
+#pragma once
+
+#include "../core/probes.hpp"
+#include "../core/stream.hpp"
+#include "rows.cuh"
+
+namespace tk::cuda {
+
+template <class S, bool Sampler, bool Reverse>
+struct StreamWork {
+    using Scalar = S;
+    using Sums = NodeSums<S>;
+    StreamArguments<S> a;
+
+    __device__ __forceinline__ void add(bool wide, std::int64_t row, std::int64_t c, int count, Sums& sums) const {
+        const std::int64_t at = row * a.dim + c;
+        const std::uint64_t number = a.first + static_cast<std::uint64_t>(c);
+        S x[row_pack], model[row_pack], reference[row_pack], drawn[row_pack], carried[row_pack];
+        S previous[row_pack] = {}, next[row_pack] = {}, noise[row_pack] = {};
+        load_row(a.x + at, wide, count, x);
+        load_row(a.model + at, wide, count, model);
+        load_row(a.reference + at, wide, count, reference);
+        noise_row(a.drawn, a.draw, wide, row, at, number, count, drawn);
+        noise_row(a.carried, a.draw_carried, wide, row, at, number - static_cast<std::uint64_t>(a.dim), count, carried);
+        if (a.previous != nullptr) load_row(a.previous + at, wide, count, previous);
+        TK_UNROLL
+        for (int i = 0; i < row_pack; ++i) {
+            if (i >= count) continue;
+            const NodeInput<S> in{x[i], model[i], reference[i], drawn[i], carried[i], previous[i]};
+            const NodeOutput<S> out = visit_node<Sampler, Reverse>(node(), in, sums);
+            next[i] = out.next;
+            noise[i] = out.noise;
+        }
+        if (a.next != nullptr) store_row(a.next + at, wide, count, next);
+        if (a.noise != nullptr) store_row(a.noise + at, wide, count, noise);
+    }
+
+    __device__ __forceinline__ void finish(std::int64_t row, const Sums& sums) const {
+        a.value[row] = sums.value(node());
+        a.mismatch[row] = node().mismatch * sums.mismatch;
+    }
+
+ private:
+    __device__ __forceinline__ const Node<S>& node() const { return *reinterpret_cast<const Node<S>*>(a.node); }
+
+    // Noise that is given, drawn, or nought.
+    __device__ __forceinline__ void noise_row(const S* given, bool draw, bool wide, std::int64_t row, std::int64_t at,
+                                              std::uint64_t number, int count, S* to) const {
+        if (given != nullptr) return load_row(given + at, wide, count, to);
+        if (draw) {
+            const PathIndex<S> path = path_index<S>(a.path_offset + static_cast<std::uint64_t>(row));
+            return draw_row<S>(a.seed, Reverse ? Purpose::reverse : Purpose::noise, path, number, count, to);
+        }
+        TK_UNROLL
+        for (int i = 0; i < row_pack; ++i) to[i] = S(0);
+    }
+};
+
+template <class S>
+struct ProbeWork {
+    using Scalar = S;
+    using Sums = ProbeSums<S>;
+    ProbeArguments<S> a;
+
+    __device__ __forceinline__ void add(bool wide, std::int64_t row, std::int64_t c, int count, Sums& sums) const {
+        S products[row_pack], z[row_pack];
+        load_row(a.products + row * a.dim + c, wide, count, products);
+        draw_row<S>(a.seed, Purpose::probe, path_index<S>(a.path_offset + static_cast<std::uint64_t>(row)),
+                    a.first + static_cast<std::uint64_t>(c), count, z);
+        TK_UNROLL
+        for (int i = 0; i < row_pack; ++i) {
+            if (i >= count) continue;
+            if (a.kind == Probe::rademacher)
+                sums.add_sign(z[i], products[i]);
+            else
+                sums.add_normal(z[i], products[i]);
+        }
+    }
+
+    __device__ __forceinline__ void finish(std::int64_t row, const Sums& sums) const {
+        const S scale = a.kind == Probe::sphere ? square_root(static_cast<S>(a.dim) / sums.square) : S(1);
+        a.out[row] = scale * sums.product;
+    }
+};
+
+}  // namespace tk::cuda
