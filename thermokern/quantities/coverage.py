@@ -145,7 +145,10 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     errors = [math.nan] * len(NAMES)
     if stderr:
         errors, inside = block_errors(
-            [first, second], lambda parts: _shares(*_balls(*(part.to(device) for part in parts), k), k), k=k, seed=seed
+            [first, second],
+            lambda parts: _shares(*_balls(parts[0].to(device), parts[1].to(device), k), k),
+            k=k,
+            seed=seed,
         )
         sizes = {"coverage": n, "precision": m, "recall": n}
         errors = [

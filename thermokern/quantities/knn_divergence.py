@@ -90,7 +90,7 @@ def knn_divergence(
     if stderr:
         (error,), _ = block_errors(
             [first, second],
-            lambda parts: [sorted_mean(_local(*(part.to(device) for part in parts), k))],
+            lambda parts: [sorted_mean(_local(parts[0].to(device), parts[1].to(device), k))],
             k=k,
             seed=seed,
         )

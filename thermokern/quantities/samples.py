@@ -53,8 +53,9 @@ def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
 
 def search_device(x: SampleLike) -> torch.device:
     """Where neighbours of a sample are sought: its CUDA device if kernels run there, or the CPU."""
-    on_cuda = isinstance(x, Tensor) and x.device.type == "cuda" and not cuda_absence()
-    return x.device if on_cuda else torch.device("cpu")  # type: ignore[union-attr]
+    if isinstance(x, Tensor) and x.device.type == "cuda" and not cuda_absence():
+        return torch.device(x.device)
+    return torch.device("cpu")
 
 
 def check_neighbours(name: str, k: int, n: int) -> None:
