@@ -18,6 +18,8 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest thermokern._core
+	if $(BIN)/python -c "import thermokern._cuda" 2> /dev/null; then $(BIN)/python -m mypy.stubtest thermokern._cuda; \
+	    else echo "stubtest of thermokern._cuda: NOT RUN (not built)"; fi
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 format: $(VENV)/.lint

@@ -181,3 +181,65 @@ def trajectory_step_float64(
 def hutchinson_float64(
     products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, stream: int
 ) -> None: ...
+def neighbours_build_float32(x: Any, scale: float, points: Any, order: Any, bounds: Any, stream: int) -> None: ...
+def neighbours_search_float32(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    own: bool,
+    max_norm: bool,
+    scale: float,
+    upper: float,
+    distances: Any,
+    indices: Any,
+    pairs: Any,
+    stream: int,
+) -> None: ...
+def neighbours_count_float32(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    max_norm: bool,
+    strict: bool,
+    scale: float,
+    radius: Any,
+    counts: Any,
+    stream: int,
+) -> None: ...
+def neighbours_build_float64(x: Any, scale: float, points: Any, order: Any, bounds: Any, stream: int) -> None: ...
+def neighbours_search_float64(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    own: bool,
+    max_norm: bool,
+    scale: float,
+    upper: float,
+    distances: Any,
+    indices: Any,
+    pairs: Any,
+    stream: int,
+) -> None: ...
+def neighbours_count_float64(
+    points: Any,
+    order: Any,
+    bounds: Any,
+    query_points: Any,
+    query_order: Any,
+    query_bounds: Any,
+    max_norm: bool,
+    strict: bool,
+    scale: float,
+    radius: Any,
+    counts: Any,
+    stream: int,
+) -> None: ...
