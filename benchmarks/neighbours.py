@@ -30,13 +30,6 @@ PATIENCE = 2.0  # seconds that a peer's queries may take in a round
 
 Array = np.ndarray[Any, Any]
 SIZES = (
-    (10**5, 5),
-    (10**4, 20),
-    (10**4, 50),
-    (10**6, 2),
-    (10**3, 3),
-)
-OTHERS = (
     (10**6, 2),
     (10**6, 3),
     (10**5, 5),
