@@ -2,9 +2,10 @@
 
 E: one node of 1024 paths of 3072 numbers, float32, one thread: both scores and x read, the noise of the step drawn
 (normals of one's own; the peers' outside torch.compile, which draws them slowly) or given, the next x written, Δs and
-mismatch of each path summed. Contestants take turns, each running twice and timed once: else a result's memory, fresh
-from the system or left by the contestant before, decides. Medians; the limit is the copy of arrays too large for the
-caches. Bytes counted: x, two scores, next x, and the noise where it is given.
+mismatch of each path summed. Contestants take turns, each running twice and timed once, and the C library keeps what is
+freed: else page faults decide, some 5 ms for a result whose memory the contestant before gave back to the system.
+Medians; the limit is the copy of arrays too large for the caches. Bytes counted: x, two scores, next x, and the noise
+where it is given.
 
 Batches: streamed TAEP of a perceptron that the kernels do not know, many times in one batch against one time a batch
 (the step loop), 64 paths. Outside: share of the time of a U-Net's streamed TAEP that is not the network's.
@@ -13,6 +14,7 @@ Batches: streamed TAEP of a perceptron that the kernels do not know, many times 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import sys
@@ -45,12 +47,22 @@ def main() -> None:
     import harness
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     common = harness.environment(1, options.rounds, _core.instruction_set)
     work = {"E": stream_step, "batches": many_times_in_a_batch, "outside": outside_the_network}
     rows = [row for name in options.only.split(",") for row in work[name](options.rounds)]
     if options.out is not None:
         with options.out.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({**row, **common}) + "\n" for row in rows)
+
+
+def keep_freed_memory() -> None:
+    """Neither give freed memory back to the system nor take that of up to 32 MB, the library's limit, apart (glibc)."""
+    trim_threshold, map_threshold = -1, -3  # malloc.h
+    c = ctypes.CDLL(None)
+    if hasattr(c, "mallopt"):
+        c.mallopt(trim_threshold, 2**31 - 1)
+        c.mallopt(map_threshold, 2**25)
 
 
 def stream_step(rounds: int) -> list[dict[str, object]]:
