@@ -200,7 +200,7 @@ TK_UNCHECKED inline void Block::start(std::size_t dynamic_bytes) {
     if (n == 0 || n > 1024) throw Error("a block of " + std::to_string(n) + " threads");
     if (dynamic_bytes > most_shared_bytes - guard_bytes) throw Error("more dynamic shared memory than any device has");
     shared_.resize(most_shared_bytes);
-    if (stacks_.size() < n * stack_bytes) stacks_ = std::vector<char>(n * stack_bytes);  // a copy would read dropped fibers
+    if (stacks_.size() < n * stack_bytes) stacks_ = std::vector<char>(n * stack_bytes);  // no copy of dropped fibers
     allow(shared_.data(), shared_.size());
     allow(stacks_.data(), stacks_.size());  // of fibers that were dropped
     memory_ = shared_.data();
