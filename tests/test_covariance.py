@@ -283,7 +283,7 @@ def test_rotated_paths_are_the_paths_on_rotated_noise() -> None:
     assert turned is not None
     matrix = turned.matrix
 
-    def own_axes(law: tk.GaussianMixture):  # type: ignore[no-untyped-def]
+    def own_axes(law: tk.GaussianMixture):
         return lambda y, t: law.score(y @ matrix.T.to(y), t, process) @ matrix.to(y)
 
     y0 = ring.sample(200, seed=1) @ matrix
@@ -360,6 +360,6 @@ def test_paths_of_a_full_mixture_are_told_apart() -> None:
         (lambda: rotate(tk.VP(), tk.Gaussian([0.0])), "model: expected a Gaussian"),
     ],
 )
-def test_bad_arguments_are_named(make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments_are_named(make, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         make()

@@ -37,7 +37,7 @@ def assert_agrees(actual: tuple[Tensor, ...], case: Case, x: Tensor, offset: int
     """Equal bits where the CPU's multiply-adds are not fused either, else within rounding; integers always."""
     expected = case.fast(x, offset)
     best = case.fast(x.double(), offset)
-    for name, a, b, c in zip(expected._fields, actual, expected, best, strict=True):  # type: ignore[attr-defined]
+    for name, a, b, c in zip(expected._fields, actual, expected, best, strict=True):
         what = f"{case.name}.{name}, n = {len(x)}"
         if not b.is_floating_point() or (EXACT and name in exact):
             assert_exact(a, b, what)

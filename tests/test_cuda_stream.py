@@ -48,7 +48,7 @@ def step_case(dim: int, scheme: str, direction: str, node: int = 3, given: bool 
             kept["noise"] = ops.normals(*x.shape, first=node * dim, purpose=purpose, **settings)
         if scheme == "sampler" and node:
             kept["previous"] = others[3]
-        return step(x, *others[:2], table, node, **kept)  # type: ignore[operator]
+        return step(x, *others[:2], table, node, **kept)
 
     return Case(
         f"trajectory_step-{dim}-{scheme}-{direction}-{node}",
@@ -162,6 +162,6 @@ def test_derivatives_go_through_the_kernel(direction: str, monkeypatch: pytest.M
     for call in (lambda leaf: Backend(monkeypatch, "random")(case, leaf, 3), lambda leaf: case.reference(leaf, 3)):
         leaf = x.clone().requires_grad_()
         loss = sum((weight * part).sum() for weight, part in zip(weights, call(leaf), strict=False))
-        grads.append(torch.autograd.grad(loss, leaf)[0])  # type: ignore[arg-type]
+        grads.append(torch.autograd.grad(loss, leaf)[0])
     assert rms(grads[1]) > 0.1
     assert rms(grads[0] - grads[1]) <= 1e-13 * rms(grads[1])

@@ -238,7 +238,7 @@ def test_base_is_the_unit_of_everything() -> None:
 
 def test_results_are_saved_and_read_back(tmp_path: object) -> None:
     result = tk.kozachenko_leonenko(normals(500, 1, 0), base=2)
-    path = tmp_path / "entropy.safetensors"  # type: ignore[operator]
+    path = tmp_path / "entropy.safetensors"
     result.save(path)
     again = tk.load(path)
     assert type(again) is tk.EntropyEstimate

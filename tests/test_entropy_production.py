@@ -312,13 +312,13 @@ LINE = {"force": lambda x, t: -x, "diffusion": 1.0, "x0": torch.zeros(4, 2)}
 )
 def test_bad_arguments_are_named(change: dict[str, object], name: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"^{name}"):
-        tk.entropy_production(**{"n_steps": 3, **LINE, **change})  # type: ignore[arg-type]
+        tk.entropy_production(**{"n_steps": 3, **LINE, **change})
 
 
 @pytest.mark.parametrize("arguments", [([[1.0, 2.0]],), ([[1.0]], [0.0, 0.0]), (math.nan, [0.0]), (2.0,)])
 def test_bad_forces_are_named(arguments: tuple[object, ...]) -> None:
     with pytest.raises(ValueError, match=r"^(matrix|center)"):
-        tk.LinearForce(*arguments)  # type: ignore[arg-type]
+        tk.LinearForce(*arguments)
 
 
 def test_paths_that_run_away_are_an_error() -> None:

@@ -70,7 +70,7 @@ def test_normals_and_scores() -> None:
         ("cosine", lambda w: np.cos(2 * np.pi * w / 2**32), 0.0, 2.0**32 - 1, 1e-15),
     ],
 )
-def test_elementary_functions(name: str, function, low: float, high: float, bound: float | None) -> None:  # type: ignore[no-untyped-def]
+def test_elementary_functions(name: str, function, low: float, high: float, bound: float | None) -> None:
     x = np.geomspace(low, high, 100_001) if name == "log" else np.linspace(low, high, 100_001)
     x = np.floor(x) if name in ("sine", "cosine") else x
     out = torch.empty(len(x), dtype=torch.float64)

@@ -124,7 +124,7 @@ def breathing(n: int, n_steps: int, seed: int, t_end: float = 0.75, **settings: 
 
     return tk.entropy_production(
         lambda x, t: -trap(t) * x, 1.0, x0, t_end=t_end, n_steps=n_steps, log_density=log_density,
-        stationary=lambda x, t: -0.5 * trap(t) * x[:, 0].square(), seed=seed, **settings,  # type: ignore[arg-type]
+        stationary=lambda x, t: -0.5 * trap(t) * x[:, 0].square(), seed=seed, **settings,
     )  # fmt: skip
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from importlib.resources import files
 
 import numpy as np
 import pytest
 import torch
+from rate_cases import checkpoint
 from scipy.integrate import solve_ivp
 from tolerances import assert_exact, assert_z, rms
 from torch import Tensor, nn
@@ -32,10 +32,6 @@ PROCESSES = [
 
 
 BACKENDS = ("fused", "reference")
-
-
-def checkpoint() -> tk.ScoreModel:
-    return tk.load_checkpoint(str(files("thermokern.experiments") / "checkpoints" / "m1_eps0.01.safetensors"))
 
 
 def exact(law: tk.Gaussian, result: tk.LogLikelihood, x: Tensor, process: tk.VP) -> Tensor:
