@@ -363,3 +363,18 @@ def test_paths_of_a_full_mixture_are_told_apart() -> None:
 def test_bad_arguments_are_named(make, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         make()
+
+
+@pytest.mark.parametrize("dim", [3, 7, 16])
+def test_a_turned_path_does_not_depend_on_its_company(dim: int) -> None:
+    """Bit for bit, at its ends too: a matrix product may round a row differently in another batch."""
+    generator = torch.Generator().manual_seed(dim)
+    axes, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
+    low, high = torch.linspace(0.3, 2.0, dim, dtype=torch.float64), torch.linspace(1.5, 0.4, dim, dtype=torch.float64)
+    reference = tk.Gaussian([0.0] * dim, axes @ low.diag() @ axes.T)
+    model = tk.Gaussian([0.2] * dim, axes @ high.diag() @ axes.T)
+    whole = tk.taep(model, reference, tk.VP(), n_paths=300, n_steps=20, seed=2)
+    for first, n in ((0, 1), (7, 2), (100, 57), (299, 1)):
+        part = tk.taep(model, reference, tk.VP(), n_paths=n, n_steps=20, seed=2, path_offset=first)
+        for name in ("values", "x_start", "x_end"):
+            assert_exact(getattr(part, name), getattr(whole, name)[first : first + n], name)

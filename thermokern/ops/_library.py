@@ -43,9 +43,10 @@ def backend(device: torch.device) -> tuple[Any, int]:
     return _core, torch.get_num_threads()
 
 
-def run_kernel(name: str, on: Tensor, *arguments: object) -> Any:
-    """Call the native function `name` for the precision and the device of `on`."""
+def run_kernel(name: str, on: Tensor, *arguments: object, threads: int | None = None) -> Any:
+    """Call the native function `name` for the precision and the device of `on`; `threads` are a CPU's, if not all."""
     module, last = backend(on.device)
+    last = threads if threads is not None and on.device.type == "cpu" else last
     return getattr(module, f"{name}_{'float64' if on.dtype == torch.float64 else 'float32'}")(*arguments, last)
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops import _library
-from thermokern.ops._library import register
+from thermokern.ops._library import register, run_kernel
 
 _BLOCK = 2**22  # differences that a reference holds at a time
 
@@ -76,13 +75,6 @@ class PointSet(NamedTuple):
     bounds: Tensor  # (2 leaves − 1, 2, d), the boxes of the nodes; (0, 2, d): no tree
 
 
-def _run(name: str, on: Tensor, *arguments: object, threads: int) -> None:
-    """Call a native function for the precision and the device of `on`: a CPU's with threads, a device's in a stream."""
-    module, stream = _library.backend(on.device)
-    suffix = "float64" if on.dtype == torch.float64 else "float32"
-    getattr(module, f"{name}_{suffix}")(*arguments, threads if on.device.type == "cpu" else stream)
-
-
 def _build_fake(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
     n, dim = x.shape
     leaves = (n + leaf - 1) // leaf
@@ -92,7 +84,7 @@ def _build_fake(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) ->
 
 def _build(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
     out = _build_fake(x, leaf, tree, scale, threads)
-    _run("neighbours_build", x, x, scale, *out, threads=threads)
+    run_kernel("neighbours_build", x, x, scale, *out, threads=threads)
     return out
 
 
@@ -142,7 +134,7 @@ def _search(
 ) -> tuple[Tensor, Tensor, Tensor]:
     sets = (points, order, bounds, query_points, query_order, query_bounds)
     out = _search_fake(*sets, own, k, indexed, max_norm, scale, upper, threads)
-    _run("neighbours_search", points, *sets, own, max_norm, scale, upper, *out, threads=threads)
+    run_kernel("neighbours_search", points, *sets, own, max_norm, scale, upper, *out, threads=threads)
     return out
 
 
@@ -187,7 +179,7 @@ def _count(
 ) -> Tensor:
     sets = (points, order, bounds, query_points, query_order, query_bounds)
     counts = _count_fake(*sets, radius, max_norm, strict, scale, threads)
-    _run("neighbours_count", points, *sets, max_norm, strict, scale, radius, counts, threads=threads)
+    run_kernel("neighbours_count", points, *sets, max_norm, strict, scale, radius, counts, threads=threads)
     return counts
 
 

@@ -193,7 +193,7 @@ def taep(
     table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
     turned = common_axes(model, reference)
     if turned is not None:
-        start = start @ turned.matrix
+        start = turned.turn(start)
     z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
     if reverse and from_prior:
         x_first = process.prior(dim).stddev * z
@@ -213,7 +213,7 @@ def taep(
         ]
         values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
     if turned is not None:
-        x_first, x_last = (x @ turned.matrix.T.to(dtype) for x in (x_first, x_last))
+        x_first, x_last = turned.turn_back(x_first), turned.turn_back(x_last)
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
     ends = (table.times.min().item(), table.times.max().item())
     if scheme == "sampler":
