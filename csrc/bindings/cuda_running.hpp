@@ -24,4 +24,57 @@ auto run(Place place, const Launcher& launcher) {
     return launcher();
 }
 
+// The kernels of a CUDA device by name, see path_ops.hpp.
+struct Cuda {
+    using Last = std::uintptr_t;
+    static constexpr const char* last = "stream";
+    static constexpr Place place = on_device;
+
+    template <class S>
+    static void normals(const NormalsArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::normals(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void score(const ScoreArguments<S>& a, const ScoreOutputs<S>& out, Place at, Last stream) {
+        run(at, [&] { cuda::score(a, out, stream_of(stream)); });
+    }
+    template <class S>
+    static void trajectory(const TrajectoryArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::trajectory(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void trajectory_averages(const TrajectoryArguments<S>& a, const AveragesArguments<S>& averages, Place at,
+                                    Last stream) {
+        run(at, [&] { cuda::trajectory_averages(a, averages, stream_of(stream)); });
+    }
+    template <class S>
+    static void flow(const FlowArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::flow(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void langevin(const LangevinArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::langevin(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void trajectory_step(const StreamArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::trajectory_step(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void hutchinson(const ProbeArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::hutchinson(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void build(const BuildArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::build(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void search(const NeighbourArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::search(a, stream_of(stream)); });
+    }
+    template <class S>
+    static void count(const CountArguments<S>& a, Place at, Last stream) {
+        run(at, [&] { cuda::count(a, stream_of(stream)); });
+    }
+};
+
 }  // namespace tk::bindings

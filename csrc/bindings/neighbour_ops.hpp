@@ -1,4 +1,4 @@
-// Neighbour search as the bindings of every machine take it: tensors checked once, and the arguments made of them.
+// Neighbour search as the bindings of every machine take it; path_ops.hpp says what a Machine is.
 #pragma once
 
 #include <string>
@@ -7,10 +7,6 @@
 #include "tensor_view.hpp"
 
 namespace tk::bindings {
-
-inline void check(bool holds, const std::string& message) {
-    if (!holds) throw py::value_error(message);
-}
 
 // Points in leaves, their order, and the boxes of the nodes, none of them where all pairs are looked at.
 template <class S>
@@ -50,11 +46,10 @@ void check_alike(const PointSet<S>& data, const PointSet<S>& queries) {
           "query_points: expected the axes and leaves of points, got others");
 }
 
-// kernel(arguments, place) of tensors on the device `at`.
-template <class S, class Kernel>
-void with_build(const py::object& x, double scale, const py::object& points, const py::object& order,
-                const py::object& bounds, Place at, const Kernel& kernel) {
-    const TensorView<S> x_view("x", x, {any_size, any_size}, at);
+template <class Machine, class S>
+void build(const py::object& x, double scale, const py::object& points, const py::object& order,
+           const py::object& bounds, typename Machine::Last last) {
+    const TensorView<S> x_view("x", x, {any_size, any_size}, Machine::place);
     const PointSetView<S> out("", points, order, bounds, x_view.place());
     const PointSet<S> set = out.set();
     check(set.n == x_view.size(0) && set.dim == x_view.size(1), "points: expected the sizes of x, got others");
@@ -66,15 +61,15 @@ void with_build(const py::object& x, double scale, const py::object& points, con
                                       const_cast<S*>(set.points),
                                       const_cast<std::int32_t*>(set.order),
                                       const_cast<S*>(set.bounds)};
-    kernel(arguments, x_view.place());
+    Machine::build(arguments, x_view.place(), last);
 }
 
-template <class S, class Kernel>
-void with_search(const py::object& points, const py::object& order, const py::object& bounds,
-                 const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
-                 bool own, bool max_norm, double scale, double upper, const py::object& distances,
-                 const py::object& indices, const py::object& pairs, Place at, const Kernel& kernel) {
-    const PointSetView<S> data("", points, order, bounds, at);
+template <class Machine, class S>
+void search(const py::object& points, const py::object& order, const py::object& bounds, const py::object& query_points,
+            const py::object& query_order, const py::object& query_bounds, bool own, bool max_norm, double scale,
+            double upper, const py::object& distances, const py::object& indices, const py::object& pairs,
+            typename Machine::Last last) {
+    const PointSetView<S> data("", points, order, bounds, Machine::place);
     const Place place = data.place();
     const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
     check_alike(data.set(), queries.set());
@@ -96,15 +91,14 @@ void with_search(const py::object& points, const py::object& order, const py::ob
                                           distances_view.data(),
                                           indices_view.size(0) > 0 ? indices_view.data() : nullptr,
                                           pairs_view.data()};
-    kernel(arguments, place);
+    Machine::search(arguments, place, last);
 }
 
-template <class S, class Kernel>
-void with_count(const py::object& points, const py::object& order, const py::object& bounds,
-                const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
-                bool max_norm, bool strict, double scale, const py::object& radius, const py::object& counts, Place at,
-                const Kernel& kernel) {
-    const PointSetView<S> data("", points, order, bounds, at);
+template <class Machine, class S>
+void count(const py::object& points, const py::object& order, const py::object& bounds, const py::object& query_points,
+           const py::object& query_order, const py::object& query_bounds, bool max_norm, bool strict, double scale,
+           const py::object& radius, const py::object& counts, typename Machine::Last last) {
+    const PointSetView<S> data("", points, order, bounds, Machine::place);
     const Place place = data.place();
     const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
     check_alike(data.set(), queries.set());
@@ -113,22 +107,20 @@ void with_count(const py::object& points, const py::object& order, const py::obj
     const TensorView<std::int64_t> counts_view("counts", counts, {m}, place);
     const CountArguments<S> arguments{data.set(),         queries.set(),     max_norm, strict, static_cast<S>(scale),
                                       radius_view.data(), counts_view.data()};
-    kernel(arguments, place);
+    Machine::count(arguments, place, last);
 }
 
-// The three functions with their names for the last argument: threads, or a stream.
-template <class S, class Build, class Search, class Count>
-void define_neighbours(py::module_& module, const std::string& suffix, const char* last, Build build, Search search,
-                       Count count) {
+template <class Machine, class S>
+void define_neighbour_ops(py::module_& module, const std::string& suffix) {
     using namespace py::literals;
-    module.def(("neighbours_build" + suffix).c_str(), build, "x"_a, "scale"_a, "points"_a, "order"_a, "bounds"_a,
-               py::arg(last));
-    module.def(("neighbours_search" + suffix).c_str(), search, "points"_a, "order"_a, "bounds"_a, "query_points"_a,
-               "query_order"_a, "query_bounds"_a, "own"_a, "max_norm"_a, "scale"_a, "upper"_a, "distances"_a,
-               "indices"_a, "pairs"_a, py::arg(last));
-    module.def(("neighbours_count" + suffix).c_str(), count, "points"_a, "order"_a, "bounds"_a, "query_points"_a,
-               "query_order"_a, "query_bounds"_a, "max_norm"_a, "strict"_a, "scale"_a, "radius"_a, "counts"_a,
-               py::arg(last));
+    module.def(("neighbours_build" + suffix).c_str(), &build<Machine, S>, "x"_a, "scale"_a, "points"_a, "order"_a,
+               "bounds"_a, py::arg(Machine::last));
+    module.def(("neighbours_search" + suffix).c_str(), &search<Machine, S>, "points"_a, "order"_a, "bounds"_a,
+               "query_points"_a, "query_order"_a, "query_bounds"_a, "own"_a, "max_norm"_a, "scale"_a, "upper"_a,
+               "distances"_a, "indices"_a, "pairs"_a, py::arg(Machine::last));
+    module.def(("neighbours_count" + suffix).c_str(), &count<Machine, S>, "points"_a, "order"_a, "bounds"_a,
+               "query_points"_a, "query_order"_a, "query_bounds"_a, "max_norm"_a, "strict"_a, "scale"_a, "radius"_a,
+               "counts"_a, py::arg(Machine::last));
 }
 
 }  // namespace tk::bindings

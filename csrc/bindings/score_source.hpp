@@ -14,10 +14,6 @@ namespace tk::bindings {
 
 constexpr std::int64_t max_dim = 16, max_width = 256;
 
-inline void check(bool holds, const std::string& message) {
-    if (!holds) throw py::value_error(message);
-}
-
 template <class S>
 std::int64_t checked_dim(const TensorView<S>& x) {
     const std::int64_t dim = x.size(1);

@@ -16,6 +16,10 @@ namespace tk::bindings {
 
 namespace py = pybind11;
 
+inline void check(bool holds, const std::string& message) {
+    if (!holds) throw py::value_error(message);
+}
+
 namespace dlpack {
 struct Device {
     std::int32_t type;  // 1: CPU, 2: CUDA

@@ -5,6 +5,12 @@
 
 namespace tk {
 
+// Numbers a row of the tables that say what happens at a node, and observables that are averaged there.
+constexpr int node_columns = 13, rate_columns = 5, flow_columns = 2, observables = 7;
+
+// Levels of the probability flow's dyadic grid: where points start, and the finest that positions can tell apart.
+constexpr int flow_first_level = 4, flow_finest_level = 20;
+
 // A mixture at data time and, per node, the m and v of x_t | x_0 ~ N(m x_0, v I). All float64.
 struct MixtureArguments {
     const double* means;       // (components, dim)
@@ -40,7 +46,7 @@ struct ScoreArguments {
 template <class S>
 struct TrajectoryArguments {
     std::int64_t n, dim, n_nodes;
-    const S* steps;  // (nodes, 13): core/trajectory.hpp, Node
+    const S* steps;  // (nodes, node_columns): core/node.hpp, Node
     ScoreArguments<S> model, reference;
     S divergence_weight;
     bool sampler, reverse;
@@ -54,10 +60,10 @@ struct TrajectoryArguments {
 // What is averaged along the paths of a trajectory: core/observables.hpp.
 template <class S>
 struct AveragesArguments {
-    const S* rates;  // (nodes, 5): RateNode
-    double* mean;    // (nodes, 7)
-    double* m2;      // (nodes, 7), Σ (value − mean)²
-    S* integrals;    // (n, 7)
+    const S* rates;  // (nodes, rate_columns): RateNode
+    double* mean;    // (nodes, observables)
+    double* m2;      // (nodes, observables), Σ (value − mean)²
+    S* integrals;    // (n, observables)
 };
 
 template <class S>
@@ -82,7 +88,7 @@ template <class S>
 struct FlowArguments {
     std::int64_t n, dim, n_nodes;
     int levels;
-    const S* table;  // (nodes, 2): FlowNode
+    const S* table;  // (nodes, flow_columns): FlowNode
     ScoreArguments<S> score;
     S rtol, atol;
     const S* x;                 // (n, dim)
@@ -110,7 +116,7 @@ struct LangevinArguments {
 template <class S>
 struct StreamArguments {
     std::int64_t n, dim;
-    const S* node;                        // (13,): core/trajectory.hpp, Node
+    const S* node;                        // (node_columns,): core/node.hpp, Node
     const S *x, *model, *reference;       // (n, dim)
     const S *drawn, *carried, *previous;  // (n, dim) or null; null noise is drawn where its flag says so
     bool draw, draw_carried;              // numbers first … and first − dim … of each path's stream

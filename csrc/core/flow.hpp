@@ -5,6 +5,7 @@
 // knows neither processes nor time embeddings. thermokern/ops/flow_table.py says how nodes stand.
 #pragma once
 
+#include "arguments.hpp"
 #include "mixture.hpp"
 #include "mlp.hpp"
 
@@ -15,9 +16,8 @@ template <class S>
 struct FlowNode {
     S drift, push;
 };
-constexpr int flow_columns = 2;
 
-constexpr int flow_first_level = 4, flow_coarsest_level = 3, flow_finest_level = 20;
+constexpr int flow_coarsest_level = 3;
 constexpr std::int64_t flow_end = std::int64_t(1) << flow_finest_level;  // u = 1, in the units of positions
 constexpr double flow_growth = 1.0 / 64.0;
 constexpr int flow_stages = 6;  // after the first, which the step before has computed

@@ -1,6 +1,7 @@
 // One node of a path and the step that leaves it, a component at a time: the formulas that all paths share.
 #pragma once
 
+#include "arguments.hpp"
 #include "lanes.hpp"
 
 TK_BEGIN_NAMESPACE
@@ -22,7 +23,6 @@ struct Node {
     S seen_score;      // β
     S seen_noise;      // γ
 };
-constexpr int node_columns = 13;
 static_assert(sizeof(Node<float>) == node_columns * sizeof(float), "the step table is read as Nodes");
 
 // Where a path goes next, and the noise z of that step as the forward process sees it, from the noise drawn.

@@ -1,6 +1,7 @@
 // What the entropy rates are made of, at one node of a path: f and D are the process's there, s the model's score.
 #pragma once
 
+#include "arguments.hpp"
 #include "lanes.hpp"
 
 TK_BEGIN_NAMESPACE
@@ -14,12 +15,9 @@ struct RateNode {
     S scaled_up;  // w D
     S scaled;     // w / D
 };
-constexpr int rate_columns = 5;
 static_assert(sizeof(RateNode<float>) == rate_columns * sizeof(float), "the rate table is read as RateNodes");
 
-// In this order: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s, f x·(f x − D s).
-constexpr int observables = 7;
-
+// The observables, in this order: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s, f x·(f x − D s).
 template <class V>
 TK_HD void observe(const RateNode<ScalarOf<V>>& node, int dim, const V* x, const V* model, V divergence,
                    const V* reference, V values[observables]) {

@@ -11,6 +11,7 @@
 // noise that the forward process would have needed for the same step, read off it: z = α x + β s_θ(x) + γ z̃.
 #pragma once
 
+#include "arguments.hpp"
 #include "mixture.hpp"
 #include "mlp.hpp"
 #include "node.hpp"
@@ -128,6 +129,16 @@ struct TrajectorySettings {
     bool reverse;  // nodes come from the last time to the first
     std::uint64_t seed;
 };
+
+template <class S>
+TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
+    return {reinterpret_cast<const Node<S>*>(arguments.steps),
+            arguments.n_nodes,
+            arguments.divergence_weight,
+            arguments.sampler,
+            arguments.reverse,
+            arguments.seed};
+}
 
 // An observer looks at a path at every node; this one does not.
 struct NoObserver {

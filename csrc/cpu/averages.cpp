@@ -79,7 +79,7 @@ struct Averager {
 template <class S, class Scores, class D>
 static bool run(const TrajectoryArguments<S>& paths, const AveragesArguments<S>& averages, const Scores& scores, D,
                 std::int64_t scratch_size, double work, int threads, Interrupt interrupt) {
-    const TrajectorySettings<S> settings = path_settings(paths);
+    const TrajectorySettings<S> settings = settings_of(paths);
     const std::int64_t size = stretch_size(paths.n), stretches = (paths.n + size - 1) / size;
     const std::int64_t cells = paths.n_nodes * observables;
     const Buffer<Moments> parts(stretches * cells);

@@ -107,17 +107,6 @@ class PackedMlp {
     int widest_ = 0;
 };
 
-// What a trajectory kernel is told of a run.
-template <class S>
-TrajectorySettings<S> path_settings(const TrajectoryArguments<S>& arguments) {
-    return {reinterpret_cast<const Node<S>*>(arguments.steps),
-            arguments.n_nodes,
-            arguments.divergence_weight,
-            arguments.sampler,
-            arguments.reverse,
-            arguments.seed};
-}
-
 // body(scores, scratch, work) with the scores of a model and a reference of which at least one is a network. Its
 // matrices outweigh everything else, so one kernel serves every dimension.
 template <class S, class Body>

@@ -6,7 +6,7 @@ TK_BEGIN_NAMESPACE
 template <class S, class Scores, class D>
 static bool run(const TrajectoryArguments<S>& arguments, const Scores& scores, D, std::int64_t scratch_size,
                 double work, int threads, Interrupt interrupt) {
-    const TrajectorySettings<S> settings = path_settings(arguments);
+    const TrajectorySettings<S> settings = settings_of(arguments);
     const double path_work = work * static_cast<double>(arguments.n_nodes);
     const Buffer<Native<S>> scratch(threads * scratch_size);
     const auto tile = [&](std::int64_t first, int thread) {

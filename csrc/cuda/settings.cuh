@@ -1,4 +1,4 @@
-// What the kernels of trajectories are told of a run, and the scores of networks made ready for them.
+// The arrays of a run's paths, and the scores of networks made ready for its kernels.
 #pragma once
 
 #include "mixture_table.cuh"
@@ -6,16 +6,6 @@
 #include "trajectory.cuh"
 
 namespace tk::cuda {
-
-template <class S>
-TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
-    return {reinterpret_cast<const Node<S>*>(arguments.steps),
-            arguments.n_nodes,
-            arguments.divergence_weight,
-            arguments.sampler,
-            arguments.reverse,
-            arguments.seed};
-}
 
 template <class S>
 PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {

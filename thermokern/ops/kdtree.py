@@ -18,7 +18,7 @@ FEW = 128  # points among which a tree has nothing to leave out
 
 METHODS = ("auto", "tree", "brute")
 
-LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = 64, 256, 64  # csrc/cpu/neighbours.hpp
+LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = 64, 256, 64  # csrc/core/point_sets.hpp
 
 # A larger leaf has more pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, k = 10,
 # leaves of 64 against 192: d = 3: 0.035 s, 0.044 s; d = 4: 0.072, 0.074; d = 5: 0.145, 0.124; d = 8: 0.68, 0.45.

@@ -1,0 +1,72 @@
+// The ops on scores that a network computed, as the bindings of every machine take them; path_ops.hpp says what a
+// Machine is.
+#pragma once
+
+#include "../core/arguments.hpp"
+#include "tensor_view.hpp"
+
+namespace tk::bindings {
+
+template <class Machine, class S>
+void trajectory_step(const py::object& x, const py::object& model, const py::object& reference, const py::object& node,
+                     const py::object& drawn, const py::object& carried, const py::object& previous, bool draw,
+                     bool draw_carried, bool sampler, bool reverse, std::uint64_t seed, std::uint64_t path_offset,
+                     std::uint64_t first, const py::object& value, const py::object& mismatch, const py::object& next,
+                     const py::object& noise, typename Machine::Last last) {
+    const TensorView<S> x_view("x", x, {any_size, any_size}, Machine::place);
+    const Place place = x_view.place();
+    const std::int64_t n = x_view.size(0), dim = x_view.size(1);
+    const TensorView<S> model_view("model", model, {n, dim}, place),
+        reference_view("reference", reference, {n, dim}, place), node_view("node", node, {node_columns}, place),
+        value_view("value", value, {n}, place), mismatch_view("mismatch", mismatch, {n}, place);
+    const OptionalView<S> drawn_view("drawn", drawn, {n, dim}, place),
+        carried_view("carried", carried, {n, dim}, place), previous_view("previous", previous, {n, dim}, place),
+        next_view("next", next, {n, dim}, place), noise_view("noise", noise, {n, dim}, place);
+    check(!draw_carried || first >= static_cast<std::uint64_t>(dim),
+          "first: the first node has no step before it, whose noise could be drawn");
+    const StreamArguments<S> arguments{n,
+                                       dim,
+                                       node_view.data(),
+                                       x_view.data(),
+                                       model_view.data(),
+                                       reference_view.data(),
+                                       drawn_view.data(),
+                                       carried_view.data(),
+                                       previous_view.data(),
+                                       draw,
+                                       draw_carried,
+                                       sampler,
+                                       reverse,
+                                       seed,
+                                       path_offset,
+                                       first,
+                                       value_view.data(),
+                                       mismatch_view.data(),
+                                       next_view.data(),
+                                       noise_view.data()};
+    Machine::trajectory_step(arguments, place, last);
+}
+
+template <class Machine, class S>
+void hutchinson(const py::object& products, int kind, std::uint64_t seed, std::uint64_t path_offset,
+                std::uint64_t first, const py::object& out, typename Machine::Last last) {
+    const TensorView<S> view("products", products, {any_size, any_size}, Machine::place);
+    const TensorView<S> out_view("out", out, {view.size(0)}, view.place());
+    check(kind >= 0 && kind <= static_cast<int>(Probe::sphere), "kind: expected 0, 1 or 2");
+    const ProbeArguments<S> arguments{view.size(0), view.size(1), static_cast<Probe>(kind), seed, path_offset,
+                                      first,        view.data(),  out_view.data()};
+    Machine::hutchinson(arguments, view.place(), last);
+}
+
+template <class Machine, class S>
+void define_stream_ops(py::module_& module, const std::string& suffix) {
+    using namespace py::literals;
+    module.def(("trajectory_step" + suffix).c_str(), &trajectory_step<Machine, S>, "x"_a, "model"_a, "reference"_a,
+               "node"_a, "drawn"_a, "carried"_a, "previous"_a, "draw"_a, "draw_carried"_a, "sampler"_a, "reverse"_a,
+               "seed"_a, "path_offset"_a, "first"_a, "value"_a, "mismatch"_a, "next"_a, "noise"_a,
+               py::arg(Machine::last));
+    module.def(("hutchinson" + suffix).c_str(), &hutchinson<Machine, S>, "products"_a, "kind"_a, "seed"_a,
+               "path_offset"_a, "first"_a, "out"_a, py::arg(Machine::last));
+}
+
+}  // namespace tk::bindings
