@@ -20,14 +20,15 @@ METHODS = ("auto", "tree", "brute")
 
 LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = 64, 256, 64  # csrc/core/point_sets.hpp
 
-# A larger leaf has more pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, k = 10,
-# leaves of 64 against 192: d = 3: 0.035 s, 0.044 s; d = 4: 0.072, 0.074; d = 5: 0.145, 0.124; d = 8: 0.68, 0.45.
+# Measured by benchmarks/search_choice.py on one thread of a Zen 4 with AVX-512, float32, k = 10. A larger leaf has more
+# pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, leaves of 64 against 192,
+# d = 3: 0.038 s, 0.046 s; d = 4: 0.071, 0.074; d = 5: 0.148, 0.120; d = 8: 0.66, 0.46.
 MANY_DIMS, LEAF_IN_MANY_DIMS = 5, 192
 
 # A tree looks at a pair twice, once from each end, all pairs once for both. They are equally fast where a tree has to
-# look at a share of 0.85 (3,000 points), 0.72 (10,000) or 0.65 (30,000) of the pairs of both ends. Measured, as above,
-# on one thread of a Zen 4 with AVX-512, float32. In fewer than four dimensions the share is far below that unless there
-# are few points. It is read off blocks of points, one after another until it is well off the border.
+# look at a share of 0.89 (3,000 points), 0.70 (10,000) or 0.64 (30,000) of the pairs of both ends. In fewer than four
+# dimensions the share is far below that unless there are few points. It is read off blocks of points, one after another
+# until it is well off the border.
 BRUTE_SHARE, PROBED_DIM, PROBED_K = 0.7, 4, 8
 _PROBES, _SURE = 4, 0.15
 _LOG2_REACH = {torch.float32: 50, torch.float64: 500}  # and to which those of queries may go

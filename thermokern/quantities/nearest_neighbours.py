@@ -120,8 +120,8 @@ def kozachenko_leonenko(
     log p, q and with it the bias are rough.
     Cost: the neighbour search, O(n log n) in few dimensions; memory, with `bias`, 4k distances and indices a point for
     up to 2^23 of them; beyond, error and bias come from a random part of the sample, and the memory is the tree and k
-    distances a point. 10⁷ points of float32 at k = 3: 5.8 times their own size in two dimensions, 5.5 in three, the
-    points included.
+    distances a point. 10⁷ points of float32 at k = 3: 5.0 to 5.6 times their own size in two dimensions and less in
+    three, the points included (``benchmarks/entropy_memory.py``).
 
     References
     ----------
@@ -153,7 +153,7 @@ def kozachenko_leonenko(
         value=value / size,
         stderr=stderr / size,
         unit=unit,
-        local=(local / size).to(x.device if isinstance(x, Tensor) else "cpu"),
+        local=local.div_(size).to(x.device if isinstance(x, Tensor) else "cpu"),
         method=METHOD.format(k=k),
         settings={
             "k": k,
