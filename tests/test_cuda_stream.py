@@ -58,6 +58,25 @@ def step_case(dim: int, scheme: str, direction: str, node: int = 3, given: bool 
     )
 
 
+def block_case(dim: int, scheme: str, first: int) -> Case:
+    """Three nodes of a table's, all noise given; each row of x is a path, which stands elsewhere at every node."""
+    table = step_table(VP(), VP().grid(6), scheme, "forward")
+
+    def call(block: object, x: Tensor, _: int) -> ops.BlockSums:
+        points, model, reference = (torch.stack([x * k, x + k, x - k]) for k in (1.0, 0.5, 0.25))
+        noise = torch.stack([numbers(len(x), dim, "noise", k).to(x) for k in range(4)])
+        previous = numbers(len(x), dim, "previous").to(x) if scheme == "sampler" and first else None
+        divergence = points.sum(2)
+        return block(points, model, reference, table, first, noise=noise, divergence=divergence, previous=previous)
+
+    return Case(
+        f"trajectory_block-{dim}-{scheme}-{first}",
+        dim,
+        lambda x, offset: call(ops.trajectory_block, x, offset),
+        lambda x, offset: call(ops.trajectory_block_reference, x, offset),
+    )
+
+
 def probe_case(dim: int, kind: str, first: int = 0) -> Case:
     settings = {"kind": kind, "seed": 9, "first": first}
     return Case(
@@ -89,7 +108,8 @@ def assert_agrees(actual: tuple[Tensor, ...], case: Case, x: Tensor, offset: int
 
 def cases_of(dim: int) -> list[Case]:
     steps = [step_case(dim, *schemes, node) for schemes in CASES for node in (0, 3)]
-    return steps + [probe_case(dim, kind, 5 * dim) for kind in ops.PROBES]
+    blocks = [block_case(dim, scheme, first) for scheme in ops.SCHEMES for first in (0, 4)]
+    return steps + blocks + [probe_case(dim, kind, 5 * dim) for kind in ops.PROBES]
 
 
 @pytest.mark.parametrize("dim", DIMS)

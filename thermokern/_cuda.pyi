@@ -112,6 +112,18 @@ def trajectory_step_float32(
     noise: Any,
     stream: int,
 ) -> None: ...
+def trajectory_block_float32(
+    x: Any,
+    model: Any,
+    reference: Any,
+    nodes: Any,
+    noise: Any,
+    previous: Any,
+    sampler: bool,
+    value: Any,
+    mismatch: Any,
+    stream: int,
+) -> None: ...
 def hutchinson_float32(
     products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, stream: int
 ) -> None: ...
@@ -176,6 +188,18 @@ def trajectory_step_float64(
     mismatch: Any,
     next: Any,
     noise: Any,
+    stream: int,
+) -> None: ...
+def trajectory_block_float64(
+    x: Any,
+    model: Any,
+    reference: Any,
+    nodes: Any,
+    noise: Any,
+    previous: Any,
+    sampler: bool,
+    value: Any,
+    mismatch: Any,
     stream: int,
 ) -> None: ...
 def hutchinson_float64(

@@ -24,7 +24,8 @@ void trajectory_step(const py::object& x, const py::object& model, const py::obj
         next_view("next", next, {n, dim}, place), noise_view("noise", noise, {n, dim}, place);
     check(!draw_carried || first >= static_cast<std::uint64_t>(dim),
           "first: the first node has no step before it, whose noise could be drawn");
-    const StreamArguments<S> arguments{n,
+    const StreamArguments<S> arguments{1,
+                                       n,
                                        dim,
                                        node_view.data(),
                                        x_view.data(),
@@ -47,6 +48,37 @@ void trajectory_step(const py::object& x, const py::object& model, const py::obj
     Machine::trajectory_step(arguments, place, last);
 }
 
+// Consecutive nodes of forward paths; noise (nodes + 1, n, dim) of the steps that lead to them and leave them.
+template <class Machine, class S>
+void trajectory_block(const py::object& x, const py::object& model, const py::object& reference,
+                      const py::object& nodes, const py::object& noise, const py::object& previous, bool sampler,
+                      const py::object& value, const py::object& mismatch, typename Machine::Last last) {
+    const TensorView<S> x_view("x", x, {any_size, any_size, any_size}, Machine::place);
+    const Place place = x_view.place();
+    const std::int64_t count = x_view.size(0), n = x_view.size(1), dim = x_view.size(2);
+    const TensorView<S> model_view("model", model, {count, n, dim}, place),
+        reference_view("reference", reference, {count, n, dim}, place),
+        nodes_view("nodes", nodes, {count, node_columns}, place),
+        noise_view("noise", noise, {count + 1, n, dim}, place), value_view("value", value, {count, n}, place),
+        mismatch_view("mismatch", mismatch, {count, n}, place);
+    const OptionalView<S> previous_view("previous", previous, {n, dim}, place);
+    StreamArguments<S> arguments{};
+    arguments.nodes = count;
+    arguments.n = n;
+    arguments.dim = dim;
+    arguments.table = nodes_view.data();
+    arguments.x = x_view.data();
+    arguments.model = model_view.data();
+    arguments.reference = reference_view.data();
+    arguments.carried = noise_view.data();
+    arguments.drawn = noise_view.data() + n * dim;
+    arguments.previous = previous_view.data();
+    arguments.sampler = sampler;
+    arguments.value = value_view.data();
+    arguments.mismatch = mismatch_view.data();
+    Machine::trajectory_step(arguments, place, last);
+}
+
 template <class Machine, class S>
 void hutchinson(const py::object& products, int kind, std::uint64_t seed, std::uint64_t path_offset,
                 std::uint64_t first, const py::object& out, typename Machine::Last last) {
@@ -65,6 +97,8 @@ void define_stream_ops(py::module_& module, const std::string& suffix) {
                "node"_a, "drawn"_a, "carried"_a, "previous"_a, "draw"_a, "draw_carried"_a, "sampler"_a, "reverse"_a,
                "seed"_a, "path_offset"_a, "first"_a, "value"_a, "mismatch"_a, "next"_a, "noise"_a,
                py::arg(Machine::last));
+    module.def(("trajectory_block" + suffix).c_str(), &trajectory_block<Machine, S>, "x"_a, "model"_a, "reference"_a,
+               "nodes"_a, "noise"_a, "previous"_a, "sampler"_a, "value"_a, "mismatch"_a, py::arg(Machine::last));
     module.def(("hutchinson" + suffix).c_str(), &hutchinson<Machine, S>, "products"_a, "kind"_a, "seed"_a,
                "path_offset"_a, "first"_a, "out"_a, py::arg(Machine::last));
 }

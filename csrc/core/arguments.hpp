@@ -112,18 +112,19 @@ struct LangevinArguments {
     S* work;     // (n,)
 };
 
-// One node of many paths, whose scores were computed elsewhere. Null: without it.
+// Consecutive nodes of many paths, whose scores were computed elsewhere. Null: without it.
 template <class S>
 struct StreamArguments {
-    std::int64_t n, dim;
-    const S* node;                        // (node_columns,): core/node.hpp, Node
-    const S *x, *model, *reference;       // (n, dim)
-    const S *drawn, *carried, *previous;  // (n, dim) or null; null noise is drawn where its flag says so
-    bool draw, draw_carried;              // numbers first … and first − dim … of each path's stream
+    std::int64_t nodes, n, dim;
+    const S* table;                  // (nodes, node_columns): core/node.hpp, Node
+    const S *x, *model, *reference;  // (nodes, n, dim)
+    const S *drawn, *carried;        // (nodes, n, dim) or null
+    const S* previous;               // (n, dim) or null: x at the node before the first
+    bool draw, draw_carried;         // of one node: null noise is numbers first … and first − dim … of a path's stream
     bool sampler, reverse;
     std::uint64_t seed, path_offset, first;
-    S *value, *mismatch;  // (n,)
-    S *next, *noise;      // (n, dim) or null
+    S *value, *mismatch;  // (nodes, n)
+    S *next, *noise;      // (nodes, n, dim) or null
 };
 
 enum class Probe : int { rademacher, gaussian, sphere };

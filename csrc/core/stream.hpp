@@ -2,9 +2,23 @@
 // numbers is that of trajectory.hpp.
 #pragma once
 
+#include "arguments.hpp"
 #include "trajectory.hpp"
 
 TK_BEGIN_NAMESPACE
+
+// The node of a row, rows counted over the paths of all nodes.
+template <class S>
+TK_HD const Node<S>& node_of(const StreamArguments<S>& a, std::int64_t row) {
+    return reinterpret_cast<const Node<S>*>(a.table)[row < a.n ? 0 : row / a.n];
+}
+
+// Where the row's path stood at the node before, or null.
+template <class S>
+TK_HD const S* previous_of(const StreamArguments<S>& a, std::int64_t row) {
+    if (row >= a.n) return a.x + (row - a.n) * a.dim;
+    return a.previous != nullptr ? a.previous + row * a.dim : nullptr;
+}
 
 template <class V>
 struct NodeInput {

@@ -1,4 +1,4 @@
-// One node of many paths at a time, scores given: the step and its sums in one pass over memory.
+// Nodes of many paths at a time, scores given: the step and its sums in one pass over memory.
 #include "../core/stream.hpp"
 
 #include "../core/probes.hpp"
@@ -65,14 +65,16 @@ struct StreamScratch {
 
 template <bool Sampler, bool Reverse, class S>
 static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt) {
-    const Node<S>& node = *reinterpret_cast<const Node<S>*>(a.node);
     alignas(64) S zeros[row_tile];
     for (S& zero : zeros) zero = 0;
     const Buffer<StreamScratch<S>> scratch(threads);
     const Purpose purpose = Reverse ? Purpose::reverse : Purpose::noise;
+    const std::int64_t total = a.nodes * a.n;
     const auto rows = [&](std::int64_t first_row, int thread) {
         StreamScratch<S>& own = scratch.get()[thread];
-        for (std::int64_t row = first_row; row < first_row + lanes<S> && row < a.n; ++row) {
+        for (std::int64_t row = first_row; row < first_row + lanes<S> && row < total; ++row) {
+            const Node<S>& node = node_of(a, row);
+            const S* previous = previous_of(a, row);
             const PathNormals<S> normals(a.seed, purpose, a.path_offset + static_cast<std::uint64_t>(row));
             NodeSums<S> sums;
             for (std::int64_t c = 0; c < a.dim; c += row_tile) {
@@ -84,7 +86,7 @@ static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt)
                     tile.carried = a.carried + at;
                 else if (a.draw_carried)
                     tile.carried = own.carried.draw(normals, number - static_cast<std::uint64_t>(a.dim), count, soon);
-                if (a.previous != nullptr) tile.previous = a.previous + at;
+                if (previous != nullptr) tile.previous = previous + c;
                 if (a.next != nullptr) tile.next = a.next + at;
                 if (a.noise != nullptr) tile.noise = a.noise + at;
                 if (a.drawn == nullptr && a.draw && number % 4 == 0 && count % PathNormals<S>::group == 0) {
@@ -101,7 +103,7 @@ static bool visit(const StreamArguments<S>& a, int threads, Interrupt interrupt)
             a.mismatch[row] = node.mismatch * sums.mismatch;
         }
     };
-    return for_each_tile<S>(a.n, 40.0 * static_cast<double>(a.dim), threads, interrupt, rows);
+    return for_each_tile<S>(total, 40.0 * static_cast<double>(a.dim), threads, interrupt, rows);
 }
 
 template <class S>

@@ -37,7 +37,7 @@ void trajectory_step(const StreamArguments<S>& a, Stream given) {
     if (a.n == 0) return;
     const auto stream = static_cast<cudaStream_t>(given);
     const RowTiles tiles =
-        row_tiles(a.n, a.dim, {a.x, a.model, a.reference, a.drawn, a.carried, a.previous, a.next, a.noise});
+        row_tiles(a.nodes * a.n, a.dim, {a.x, a.model, a.reference, a.drawn, a.carried, a.previous, a.next, a.noise});
     const auto go = [&](const auto& work) { run_rows("trajectory step", work, tiles, stream); };
     if (a.sampler && a.reverse) return go(StreamWork<S, true, true>{a});
     if (a.sampler) return go(StreamWork<S, true, false>{a});

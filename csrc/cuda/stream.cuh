@@ -1,4 +1,4 @@
-// Scores that came from elsewhere: one node of many paths, and Hutchinson's contraction, a pack of a row at a time.
+// Scores that came from elsewhere: nodes of many paths, and Hutchinson's contraction, a pack of a row at a time.
 #pragma once
 
 #include "../core/probes.hpp"
@@ -15,6 +15,7 @@ struct StreamWork {
 
     __device__ __forceinline__ void add(bool wide, std::int64_t row, std::int64_t c, int count, Sums& sums) const {
         const std::int64_t at = row * a.dim + c;
+        const S* before = previous_of(a, row);
         const std::uint64_t number = a.first + static_cast<std::uint64_t>(c);
         S x[row_pack], model[row_pack], reference[row_pack], drawn[row_pack], carried[row_pack];
         S previous[row_pack] = {}, next[row_pack] = {}, noise[row_pack] = {};
@@ -23,12 +24,12 @@ struct StreamWork {
         load_row(a.reference + at, wide, count, reference);
         noise_row(a.drawn, a.draw, wide, row, at, number, count, drawn);
         noise_row(a.carried, a.draw_carried, wide, row, at, number - static_cast<std::uint64_t>(a.dim), count, carried);
-        if (a.previous != nullptr) load_row(a.previous + at, wide, count, previous);
+        if (before != nullptr) load_row(before + c, wide, count, previous);
         TK_UNROLL
         for (int i = 0; i < row_pack; ++i) {
             if (i >= count) continue;
             const NodeInput<S> in{x[i], model[i], reference[i], drawn[i], carried[i], previous[i]};
-            const NodeOutput<S> out = visit_node<Sampler, Reverse>(node(), in, sums);
+            const NodeOutput<S> out = visit_node<Sampler, Reverse>(node_of(a, row), in, sums);
             next[i] = out.next;
             noise[i] = out.noise;
         }
@@ -37,13 +38,12 @@ struct StreamWork {
     }
 
     __device__ __forceinline__ void finish(std::int64_t row, const Sums& sums) const {
-        a.value[row] = sums.value(node());
-        a.mismatch[row] = node().mismatch * sums.mismatch;
+        const Node<S>& node = node_of(a, row);
+        a.value[row] = sums.value(node);
+        a.mismatch[row] = node.mismatch * sums.mismatch;
     }
 
  private:
-    __device__ __forceinline__ const Node<S>& node() const { return *reinterpret_cast<const Node<S>*>(a.node); }
-
     // Noise that is given, drawn, or nought.
     __device__ __forceinline__ void noise_row(const S* given, bool draw, bool wide, std::int64_t row, std::int64_t at,
                                               std::uint64_t number, int count, S* to) const {

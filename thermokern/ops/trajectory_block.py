@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, kernel, register
+from thermokern.ops._library import PRECISIONS, has_kernels, register, run_kernel
 from thermokern.ops._routes import Route, route
 from thermokern.ops.step_table import COLUMNS, StepTable
 from thermokern.ops.trajectory_step import trajectory_step, trajectory_step_reference
@@ -74,14 +74,14 @@ def trajectory_block(
     Notes
     -----
     Differentiable as :func:`trajectory_step` is, which then runs node by node. The same bits for any number of threads,
-    and those of the steps one by one. On the CPU one pass over memory; on other devices the steps.
+    and those of the steps one by one. On the CPU and on CUDA devices one pass over memory; elsewhere PyTorch.
 
     References
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 28.
     """
     _check(x, table, first, model, reference, noise, divergence, previous)
-    if route(x, model, reference, noise, previous) is not Route.KERNEL or x.device.type != "cpu":
+    if route(x, model, reference, noise, previous) is not Route.KERNEL or not has_kernels(x.device):
         return _by_steps(trajectory_step, x, model, reference, table, first, noise, divergence, previous)
     rows = table.columns[first : first + len(x)].to(x)  # (K, 13)
     sums = torch.ops.thermokern.trajectory_block(
@@ -158,12 +158,12 @@ def _check(
         raise ValueError("previous: the sampler scheme needs x at the node before")
 
 
-def _cpu(
+def _trajectory_block(
     x: Tensor, model: Tensor, reference: Tensor, rows: Tensor, noise: Tensor, previous: Tensor | None, sampler: bool
 ) -> tuple[Tensor, Tensor]:
     value, mismatch = _fake(x)
     given = [None if tensor is None else tensor.detach() for tensor in (x, model, reference, rows, noise, previous)]
-    kernel("trajectory_block", x.dtype)(*given, sampler, value, mismatch, torch.get_num_threads())
+    run_kernel("trajectory_block", x, *given, sampler, value, mismatch)
     return value, mismatch
 
 
@@ -174,6 +174,7 @@ def _fake(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 register(
     "trajectory_block(Tensor x, Tensor model, Tensor reference, Tensor rows, Tensor noise, Tensor? previous,"
     " bool sampler) -> (Tensor, Tensor)",
-    _cpu,
+    _trajectory_block,
     _fake,
+    dispatch=("CPU", "CUDA"),
 )

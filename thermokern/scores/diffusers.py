@@ -125,18 +125,16 @@ class _Call:
             if bool(((t - whole).abs() > 1e-3).any()):
                 raise ValueError("unet: it has an embedding for whole times alone; use a grid of whole steps")
             t = whole.long()
-        n, dtype = len(x), x.dtype
+        n, home = len(x), x
         if (like := next((p for p in self.unet.parameters() if p.is_floating_point()), None)) is not None:
-            x, t = (
-                x.to(like),
-                t.to(like.device),
-            )  # times stay as precise as they are: the library rounds after embedding
+            # Times stay as precise as they are: the library rounds after embedding.
+            x, t = x.to(like), t.to(like.device)
         given = {name: value.to(x.device).expand(n, *value.shape[1:]) for name, value in self.conditions.items()}
         given = {name: value.to(x.dtype) if value.is_floating_point() else value for name, value in given.items()}
         out = self.unet(x, t, **given)
         sample: Tensor = out.sample if hasattr(out, "sample") else out[0] if isinstance(out, tuple) else out
         channels = x.shape[1]
-        return (sample[:, :channels] if sample.shape[1] == 2 * channels else sample).to(dtype)
+        return (sample[:, :channels] if sample.shape[1] == 2 * channels else sample).to(home)
 
 
 def _one(name: str, value: Any) -> Tensor:

@@ -7,6 +7,7 @@ change from node to node. An elementwise activation closes a layer and opens the
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,8 @@ def fuse(
 ) -> ops.MlpSource:
     """The fused kernels' form of a model at the nodes `times` (n_nodes,), in the precision `dtype` of the paths.
 
+    On the CPU, wherever the network is.
+
     The numbers of each of the `parts`, which make up `times`, do not depend on the others, to the last bit.
 
     Raises
@@ -87,12 +90,12 @@ def fuse(
     if dim > MAX_DIM:
         raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
     parameter = next(network.parameters(), torch.empty(0))
-    if parameter.dtype not in PRECISIONS or parameter.device.type != "cpu":
-        raise NotFusable(
-            f"the kernels take float32 or float64 on the CPU, the network is {parameter.dtype} on {parameter.device}"
-        )
+    if parameter.dtype not in PRECISIONS or parameter.is_meta:
+        raise NotFusable(f"the kernels take float32 or float64, the network is {parameter.dtype} on {parameter.device}")
     if parameter.dtype == torch.float64 and dtype != torch.float64:
         raise NotFusable("the network is in float64 and the paths are not: dtype=torch.float64 runs both in it")
+    if parameter.device.type != "cpu":  # its weights are read here and go to where the paths are
+        network = copy.deepcopy(network).to("cpu")
     try:
         traced = fx.symbolic_trace(network)
     except Exception as error:  # whatever a user's forward raises under tracing
