@@ -33,6 +33,12 @@ MULTIPROCESSOR = {
     "100": (65536, 2048, 32, 228),
     "120": (65536, 1536, 24, 100),
 }
+# Threads of a block, where not 256; those of a search are a leaf's points, of which there are more in many dimensions.
+THREADS = {
+    r"mixture|langevin|averages_kernel<.*, 128>$": 128,
+    r"(search|count)_kernel<\w+, \w+, 0\b": 192,
+    r"search|count|node_box": 64,
+}
 COUNTED = ("FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD", "MUFU", "LDG", "LDG.E.128", "LDS", "LDS.128", "LDL", "STL")
 FLAGS = ["-std=c++20", "-Werror=all-warnings", "-Xptxas=-v"]
 
@@ -61,14 +67,14 @@ def readable(symbols: list[str]) -> dict[str, str]:
     """Kernels' names without their parameter lists, by symbol."""
     text = subprocess.run(["c++filt"], input="\n".join(symbols), capture_output=True, text=True, check=True).stdout
     names = [re.sub(r"\(.*", "", line).replace("void ", "").replace("tk::cuda::", "") for line in text.splitlines()]
+    names = [re.sub(r"CUB_\d+_SM_\d+::", "", name) for name in names]  # its version and the architecture
     return {symbol: name.replace("tk::", "") for symbol, name in zip(symbols, names, strict=True)}
 
 
 def occupancy(architecture: str, name: str, registers: int) -> float:
     """Share of a multiprocessor's threads that fit, by registers alone: shared memory depends on the problem."""
     total, most_threads, most_blocks, _ = MULTIPROCESSOR[architecture]
-    small = name.startswith(("mixture", "langevin")) or re.match(r"averages_kernel<.*, 128>$", name)
-    threads = 128 if small else 256
+    threads = next((count for pattern, count in THREADS.items() if re.match(pattern, name)), 256)
     warps = threads // 32
     of_block = warps * (-(-registers * 32 // 256) * 256)  # registers are given out by 256 to a warp
     return min(total // of_block, most_blocks, most_threads // threads) * threads / most_threads

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import thermokern
-from thermokern import ops
+from thermokern import KDTree, ops
 from thermokern.processes import VP, flow_table, rate_table, step_table
 
 Run = Callable[[], object]
@@ -37,13 +37,13 @@ def ring(table: ops.StepTable, weights: list[float]) -> ops.MixtureSource:
     )
 
 
-def network(table: ops.StepTable, width: int, device: torch.device) -> ops.MlpSource:
-    """Three layers of a width, random."""
+def network(nodes: int, width: int, like: Tensor) -> ops.MlpSource:
+    """Three layers of a width, random, for points like those (n, d)."""
     g = torch.Generator().manual_seed(1)
-    sizes, nodes = [2, width, width, width, 2], len(table.times)
-    weights = [(torch.randn(b, a, generator=g) / math.sqrt(a)).to(device) for a, b in itertools.pairwise(sizes)]
+    sizes = [like.shape[1], width, width, width, like.shape[1]]
+    weights = [(torch.randn(b, a, generator=g) / math.sqrt(a)).to(like) for a, b in itertools.pairwise(sizes)]
     biases = 0.1 * torch.randn(nodes, sum(sizes[1:]), generator=g)
-    return ops.MlpSource(weights, biases.to(device), "silu", torch.ones(nodes), torch.zeros(nodes))
+    return ops.MlpSource(weights, biases.to(like), "silu", torch.ones(nodes), torch.zeros(nodes))
 
 
 def stepped(x: Tensor, table: ops.StepTable, scores: Callable[..., tuple[Tensor, ...]], compiled: bool) -> Run:
@@ -135,7 +135,7 @@ def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, R
     out: dict[str, tuple[int, dict[str, Run]]] = {}
     for name, n in {"mixtures": 300 if small else 1_000_000, "network": 300 if small else 100_000}.items():
         x = ops.normals(n, 2, purpose="start", device=device)
-        first = model if name == "mixtures" else network(table, 24 if small else 128, device)
+        first = model if name == "mixtures" else network(steps + 1, 24 if small else 128, x)
         if name == "mixtures":
             scores = mixture_scores(table, x, model, target)
         else:
@@ -154,7 +154,7 @@ def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, R
 def every_kernel(device: torch.device) -> None:
     """What the works leave out: both precisions, other dimensions, schemes, directions and statistics."""
     for dtype in (torch.float32, torch.float64):
-        for dim in (1, 2, 3, 7):
+        for dim in (1, 2, 3, 4, 7):
             x = ops.normals(150, dim, dtype=dtype, device=device)
             means = torch.linspace(-1, 1, 3 * dim, dtype=torch.float64).reshape(3, dim)
             weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
@@ -170,10 +170,13 @@ def every_kernel(device: torch.device) -> None:
                 rates, grid = rate_table(VP(), VP().grid(3)), flow_table(VP(), 1e-2, 4)
                 for table in (rates, grid):
                     source = ops.MixtureSource(means, variances, weights, table.mean_scale, table.variance)
+                    perceptron = network(len(table.mean_scale), 24, x)
                     if isinstance(table, ops.RateTable):
                         ops.trajectory_averages(x, table, source, source)
+                        ops.trajectory_averages(x, table, perceptron, source)
                     else:
                         ops.probability_flow(x, table, source, rtol=0.1, atol=0.1)
+                        ops.probability_flow(x, table, perceptron, rtol=0.1, atol=0.1)
             matrix = torch.eye(dim)
             ops.langevin(x, matrix, matrix, matrix, torch.full((3,), 0.1))
         for dim in (1, 7, 64, 300, 4100):
@@ -184,6 +187,17 @@ def every_kernel(device: torch.device) -> None:
                 table = step_table(VP(), VP().grid(3), scheme, direction)
                 kept = {"divergence": rows[:, 0], "carried": rows, "previous": rows}
                 ops.trajectory_step(rows, rows, -rows, table, 1, **kept)
+                if direction == "forward":
+                    nodes = rows.expand(4, *rows.shape)
+                    kept = {"divergence": nodes[:3, :, 0], "noise": nodes, "previous": rows}
+                    ops.trajectory_block(nodes[:3], nodes[:3], -nodes[:3], table, 1, **kept)
+        for dim, method in itertools.product((1, 2, 3, 7, 40), ("tree", "brute")):
+            points, others = (ops.normals(n, dim, seed=n, dtype=dtype, device=device) for n in (700, 70))
+            tree = KDTree(points, method=method)
+            for k, p in ((5, 2.0), (20, math.inf)):
+                tree.neighbours(k, p=p, indices=True)
+                tree.query(others, k, p=p)
+            tree.count_within(others, torch.ones(70, dtype=dtype, device=device))
 
 
 def seconds(run: Run, device: torch.device) -> float:

@@ -40,7 +40,7 @@ from thermokern.processes import VE, VP
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the emulated module builds it
 
 SIZES = (0, 1, 31, 32, 33, 257, 4099)
-DIMS = (1, 2, 3, 7, 16)
+DIMS = (1, 2, 3, 4, 7, 16)
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
 DTYPES = (torch.float32, torch.float64)
 DEVICE = "" if cuda_absence() else "cuda"

@@ -248,13 +248,14 @@ def test_choice_is_made_by_the_same_model(emulation: Callable[[str], Any]) -> No
 
 
 def test_estimators_have_the_numbers_of_the_cpu(emulation: Callable[[str], Any]) -> None:
-    """Entropy, coverage and divergence with their neighbours from CUDA's kernels."""
+    """Entropy, coverage, divergence and information with their neighbours from CUDA's kernels."""
     x, y = points("normal", 400, 2), points("uniform", 300, 2)
 
     def ask() -> list[float]:
         entropy = tk.kozachenko_leonenko(x)
         covered = tk.coverage(x, y, stderr=False)
         divergence = tk.knn_divergence(x, x.flip(1) + 0.1, stderr=False)
+        shared = [tk.ksg_mutual_information(x[:, 0], x[:, 1] + x[:, 0], variant=variant) for variant in (1, 2)]
         return [
             entropy.value,
             entropy.stderr,
@@ -262,6 +263,8 @@ def test_estimators_have_the_numbers_of_the_cpu(emulation: Callable[[str], Any])
             covered.coverage.value,
             covered.recall.value,
             divergence.value,
+            *(estimate.value for estimate in shared),
+            *(estimate.stderr for estimate in shared),
         ]
 
     expected = ask()

@@ -76,6 +76,9 @@ def test_probes_estimate_the_trace_and_know_their_error(kind: str, seed: int) ->
         "sphere": 2.0 * dim / (dim + 2.0) * (symmetric.square().sum() - matrix.trace() ** 2 / dim),
     }[kind] / probes
     assert_z((error.square().mean() / spread - 1.0).item() / math.sqrt(2.0 / len(x)), 4.0, "variance")
+    few = tk.divergence(lambda y: y @ matrix.T, x, method="hutchinson", probes=3, kind=kind, seed=seed).stderr.square()
+    expected = spread * probes / 3.0
+    assert_z(((few.mean() - expected) / few.std() * math.sqrt(len(x))).item(), 4.0, "squared error of three probes")
 
 
 def test_one_probe_has_no_error_and_a_diagonal_jacobian_no_spread() -> None:
@@ -91,6 +94,8 @@ def test_points_keep_their_probes_in_any_company() -> None:
     whole = tk.divergence(field, x, path_offset=2, **options)
     part = tk.divergence(field, x[4:6], path_offset=6, **options)
     assert rms(whole.values[4:6] - part.values) < 1e-12
+    in_batches = tk.divergence(field, x, path_offset=2, memory_budget=1, **options)
+    assert rms(whole.values - in_batches.values) < 1e-12
 
 
 class Cube(torch.autograd.Function):

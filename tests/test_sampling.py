@@ -75,6 +75,23 @@ def test_euler_maruyama_is_the_reverse_path_of_taep() -> None:
     assert rms(x - result.x_start) < 1e-12
 
 
+def test_ancestral_samples_follow_the_posterior(seed: int) -> None:
+    """Few steps from N(0, 1) with the score of N(0, s²): the variance that Ho et al., Eq. 7, gives step by step."""
+    process, s2, n = tk.VP(), 0.25, 20_000
+    times = process.grid(5)
+    data = tk.Gaussian([0.0], [[s2]])
+    alpha = process.mean_scale(times).square().tolist()  # their ᾱ
+    variance = 1.0
+    for k in range(4, -1, -1):
+        beta = 1.0 - alpha[k + 1] / alpha[k]
+        of_data = math.sqrt(alpha[k]) * beta / (1.0 - alpha[k + 1])
+        of_x = math.sqrt(1.0 - beta) * (1.0 - alpha[k]) / (1.0 - alpha[k + 1])
+        guess = math.sqrt(alpha[k + 1]) * s2 / (alpha[k + 1] * s2 + 1.0 - alpha[k + 1])  # E[x_0 | x] = guess · x
+        variance = (of_data * guess + of_x) ** 2 * variance + (1.0 - alpha[k]) / (1.0 - alpha[k + 1]) * beta
+    x = tk.sample(data, process, n, method="ancestral", n_steps=5, seed=seed, dtype=F64)
+    assert_z((x.square().mean().item() / variance - 1.0) / math.sqrt(2.0 / n), 4.0, "variance")
+
+
 def test_denoised_samples_are_means_of_the_data() -> None:
     """Of a point: exactly that point."""
     point = tk.Gaussian([0.7, -0.2], 1e-12)

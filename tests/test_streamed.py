@@ -144,6 +144,8 @@ def test_peak_of_memory_is_measured() -> None:
 
     assert peak_bytes(work) == 8000
     assert points_within(1_000_000, lambda n: torch.ones(n, 250) + torch.ones(1, 250), 100) in range(400, 501)
+    # Of a million bytes 800,000 do not grow with the points, each of which takes 1000 more.
+    assert points_within(1_000_000, lambda n: (torch.ones(200_000), torch.ones(n, 250)), 100) == 200
 
 
 def test_batches_halve_where_memory_runs_out() -> None:
@@ -209,6 +211,17 @@ def exact_variance(p: Tensor, q: Tensor, t: float) -> float:
     return 0.5 * torch.trace(torch.linalg.matrix_power(identity - torch.linalg.solve(b, a), 2)).item()
 
 
+def probe_variance(q: Tensor, scheme: str, n_steps: int) -> float:
+    """What a mean of two Rademacher probes adds, node by node: ½ (c a)² 2 Σ_{i≠j} J_ij², J = −(m² Σ + v)⁻¹."""
+    nodes = step_table(PROCESS, PROCESS.grid(n_steps), scheme)
+    total = 0.0
+    for m, v, weight in zip(nodes.mean_scale, nodes.variance, nodes.column("energy"), strict=True):
+        jacobian = torch.linalg.inv(m * m * q + v * torch.eye(len(q), dtype=F64))
+        spread = 2.0 * (jacobian.square().sum() - jacobian.diagonal().square().sum())
+        total += 0.5 * (weight * nodes.divergence_weight).item() ** 2 * spread.item()
+    return total
+
+
 def test_fresh_probes_and_one_probe_kept_along_the_path() -> None:
     """The variance with fresh probes, corrected, is the exact one; one probe kept breaks the fluctuation theorem."""
     p, q = pair()
@@ -223,13 +236,7 @@ def test_fresh_probes_and_one_probe_kept_along_the_path() -> None:
     assert abs(noise.corrected_variance.value + noise.contribution.value - fresh.variance.value) < 1e-9
     assert "from the probes" in fresh.summary()
     assert noise.contribution.value < 0.2 * truth
-    # What a mean of two Rademacher probes adds, node by node: ½ (c a)² 2 Σ_{i≠j} J_ij², J = −(m² Σ + v)⁻¹.
-    nodes = step_table(PROCESS, PROCESS.grid(100), "stratonovich")
-    expected = 0.0
-    for m, v, weight in zip(nodes.mean_scale, nodes.variance, nodes.column("energy"), strict=True):
-        jacobian = torch.linalg.inv(m * m * q + v * torch.eye(64, dtype=F64))
-        spread = 2.0 * (jacobian.square().sum() - jacobian.diagonal().square().sum())
-        expected += 0.5 * (weight * nodes.divergence_weight).item() ** 2 * spread.item()
+    expected = probe_variance(q, "stratonovich", 100)
     assert_z(noise.contribution.z(expected), 4.0, "contribution of the probes")
     exact = tk.taep(tk.Gaussian([0.0] * 64, q), law, PROCESS, **options)
     assert_z(exact.variance.z(truth), 3.5, "exact variance")
@@ -273,6 +280,7 @@ def test_more_probes_add_less_variance() -> None:
     ratio = one.contribution.value / four.contribution.value
     error = ratio * math.hypot(*(n.contribution.stderr / n.contribution.value for n in (one, four)))
     assert_z((ratio - 4.0) / error, 3.5, "contribution of one probe over that of four")
+    assert_z(one.contribution.z(probe_variance(q, "ito", 20)), 4.0, "contribution of one")
 
 
 # ---- gradients

@@ -34,18 +34,14 @@ template <class S>
 static void mixtures(const TrajectoryArguments<S>& paths, const AveragesArguments<S>& averages, cudaStream_t stream) {
     const MixtureTable<S> model(paths.model.mixture, paths.dim, paths.n_nodes, false, stream);
     const MixtureTable<S> reference(paths.reference.mixture, paths.dim, paths.n_nodes, false, stream);
-    const auto go = [&](auto dim) {
-        constexpr int bound = decltype(dim)::bound;
+    with_dim<true>(paths.dim, [&](auto d) {
+        constexpr int bound = decltype(d)::bound;
         using Source = Mixture<S, false, bound>;
         const Independent<Source, Source, bound> scores{{model.rows(), model.components()},
                                                         {reference.rows(), reference.components()}};
         average<bound == max_dim ? 0 : bound, mixture_threads>(paths, averages, scores, mixture_threads, 0,
                                                                observables * mixture_threads, stream);
-    };
-    if (paths.dim == 2)
-        go(Dim<2>{});
-    else
-        go(Dim<0>{});
+    });
 }
 
 template <class S>

@@ -41,7 +41,7 @@ static void mixture(const FlowArguments<S>& arguments, cudaStream_t stream) {
     const S* mean_scale = pack(mixture.mean_scale, arguments.n_nodes);
     const S* variance = pack(mixture.variance, arguments.n_nodes);
     copy_to_device(numbers.get(), packed.data(), static_cast<std::int64_t>(packed.size()), stream);
-    with_dim<S, Isotropic>(arguments.dim, [&](auto d) {
+    with_dim<Isotropic>(arguments.dim, [&](auto d) {
         constexpr int bound = decltype(d)::bound, fixed = bound == max_dim ? 0 : bound;
         launch("mixture flow", mixture_flow_kernel<S, Isotropic, fixed>, blocks_for(arguments.n, mixture_threads),
                mixture_threads, 0, stream, MixtureFlow<S, Isotropic, bound>{view, mean_scale, variance},

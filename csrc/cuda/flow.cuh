@@ -63,8 +63,12 @@ struct FlowCourse {
     }
 };
 
+// Three and four dimensions in float64 take more than the 128 registers that four blocks leave a thread.
+template <class S, int D>
+constexpr int flow_blocks = sizeof(S) == 8 && D > 2 ? 2 : 4;
+
 template <class S, bool Isotropic, int D>
-__global__ void __launch_bounds__(mixture_threads, blocks_at_once<0>)
+__global__ void __launch_bounds__(mixture_threads, flow_blocks<S, D>)
     mixture_flow_kernel(const __grid_constant__ MixtureFlow<S, Isotropic, Dim<D>::bound> field,
                         const __grid_constant__ FlowPoints<S> points, const __grid_constant__ FlowRule<S> rule) {
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * mixture_threads + threadIdx.x;

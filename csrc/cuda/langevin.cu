@@ -12,7 +12,7 @@ void langevin(const LangevinArguments<S>& arguments, Stream stream) {
     const PathArrays<S> paths{
         arguments.n,     static_cast<int>(arguments.dim), arguments.path_offset, arguments.x, arguments.work, nullptr,
         arguments.x_last};
-    with_dim<S, true>(arguments.dim, [&](auto d) {
+    with_dim<true>(arguments.dim, [&](auto d) {
         constexpr int bound = decltype(d)::bound, fixed = bound == max_dim ? 0 : bound;
         launch("Langevin paths", langevin_kernel<S, fixed>, blocks_for(arguments.n, mixture_threads), mixture_threads,
                0, static_cast<cudaStream_t>(stream), system, paths);

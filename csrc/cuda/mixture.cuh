@@ -20,16 +20,16 @@ struct Dim {
 template <int D>
 constexpr int blocks_at_once = D > 0 ? 0 : 4;
 
-// Small dimensions have kernels of their own; in one dimension every mixture is isotropic.
-template <class S, bool Isotropic, class Body>
+// Small dimensions have kernels of their own, which keep a point in registers; one dimension not `WithOne`, where every
+// mixture is isotropic.
+template <bool WithOne, class Body>
 void with_dim(std::int64_t dim, const Body& body) {
-    if (dim == 2) return body(Dim<2>{});
-    if constexpr (sizeof(S) == 4) {
-        if (dim == 3) return body(Dim<3>{});
-        if constexpr (Isotropic) {
-            if (dim == 1) return body(Dim<1>{});
-        }
+    if constexpr (WithOne) {
+        if (dim == 1) return body(Dim<1>{});
     }
+    if (dim == 2) return body(Dim<2>{});
+    if (dim == 3) return body(Dim<3>{});
+    if (dim == 4) return body(Dim<4>{});
     body(Dim<0>{});
 }
 

@@ -7,7 +7,7 @@ namespace tk::cuda {
 template <bool Isotropic, class S>
 static void mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& out, cudaStream_t stream) {
     const MixtureTable<S> table(arguments, out.dim, 1, Isotropic, stream);
-    with_dim<S, Isotropic>(out.dim, [&](auto d) {
+    with_dim<Isotropic>(out.dim, [&](auto d) {
         using D = decltype(d);
         constexpr int fixed = D::bound == max_dim ? 0 : D::bound;
         launch("mixture score", mixture_score_kernel<S, Isotropic, fixed>, blocks_for(out.n, mixture_threads),

@@ -34,7 +34,7 @@ struct StreamWork {
             noise[i] = out.noise;
         }
         if (a.next != nullptr) store_row(a.next + at, wide, count, next);
-        if (a.noise != nullptr) store_row(a.noise + at, wide, count, noise);
+        if (Reverse && a.noise != nullptr) store_row(a.noise + at, wide, count, noise);
     }
 
     __device__ __forceinline__ void finish(std::int64_t row, const Sums& sums) const {

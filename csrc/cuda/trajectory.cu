@@ -16,7 +16,7 @@ static void mixtures(const TrajectoryArguments<S>& arguments, bool shared, cudaS
     };
     const MixtureTable<S> table(model, dim, n_nodes, Isotropic, stream, shared ? reference.weights : nullptr);
     const MixtureTable<S> other(reference, dim, shared ? 0 : n_nodes, Isotropic, stream);
-    with_dim<S, Isotropic>(dim, [&](auto d) {
+    with_dim<Isotropic>(dim, [&](auto d) {
         constexpr int bound = decltype(d)::bound;
         constexpr std::integral_constant<int, bound == max_dim ? 0 : bound> fixed{};
         using Source = Mixture<S, Isotropic, bound>;

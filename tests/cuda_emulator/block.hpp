@@ -30,7 +30,8 @@ struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// The order in which threads run between two barriers. A correct kernel gives the same bits in all.
+// The order in which threads run between two barriers; with `random` one warp goes on to its next barrier before the
+// others begin. A correct kernel gives the same bits in all.
 enum class Order { forward, reverse, random };
 
 struct Options {
@@ -101,6 +102,7 @@ class Block {
     void start(std::size_t dynamic_bytes);
     void schedule();
     void resume(Thread& thread);
+    bool resume_ready(int warp);
     void leave(bool last);
     bool open_barrier();
     bool open_collectives();
@@ -331,18 +333,32 @@ TK_UNCHECKED inline void Block::check_guards() {
                 throw Error("a thread's stack is full: raise stack_bytes in the emulator");
 }
 
+// Whether any thread could run, of one warp or of all (−1).
+TK_UNCHECKED inline bool Block::resume_ready(int warp) {
+    bool ran = false;
+    for (unsigned i : order_) {
+        if (threads_[i].state != State::ready || (warp >= 0 && i / warp_size != static_cast<unsigned>(warp))) continue;
+        resume(threads_[i]);
+        ran = true;
+    }
+    return ran;
+}
+
 TK_UNCHECKED inline void Block::schedule() {
     std::minstd_rand random(options.seed + 1 + block_index.x);
+    const bool shuffled = options.order == Order::random;
+    const auto warps = static_cast<unsigned>((order_.size() + warp_size - 1) / warp_size);
+    bool barrier_opened = true;
     while (alive_ > 0) {
-        bool ran = false;
-        if (options.order == Order::random) std::shuffle(order_.begin(), order_.end(), random);
-        for (unsigned i : order_) {
-            if (threads_[i].state != State::ready) continue;
-            resume(threads_[i]);
-            ran = true;
+        if (shuffled) std::shuffle(order_.begin(), order_.end(), random);
+        if (shuffled && barrier_opened) {
+            const int ahead = static_cast<int>(random() % warps);
+            while (resume_ready(ahead)) open_collectives();
         }
+        const bool ran = resume_ready(-1);
         if (alive_ == 0) break;
-        if (open_barrier() || open_collectives() || ran) continue;
+        barrier_opened = open_barrier();
+        if (barrier_opened || open_collectives() || ran) continue;
         report_deadlock();
     }
 }

@@ -117,38 +117,53 @@ void report(const char* name, std::size_t precision, std::int64_t n, std::int64_
                 static_cast<unsigned long long>(seed));
 }
 
-// A node of paths whose scores are given, noise drawn or given, and the contraction with probes.
+// Nodes of paths whose scores are given, noise drawn or given, and the contraction with probes. `apart`: rows that do
+// not lie on sixteen bytes.
 template <class S>
-void rows(Numbers& random, std::int64_t n, std::int64_t dim) {
-    const auto x = random.vector<S>(n * dim), model = random.vector<S>(n * dim), reference = random.vector<S>(n * dim);
-    const auto given = random.vector<S>(n * dim), node = random.vector<S>(13);
+void rows(Numbers& random, std::int64_t n, std::int64_t dim, bool apart) {
+    constexpr std::int64_t nodes = 3;
+    const std::int64_t first = apart ? 1 : 0, size = n * dim;
+    const auto x = random.vector<S>(nodes * size + 1), model = random.vector<S>(nodes * size + 1);
+    const auto reference = random.vector<S>(nodes * size + 1), given = random.vector<S>((nodes + 1) * size + 1);
+    const auto table = random.vector<S>(nodes * 13);
     for (int kind = 0; kind < 4; ++kind) {
         const bool sampler = kind % 2 == 1, reverse = kind > 1;
-        std::vector<S> value(static_cast<std::size_t>(n)), mismatch(value), next(x.size()), noise(x.size());
-        tk::cuda::trajectory_step<S>({n,
-                                      dim,
-                                      node.data(),
-                                      x.data(),
-                                      model.data(),
-                                      reference.data(),
-                                      nullptr,
-                                      reverse ? given.data() : nullptr,
-                                      sampler ? given.data() : nullptr,
-                                      true,
-                                      !reverse,
-                                      sampler,
-                                      reverse,
-                                      5,
-                                      1u << 31,
-                                      static_cast<std::uint64_t>(3 * dim),
-                                      value.data(),
-                                      mismatch.data(),
-                                      next.data(),
-                                      reverse ? noise.data() : nullptr},
-                                     nullptr);
+        std::vector<S> value(static_cast<std::size_t>(nodes * n)), mismatch(value);
+        std::vector<S> next(static_cast<std::size_t>(size)), noise(next);
+        tk::StreamArguments<S> a{};
+        a.nodes = 1;
+        a.n = n;
+        a.dim = dim;
+        a.table = table.data();
+        a.x = x.data() + first;
+        a.model = model.data() + first;
+        a.reference = reference.data() + first;
+        a.carried = reverse ? given.data() + first : nullptr;
+        a.previous = sampler ? given.data() + first : nullptr;
+        a.draw = true;
+        a.draw_carried = !reverse;
+        a.sampler = sampler;
+        a.reverse = reverse;
+        a.seed = 5;
+        a.path_offset = 1u << 31;
+        a.first = static_cast<std::uint64_t>(3 * dim);
+        a.value = value.data();
+        a.mismatch = mismatch.data();
+        a.next = next.data();
+        a.noise = reverse ? noise.data() : nullptr;
+        tk::cuda::trajectory_step<S>(a, nullptr);
         report("step", sizeof(S), n, dim, value, mismatch, next, noise);
-        tk::cuda::hutchinson<S>({n, dim, static_cast<tk::Probe>(kind % 3), 5, 9, 3, x.data(), value.data()}, nullptr);
+        tk::cuda::hutchinson<S>({n, dim, static_cast<tk::Probe>(kind % 3), 5, 9, 3, x.data() + first, value.data()},
+                                nullptr);
         report("hutchinson", sizeof(S), n, dim, value);
+        if (reverse) continue;
+        a.nodes = nodes;
+        a.draw = a.draw_carried = false;
+        a.carried = given.data() + first;
+        a.drawn = given.data() + first + size;
+        a.next = a.noise = nullptr;
+        tk::cuda::trajectory_step<S>(a, nullptr);
+        report("nodes", sizeof(S), n, dim, value, mismatch);
     }
 }
 
@@ -247,7 +262,7 @@ void everything(bool few) {
             if (!few) neighbours<S>(random, n, 3, dim, 128, true, true, 17);
         }
     }
-    for (std::int64_t dim : {1, 2, 3, 7, 16}) {
+    for (std::int64_t dim : {1, 2, 3, 4, 7, 16}) {
         if (few && dim != 2 && dim != 7) continue;
         constexpr std::int64_t nodes = 4;
         Source<S> isotropic, diagonal, narrow, wide;
@@ -266,7 +281,7 @@ void everything(bool few) {
             averages(random, diagonal, isotropic, n, dim, nodes);
             averages(random, wide, diagonal, n, dim, nodes);
             averages(random, narrow, wide, n, dim, nodes);
-            rows<S>(random, n, dim);
+            for (bool apart : {false, true}) rows<S>(random, n, dim, apart);
             langevin<S>(random, n, dim);
         }
         constexpr std::int64_t flow_nodes = 9 * 16 - 3;
@@ -278,7 +293,8 @@ void everything(bool few) {
             flow(random, network_of_flow, n, dim, flow_nodes);
         }
     }
-    for (std::int64_t dim : {64, 300, 4100}) rows<S>(random, few ? 1 : 5, dim);
+    for (std::int64_t dim : {64, 300, 4100})
+        for (bool apart : {false, true}) rows<S>(random, few ? 1 : 5, dim, apart);
 }
 
 }  // namespace

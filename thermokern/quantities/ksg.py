@@ -26,9 +26,10 @@ class Marginals(NamedTuple):
     indices: Tensor  # (n, k) int64, each point's neighbours in all columns
 
 
-def search(joint: Tensor, widths: Sequence[int], k: int, variant: int) -> Marginals:
-    """Count neighbours in groups of `widths` columns of `joint` (n, d)."""
-    distances, indices = KDTree(joint).neighbours(k, p=math.inf, indices=True)
+def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: torch.device) -> Marginals:
+    """Count neighbours in groups of `widths` columns of `joint` (n, d), on a device; what is found is on the CPU."""
+    found = KDTree(joint.to(device)).neighbours(k, p=math.inf, indices=True)
+    distances, indices = found[0].cpu(), found[1].cpu()
     radius = distances[:, k - 1]
     zero = int((radius == 0).sum())
     if zero:
@@ -45,7 +46,9 @@ def search(joint: Tensor, widths: Sequence[int], k: int, variant: int) -> Margin
             reach = torch.zeros_like(radius)
             for column in range(k):
                 reach = torch.maximum(reach, (own - own[indices[:, column]]).abs().amax(1))
-        within = KDTree(own).count_within(own, reach, p=math.inf, strict=variant == 1)  # the point itself is among them
+        there = own.to(device)
+        # The point itself is among them.
+        within = KDTree(there).count_within(there, reach.to(device), p=math.inf, strict=variant == 1).cpu()
         counts.append(within if variant == 1 else within - 1)
         radii.append(reach)
     return Marginals(counts, radii, indices)
@@ -62,7 +65,9 @@ def local_terms(found: Marginals, k: int, variant: int) -> Tensor:
     return constant - total
 
 
-def standard_error(joint: Tensor, widths: Sequence[int], k: int, variant: int, seed: int) -> float:
+def standard_error(
+    joint: Tensor, widths: Sequence[int], k: int, variant: int, seed: int, device: torch.device
+) -> float:
     """Standard error of the mean of :func:`local_terms`, nats.
 
     By the jackknife: what point i takes along when it goes. Its own term; ``1/n_j`` from every point j within whose
@@ -80,7 +85,7 @@ def standard_error(joint: Tensor, widths: Sequence[int], k: int, variant: int, s
     size = len(part)
     if size <= k:
         return math.nan
-    found = search(part, widths, k, variant)
+    found = search(part, widths, k, variant, device)
     terms = local_terms(found, k, variant) + torch.bincount(found.indices.reshape(-1), minlength=size).double() / k
     for group, radius in zip(torch.split(part, list(widths), dim=1), found.radii, strict=True):
         terms = terms - _taken_along(group.contiguous(), radius, strict=variant == 1)

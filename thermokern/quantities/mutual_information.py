@@ -16,6 +16,7 @@ from thermokern.quantities.samples import (
     check_neighbours,
     checked_sample,
     jittered,
+    search_device,
     sorted_mean,
     unit_and_size,
 )
@@ -167,8 +168,9 @@ def _estimate(
             column = int((deviation > 0).int().argmin())
             raise ValueError(f"standardise: column {column} of all is constant and has no standard deviation")
         joint = (joint / deviation.to(joint.dtype)).contiguous()
-    local = local_terms(search(joint, widths, k, variant), k, variant)
-    error = standard_error(joint, widths, k, variant, seed) if stderr else math.nan
+    device = search_device(given)
+    local = local_terms(search(joint, widths, k, variant, device), k, variant)
+    error = standard_error(joint, widths, k, variant, seed, device) if stderr else math.nan
     return SampleEstimate(
         value=sorted_mean(local) / size,
         stderr=error / size,

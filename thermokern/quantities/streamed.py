@@ -187,9 +187,9 @@ class StreamedPaths:
         )
         pushes = (spread.to(x)[:, None, None] * noise[1:]).unbind()
         points = []
-        for node, factor, push in zip(nodes, drift.tolist(), pushes, strict=True):
+        for factor, push in zip(drift.tolist(), pushes, strict=True):  # the last node's step goes nowhere
             points.append(x)
-            x = torch.add(push, x, alpha=factor) if node < self.last else x
+            x = torch.add(push, x, alpha=factor)
         return torch.stack(points), x
 
     def _reverse_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
