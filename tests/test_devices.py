@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 
 import pytest
 import torch
@@ -16,6 +17,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 import thermokern as tk
+from thermokern import ops
+from thermokern.processes import step_table
+from thermokern.quantities.batching import Batches
+from thermokern.quantities.node_scores import NodeDivergence, NodeScores
+from thermokern.quantities.streamed import StreamedPaths, Streaming, _start
+from thermokern.scores.divergence import Jacobian
 
 SCHEDULERS = (
     diffusers.DDPMScheduler(clip_sample=True),
@@ -112,3 +119,34 @@ def test_loss_where_the_data_are(fake: Fake) -> None:
     model = tk.ScoreModel(fake.network(perceptron), tk.VP(), predicts="epsilon")
     with fake.mode:
         assert tk.score_matching_loss(model, torch.ones(4, 3, device=elsewhere())).device == elsewhere()
+
+
+# ---- paths elsewhere
+
+
+@pytest.fixture
+def kernels_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ops take the device for one that has kernels; their fakes then say where outputs are."""
+    for name in ("trajectory_block", "trajectory_step", "hutchinson"):
+        monkeypatch.setattr(import_module(f"thermokern.ops.{name}"), "has_kernels", lambda _: True)
+    monkeypatch.setattr(import_module("thermokern.ops.normals"), "check_device", lambda *_: None)
+
+
+@pytest.mark.usefixtures("kernels_elsewhere")
+@pytest.mark.parametrize("direction", ops.DIRECTIONS)
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+def test_streams_stay_where_their_paths_are(fake: Fake, scheme: str, direction: str) -> None:
+    """Through a network that is there, whose divergence comes from probes, and one that is at home."""
+    table = step_table(tk.VP(), tk.VP().grid(9), scheme, direction)
+    scores = []
+    for network in (fake.network(perceptron), perceptron()):
+        model = tk.ScoreModel(network, tk.VP(), predicts="epsilon")
+        scores.append(NodeScores(model, tk.VP(), table, (3,), "hutchinson", 2, 0))
+        if table.divergence_weight:
+            scores[-1].divergence = NodeDivergence("hutchinson", Jacobian("reverse", False))
+    paths = StreamedPaths(table, *scores, Streaming())
+    paths.batches = Batches(20)
+    with fake.mode, torch.no_grad():
+        state = paths._block(_start(torch.ones(7, 3, device=elsewhere())), range(5), 0, 0)
+        state = paths._block(state, range(5, 10), 0, 0)
+    assert {(name, part.device) for name, part in state._asdict().items()} == {(n, elsewhere()) for n in state._fields}

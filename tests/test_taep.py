@@ -308,13 +308,18 @@ def test_processes_that_differ_or_are_missing_are_errors() -> None:
 # ---- where paths run
 
 
-def test_device_runs_the_paths(device: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "divergence"), [("fused", "auto"), ("streamed", "auto"), ("streamed", "hutchinson")]
+)
+def test_device_runs_the_paths(backend: str, divergence: str, device: str) -> None:
     """The same paths: on a CUDA device within rounding, on the CPU to the bit."""
-    model, reference = tk.GaussianMixture.ring(weights=[0.3] + [0.1] * 7), tk.GaussianMixture.ring()
+    model = tk.ScoreModel(tk.ScoreMLP(2, width=16, depth=1).double().to(device), tk.VP(), predicts="epsilon")
     settings = {"n_paths": 300, "n_steps": 50, "seed": 3, "dtype": torch.float64}
-    here, there = (tk.taep(model, reference, tk.VP(), device=place, **settings) for place in ("cpu", device))
+    settings |= {"backend": backend, "divergence": divergence}
+    ring = tk.GaussianMixture.ring()
+    here, there = (tk.taep(model, ring, device=place, **settings) for place in ("cpu", device))
     assert there.values.device.type == "cpu"
-    assert there.backend == "fused"
+    assert there.backend == backend
     for name in ("values", "x_start", "x_end"):
         difference = (getattr(there, name) - getattr(here, name)).abs().max().item()
         assert difference <= (0.0 if device == "cpu" else 1e-9), name
@@ -328,5 +333,5 @@ def test_device_that_cannot_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="^device: expected a tensor on cpu, got cuda, where no kernel runs: none is"):
         tk.taep(law, law, tk.VP(), n_paths=3, device="cuda")
     monkeypatch.setattr("thermokern.ops._library.cuda_absence", lambda: "")
-    with pytest.raises(ValueError, match="^device: only the fused kernels run on cuda, and they cannot run this: back"):
+    with pytest.raises(ValueError, match='^device: backend="reference" runs on the CPU, not on cuda'):
         tk.taep(law, law, tk.VP(), n_paths=3, device="cuda", backend="reference")

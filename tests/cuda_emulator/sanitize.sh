@@ -8,16 +8,20 @@ for sanitizer; do
     folder=build/cuda_emulator/$sanitizer
     mkdir -p "$folder"
     checks=$([ "$sanitizer" = thread ] && echo thread || echo address,undefined) # what is misaligned is undefined
-    flags=(-std=c++20 -O1 -g1 "-fsanitize=$checks" -fno-sanitize-recover=undefined -Wall -Wextra -Werror -Wno-psabi -Itests/cuda_emulator)
+    flags=(-std=c++20 -O1 -g1 "-fsanitize=$checks" -fno-sanitize-recover=undefined -Itests/cuda_emulator)
+    flags+=(-Wall -Wextra -Werror -Wno-psabi)
     printf '%s\n' csrc/cuda/*.cu tests/cuda_emulator/run_kernels.cpp |
         xargs -P "$(nproc)" -I{} sh -c 'g++ "$@" -x c++ -c {} -o '"$folder"'/$(basename {}).o' sh "${flags[@]}"
     g++ "-fsanitize=$checks" "$folder"/*.o -o "$folder/run_kernels"
     size=$([ "$sanitizer" = thread ] && echo few || echo all)
     run=("$folder/run_kernels")
     [ "$sanitizer" = thread ] && run=(setarch -R "${run[@]}") # its shadow memory wants addresses that are not random
+    runs=()
     for order in forward random; do
-        ASAN_OPTIONS=detect_leaks=0 "${run[@]}" "$order" "$size" > "$folder/$order.txt"
+        ASAN_OPTIONS=detect_leaks=0 "${run[@]}" "$order" "$size" > "$folder/$order.txt" &
+        runs+=($!)
     done
+    for one in "${runs[@]}"; do wait "$one"; done
     cmp "$folder/forward.txt" "$folder/random.txt"
     echo "$sanitizer: $(wc -l < "$folder/forward.txt") problems, nothing reported, same bits in both orders"
 done

@@ -52,18 +52,18 @@ def choose_backend(
                 source_of(role, score, table, dim, dtype)
                 for role, score in (("model", model), ("reference", reference))
             )
-            return _fused(table, first, second, device), "fused", ""
+            return _fused(table, first, second), "fused", ""
         except NotFusable as error:
             reason = str(error)
             if backend == "fused":
                 raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
-    if device.type != "cpu":
-        raise ValueError(f"device: only the fused kernels run on {device}, and they cannot run this: {reason}")
     networks = any(not isinstance(score, Distribution) for score in (model, reference))
     if backend == "streamed" or (backend == "auto" and (networks or streaming.needed_for())):
         options = (streaming.divergence, streaming.probes, 0)
         scores = [NodeScores(score, process, table, shape, *options) for score in (model, reference)]
         return StreamedPaths(table, scores[0], scores[1], streaming), "streamed", reason
+    if device.type != "cpu":
+        raise ValueError(f'device: backend="reference" runs on the CPU, not on {device}; "streamed" does ({reason})')
     if wanted := streaming.needed_for(reference=True):
         raise ValueError(f'backend: "reference" cannot run this: {wanted}')
     first_score = _node_score(model, process, table, shape)
@@ -76,10 +76,9 @@ def choose_backend(
     return run, "reference", reason
 
 
-def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source, device: torch.device) -> Runner:
+def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Runner:
     def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
-        sums = ops.trajectory(x.to(device), table, model, reference, seed=seed, path_offset=path_offset)
-        return ops.TrajectorySums(*(part.to(x.device) for part in sums))
+        return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
 
     return run
 

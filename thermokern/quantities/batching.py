@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Result = TypeVar("Result")
 
+_CPU = torch.device("cpu")
 # Without a budget: what stays near the cores' caches, but no fewer points than keep a matrix product busy.
 _CPU_BUDGET = 32 * 2**20
 _FEW_POINTS = 16
@@ -57,17 +58,21 @@ def peak_bytes(function: Callable[[], object]) -> int:
     return peak
 
 
-def points_within(budget: int | None, evaluate: Callable[[int], object], available: int) -> int:
+def points_within(
+    budget: int | None, evaluate: Callable[[int], object], available: int, device: torch.device = _CPU
+) -> int:
     """How many points fit a budget of bytes, from the peaks of evaluations on a few.
 
     Parameters
     ----------
     budget : int or None
-        Bytes; a default for None.
+        Bytes; for None as the device has them: on the CPU what its caches hold, on others a quarter of what is free.
     evaluate : callable
         Runs the evaluation on so many points.
     available : int
         Points that there are: no more than these are tried.
+    device : torch.device
+        Where the points are.
     """
     few = min(2, available)
     many = min(6, available)
@@ -76,11 +81,14 @@ def points_within(budget: int | None, evaluate: Callable[[int], object], availab
     each = max((high - low) / (many - few) if many > few else high / few, 1.0)
     fixed = max(0.0, low - few * each)
     if budget is None:
-        budget = max(_CPU_BUDGET, min(int(fixed + _FEW_POINTS * each), _free_memory() // 4))
+        share = _free_memory(device) // 4
+        budget = share if device.type == "cuda" else max(_CPU_BUDGET, min(int(fixed + _FEW_POINTS * each), share))
     return min(MAX_POINTS, max(1, int((budget - fixed) // each)))
 
 
-def _free_memory() -> int:
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     try:
         size: int = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

@@ -116,7 +116,7 @@ def divergence(
             return value, torch.zeros_like(value)
         return _estimate(call, points, at, way, probes, kind, seed, path_offset + low)
 
-    size = points_within(memory_budget, lambda count: evaluate(0, count), min(n, MAX_POINTS))
+    size = points_within(memory_budget, lambda count: evaluate(0, count), min(n, MAX_POINTS), x.device)
     values, stderr = (torch.cat(part) for part in zip(*Batches(size).run(n, evaluate), strict=True))
     return Divergence(values, stderr, method, way.mode, way.reason)
 

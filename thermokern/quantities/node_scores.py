@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -142,9 +143,9 @@ class NodeScores:
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         nodes, n = range(node, node + 1), len(x)
         if isinstance(self.score, Distribution):
-            out = self.score.evaluate(x, self.times[node], self.process)
-            pair = None if self.divergence.method == "none" else (out.divergence, out.divergence)
-            return out.score, pair
+            out = self.score.evaluate(x.cpu(), self.times[node], self.process)  # whose parameters are there
+            trace = out.divergence.to(x.device)
+            return out.score.to(x.device), None if self.divergence.method == "none" else (trace, trace)
         times = self.table.times[node : node + 1].expand(n)
         v = self._probes(nodes, n, path_offset, x)
         parts = batches.run(
@@ -161,16 +162,10 @@ class NodeScores:
         """Rademacher probes of every node, (2 · probes, K · n, d)."""
         if self.divergence.method != "hutchinson":
             return None
-        rows = [
-            [
-                ops.probes(
-                    n, self.dim, seed=self.seed, path_offset=path_offset, first=self._first(node, which), dtype=x.dtype
-                )
-                for node in nodes
-            ]
-            for which in range(SETS * self.probes)
-        ]
-        return torch.stack([torch.cat(row) for row in rows]).to(x)
+        draw = partial(ops.probes, n, self.dim, seed=self.seed, path_offset=path_offset, dtype=x.dtype, device=x.device)
+        sets = range(SETS * self.probes)
+        rows = [torch.cat([draw(first=self._first(node, which)) for node in nodes]) for which in sets]
+        return torch.stack(rows)
 
     def _contracted(
         self, parts: list[tuple[Tensor, Tensor | None]], nodes: range, size: tuple[int, int], path_offset: int

@@ -76,6 +76,7 @@ class StreamedPaths:
         self.table, self.model, self.reference, self.options = table, model, reference, options
         self.reverse = table.direction == "reverse"
         self.last = len(table.times) - 1
+        self.drift = table.column("drift").tolist()
         self.batches = Batches(1)
 
     def __call__(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
@@ -106,8 +107,9 @@ class StreamedPaths:
             done: list[Tensor] = []
             chunk, node, state = 0, 0, None
         else:
-            size, chunk, node, done = saved.points, saved.chunk, saved.node, list(saved.done)
-            state = None if saved.state is None else State(*saved.state)
+            size, chunk, node = saved.points, saved.chunk, saved.node
+            done = [part.to(x.device) for part in saved.done]
+            state = None if saved.state is None else State(*(part.to(x.device) for part in saved.state))
         self.batches = Batches(size)
         n_paths = max(1, min(n, size))
         n_nodes = _REVERSE_NODES if self.reverse else max(1, size // n_paths)
@@ -148,9 +150,10 @@ class StreamedPaths:
             for scores in (self.model, self.reference):
                 pair = scores.at(few[None].contiguous(), range(1), path_offset, Batches(points))
                 del pair
-            torch.empty(8, *few.shape, dtype=x.dtype)  # paths, noise and scores of the block
+            torch.empty(8, *few.shape, dtype=x.dtype, device=x.device)  # paths, noise and scores of the block
 
-        return min(points_within(self.options.memory_budget, evaluate, MAX_POINTS), len(x) * (self.last + 1))
+        most = points_within(self.options.memory_budget, evaluate, MAX_POINTS, x.device)
+        return min(most, len(x) * (self.last + 1))
 
     def _block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
         visit = self._reverse_block if self.reverse else self._forward_block
@@ -182,14 +185,12 @@ class StreamedPaths:
 
     def _simulate(self, x: Tensor, nodes: range, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Where paths stand at the nodes (K, n, d), and at the next."""
-        drift, spread = (
-            self.table.columns[nodes.start : nodes.stop, COLUMNS.index(name)] for name in ("drift", "noise")
-        )
+        spread = self.table.columns[nodes.start : nodes.stop, COLUMNS.index("noise")]
         pushes = (spread.to(x)[:, None, None] * noise[1:]).unbind()
         points = []
-        for factor, push in zip(drift.tolist(), pushes, strict=True):  # the last node's step goes nowhere
+        for node, push in zip(nodes, pushes, strict=True):  # the last node's step goes nowhere
             points.append(x)
-            x = torch.add(push, x, alpha=factor)
+            x = torch.add(push, x, alpha=self.drift[node])
         return torch.stack(points), x
 
     def _reverse_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
@@ -252,6 +253,7 @@ class StreamedPaths:
                 first=nodes.start * dim,
                 purpose="reverse" if self.reverse else "noise",
                 dtype=x.dtype,
+                device=x.device,
             )
             noise[1 : steps + 1] = numbers.view(n, steps, dim).transpose(0, 1)
         return noise

@@ -124,7 +124,8 @@ def taep(
         in the reference backend. Streamed paths are computed again in the backward pass, block by block, to spare
         memory.
     device : torch.device or str
-        Where the fused kernels take the paths, ``cpu`` or ``cuda``. What is returned is on the CPU.
+        Where the paths are, ``cpu`` or ``cuda``: of the fused kernels and of streams, whose networks are evaluated
+        where their parameters are. What is returned is on the CPU.
     dtype : torch.dtype, optional
         Of the paths, float32 or float64; float32 when left out.
     allow_nonfinite : bool
@@ -203,15 +204,16 @@ def taep(
 
     scores = (model, reference) if turned is None else (turned.model, turned.reference)
     runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
-    difference = None
+    there, difference = x_first.to(device), None
     if isinstance(runner, StreamedPaths):
-        values, mismatch, x_last, difference = runner(x_first, seed, path_offset)
+        values, mismatch, x_last, difference = runner(there, seed, path_offset)
     else:
         parts = [
-            runner(x_first[low:high], seed, path_offset + low)
+            runner(there[low:high], seed, path_offset + low)
             for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
         ]
         values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
+    values, mismatch, x_last = values.cpu(), mismatch.cpu(), x_last.cpu()
     if turned is not None:
         x_first, x_last = turned.turn_back(x_first), turned.turn_back(x_last)
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
@@ -263,7 +265,7 @@ def taep(
         },
         start_component=component,
         modes=mode_breakdown(values, component, reference, scale=sign),
-        probe_noise=None if difference is None else probe_noise(values, difference, probes),
+        probe_noise=None if difference is None else probe_noise(values, difference.cpu(), probes),
     )
 
 
@@ -304,11 +306,9 @@ def _data(
     points = torch.as_tensor(x0)
     if points.dim() < 2 or 0 in points.shape[1:]:
         raise ValueError(f"x0: expected (n, d) or (n, …), got {tuple(points.shape)}")
-    if points.device.type != "cpu":
-        raise ValueError(f"x0: expected a tensor on the cpu, got {points.device}")
     if points.requires_grad:
         raise ValueError("x0: requires a gradient, which taep does not give: use x0.detach()")
-    points = points.to(torch.float64)
+    points = points.to("cpu", torch.float64)
     check_finite(x0=points)
     return points
 
