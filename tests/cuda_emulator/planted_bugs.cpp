@@ -17,6 +17,7 @@ enum Bug {
     barrier_in_two_branches,
     lane_outside_its_mask,
     global_write_past_the_end,
+    barrier_between_rounds_forgotten,
 };
 constexpr int threads = 256, warps = threads / 32;
 
@@ -68,6 +69,23 @@ __global__ void reverse_kernel(const float* in, float* out) {
     out[at] = tile[at ^ 31];
 }
 
+// Round after round every warp adds up the numbers of all threads.
+template <Bug Planted>
+__global__ void __launch_bounds__(threads) rounds_kernel(const float* in, float* out, int n) {
+    TK_SHARED(float[threads], numbers);
+    const int thread = static_cast<int>(threadIdx.x);
+    float total = 0;
+    for (int round = 0; round < 3; ++round) {
+        numbers[thread] = in[(round * threads + thread) % n];
+        __syncthreads();
+        float sum = 0;
+        for (int i = thread % 32; i < threads; i += 32) sum += numbers[i];
+        total += sum_of_warp(sum);
+        if (Planted != barrier_between_rounds_forgotten) __syncthreads();
+    }
+    if (thread % 32 == 0) out[thread / 32] = total;
+}
+
 // Counts even numbers with ballots and an integer atomic.
 __global__ void count_kernel(const float* in, int* count, int n) {
     const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -96,6 +114,18 @@ bool reverse_is_right(const std::vector<float>& in) {
     return right;
 }
 
+template <Bug Planted>
+bool rounds_are_right(const std::vector<float>& in) {
+    const int n = static_cast<int>(in.size());
+    std::vector<float> out(warps);
+    TK_LAUNCH(dim3(1), dim3(threads), 0, nullptr, rounds_kernel<Planted>, in.data(), out.data(), n);
+    float expected = 0;
+    for (int i = 0; i < 3 * threads; ++i) expected += in[static_cast<std::size_t>(i % n)];
+    bool right = true;
+    for (float value : out) right = right && value == expected;
+    return right;
+}
+
 bool count_is_right(const std::vector<float>& in) {
     int count = 0, expected = 0;
     TK_LAUNCH(dim3(3), dim3(threads), 0, nullptr, count_kernel, in.data(), &count, static_cast<int>(in.size()));
@@ -109,6 +139,7 @@ int main(int argc, char** argv) {
         {"sum", sum_is_right<none>},
         {"reverse", reverse_is_right<none>},
         {"count", count_is_right},
+        {"rounds", rounds_are_right<none>},
         {"barrier-forgotten", sum_is_right<barrier_forgotten>},
         {"divergent-barrier", sum_is_right<divergent_barrier>},
         {"barrier-in-two-branches", sum_is_right<barrier_in_two_branches>},
@@ -118,6 +149,7 @@ int main(int argc, char** argv) {
         {"early-return-before-a-barrier", sum_is_right<early_return_before_a_barrier>},
         {"global-write-past-the-end", sum_is_right<global_write_past_the_end>},
         {"syncwarp-forgotten", reverse_is_right<syncwarp_forgotten>},
+        {"barrier-between-rounds-forgotten", rounds_are_right<barrier_between_rounds_forgotten>},
     };
     const std::map<std::string, tk::emulator::Order> orders{{"forward", tk::emulator::Order::forward},
                                                             {"reverse", tk::emulator::Order::reverse},
