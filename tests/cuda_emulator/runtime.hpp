@@ -20,6 +20,12 @@ inline std::map<const void*, std::size_t>& allowed_shared_bytes() {
     return bytes;
 }
 
+// One block for all kernels of a thread: its stacks and fibers are large.
+inline Block& the_block() {
+    static thread_local Block only;
+    return only;
+}
+
 template <class... Parameters, class... Arguments>
 void launch(dim3 grid, dim3 size, std::size_t dynamic_bytes, void (*kernel)(Parameters...), Arguments&&... arguments) {
     const auto found = allowed_shared_bytes().find(reinterpret_cast<const void*>(kernel));
@@ -29,7 +35,6 @@ void launch(dim3 grid, dim3 size, std::size_t dynamic_bytes, void (*kernel)(Para
                     std::to_string(allowed));
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
         throw Error("launch of an invalid grid");
-    static thread_local Block the_block;
     grid_size = grid;
     block_size = size;
     const std::function<void()> body = [&] { kernel(arguments...); };
@@ -37,7 +42,7 @@ void launch(dim3 grid, dim3 size, std::size_t dynamic_bytes, void (*kernel)(Para
         for (unsigned y = 0; y < grid.y; ++y) {
             for (unsigned x = 0; x < grid.x; ++x) {
                 block_index = {x, y, z};
-                the_block.run(body, dynamic_bytes);
+                the_block().run(body, dynamic_bytes);
             }
         }
     }
