@@ -26,7 +26,7 @@ class Marginals(NamedTuple):
     indices: Tensor  # (n, k) int64, each point's neighbours in all columns
 
 
-def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: torch.device) -> Marginals:
+def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: torch.device | str = "cpu") -> Marginals:
     """Count neighbours in groups of `widths` columns of `joint` (n, d), on a device; what is found is on the CPU."""
     found = KDTree(joint.to(device)).neighbours(k, p=math.inf, indices=True)
     distances, indices = found[0].cpu(), found[1].cpu()
