@@ -1,7 +1,7 @@
 """Networks on another device than the points, on a machine that has none: under PyTorch's fake tensors.
 
-They hold no numbers, but each has a device, and an operation that mixes two is an error as it is on hardware. The device
-is registered for the whole process, so tests/test_devices.py runs this file in one of its own.
+They hold no numbers, but each has a device, and an operation that mixes two is an error as it is on hardware. The
+device is registered for the whole process, so tests/test_devices.py runs this file in one of its own.
 """
 
 from __future__ import annotations
