@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import assert_exact
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -366,17 +365,6 @@ def test_other_networks_are_refused_with_the_reason(make, reason: str) -> None:
     model = tk.ScoreModel(make(), tk.VP())
     with pytest.raises(NotFusable, match=reason):
         fuse(model, TIMES, 2)
-
-
-def test_a_network_is_fused_wherever_it_is(device: str) -> None:
-    """Paths and network on one device or on two: the same bits, since the same kernels run with the same weights."""
-    here, there = (tk.ScoreModel(tk.ScoreMLP(2).to(place), tk.VP(), predicts="epsilon") for place in ("cpu", device))
-    there.network.load_state_dict(here.network.state_dict())
-    ring = tk.GaussianMixture.ring(n_modes=3)
-    for paths in {"cpu", device}:
-        one, other = (tk.taep(model, ring, n_paths=50, n_steps=9, device=paths) for model in (here, there))
-        assert (one.backend, other.backend) == ("fused", "fused")
-        assert_exact(other.values, one.values)
 
 
 def test_what_cannot_be_fused_is_streamed_and_says_why() -> None:
