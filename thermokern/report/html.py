@@ -19,8 +19,8 @@ h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
 p { max-width: 46rem; margin: .4rem 0; }
 .lead { color: var(--muted); }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .4rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
 thead th { border-bottom: 2px solid var(--ink); font-weight: 600; }
 figure { margin: 1rem 0; }
