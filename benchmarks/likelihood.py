@@ -99,7 +99,7 @@ def contestants(name: str) -> tuple[list[Solver], list[str]]:
 
     law = tk.GaussianMixture.ring()
     t_eps, process = T_EPS[name], tk.VP()
-    checkpoint = files("thermokern.experiments") / "checkpoints" / "m1_eps0.01.safetensors"
+    checkpoint = files("thermokern.papers.ding2026") / "checkpoints" / "m1_eps0.01.safetensors"
     model = law if name == "L1" else tk.load_checkpoint(str(checkpoint))
     x = law.sample(SIZES[name], seed=1)
 

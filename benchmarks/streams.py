@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 import thermokern as tk
 from thermokern import _core, ops
+from thermokern.models import ScoreModel
 from thermokern.processes import step_table
-from thermokern.scores import ScoreModel
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -175,8 +175,8 @@ def _budget_for(model: ScoreModel, other: ScoreModel, options: dict[str, object]
 
 
 def outside_the_network(rounds: int) -> list[dict[str, object]]:
-    from thermokern.experiments import QUICK
-    from thermokern.experiments.image_training import make_scheduler, make_unet
+    from thermokern.papers.ding2026 import QUICK
+    from thermokern.papers.ding2026.image_training import make_scheduler, make_unet
 
     spent = 0.0
 

@@ -19,11 +19,11 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 import thermokern as tk
 from thermokern import ops
+from thermokern.models.jacobian import Jacobian
 from thermokern.processes import step_table
-from thermokern.quantities.batching import Batches
-from thermokern.quantities.node_scores import NodeDivergence, NodeScores
-from thermokern.quantities.streamed import StreamedPaths, Streaming, _start
-from thermokern.scores.divergence import Jacobian
+from thermokern.quantities.engine.batching import Batches
+from thermokern.quantities.engine.node_scores import NodeDivergence, NodeScores
+from thermokern.quantities.engine.streamed import StreamedPaths, Streaming, _start
 
 SCHEDULERS = (
     diffusers.DDPMScheduler(clip_sample=True),

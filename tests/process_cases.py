@@ -8,15 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from thermokern.processes import (
-    EDM,
-    VE,
-    VP,
-    CosineVP,
-    DiscreteVP,
-    Flow,
-    SubVP,
-)
+from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 
 vp = st.builds(lambda low, more: VP(low, low + more), st.floats(0.0, 5.0), st.floats(0.01, 30.0))
 ve = st.builds(VE, st.floats(1.01, 100.0))

@@ -19,7 +19,7 @@ GAUSSIANS = [
 
 def checkpoint() -> tk.ScoreModel:
     """A trained perceptron of the demonstration, for VP."""
-    return tk.load_checkpoint(str(files("thermokern.experiments") / "checkpoints" / "m1_eps0.01.safetensors"))
+    return tk.load_checkpoint(str(files("thermokern.papers.ding2026") / "checkpoints" / "m1_eps0.01.safetensors"))
 
 
 def scaled(c: float, process: tk.VE) -> Callable[[Tensor, float], Tensor]:

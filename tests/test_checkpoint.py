@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 import thermokern as tk
-from thermokern.experiments.mode_collapse import COLLAPSES, shipped_checkpoints
+from thermokern.models import load_checkpoint, read_record, save_checkpoint
+from thermokern.papers.ding2026.mode_collapse import COLLAPSES, shipped_checkpoints
 from thermokern.processes import PROCESSES
-from thermokern.scores import load_checkpoint, read_record, save_checkpoint
 
 
 @pytest.fixture

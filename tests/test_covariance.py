@@ -16,8 +16,10 @@ from tolerances import assert_exact, assert_rounding, assert_z
 from torch import Tensor
 
 import thermokern as tk
+from thermokern.models import exact_divergence
+from thermokern.ops.checks import NotFusable
 from thermokern.processes import step_table
-from thermokern.scores import NotFusable, entropy, exact_divergence, rotate
+from thermokern.targets import quadrature, rotate
 
 F64 = torch.float64
 
@@ -173,13 +175,13 @@ def test_entropy_of_mixtures_by_other_means(seed: int) -> None:
 
     edges = [-25.0, -3.0, 0.3, 0.35, 0.37, 0.4, 0.43, 0.45, 0.5, 3.0, 10.0, 30.0]
     expected = sum(quad(integrand, a, b, epsabs=1e-13, epsrel=1e-12)[0] for a, b in itertools.pairwise(edges))
-    assert abs(line.entropy() - expected) < entropy.TOLERANCE
+    assert abs(line.entropy() - expected) < quadrature.TOLERANCE
     plane = mixture(3, 2, 4)
     turn, _ = torch.linalg.qr(randn(2, 2, seed=6))
     turned = tk.GaussianMixture(
         plane.means @ turn, covariances=turn.mT @ plane.covariances @ turn, weights=plane.weights
     )
-    assert abs(plane.entropy() - turned.entropy()) < 2.0 * entropy.TOLERANCE
+    assert abs(plane.entropy() - turned.entropy()) < 2.0 * quadrature.TOLERANCE
     surprise = -plane.log_prob(plane.sample(100_000, seed=seed), 0.0, tk.VP())
     assert_z((surprise.mean().item() - plane.entropy()) / (surprise.std().item() / 100_000**0.5), 4.0, "entropy")
 
@@ -190,13 +192,13 @@ def test_entropy_of_far_modes_is_that_of_the_parts() -> None:
     law = tk.GaussianMixture([[0.0, 0.0], [100.0, 30.0]], std=std, weights=[0.25, 0.75])
     parts = (2.0 * math.pi * math.e * std.prod(1)).log().tolist()
     expected = sum(w * (part - math.log(w)) for w, part in zip((0.25, 0.75), parts, strict=True))
-    assert abs(law.entropy() - expected) < entropy.TOLERANCE
+    assert abs(law.entropy() - expected) < quadrature.TOLERANCE
 
 
 def test_entropy_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="^entropy: .* in one and two dimensions by quadrature, not for 2"):
         mixture(2, 3, 0).entropy()
-    monkeypatch.setattr(entropy, "MAX_POINTS", 10_000)
+    monkeypatch.setattr(quadrature, "MAX_POINTS", 10_000)
     with pytest.raises(ValueError, match="^entropy: the quadrature needs more than 10000 points"):
         mixture(3, 2, 4).entropy()
     monkeypatch.undo()
@@ -206,7 +208,7 @@ def test_entropy_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) 
         return standard.log_prob(x, 0.0, tk.VP()) + math.log(2.0)
 
     with pytest.raises(ValueError, match="^entropy: the quadrature found a mass of 2"):
-        entropy.entropy_by_quadrature(doubled, origin, torch.ones(1, 2, dtype=F64))
+        quadrature.entropy_by_quadrature(doubled, origin, torch.ones(1, 2, dtype=F64))
 
 
 # ---- rotation

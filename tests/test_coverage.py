@@ -12,7 +12,7 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities.coverage import NAMES, _rescaled, expected_coverage
+from thermokern.quantities.samples.coverage import NAMES, _rescaled, expected_coverage
 
 
 def normals(n: int, d: int, seed: int) -> Tensor:

@@ -34,7 +34,7 @@ from torch import Tensor
 import thermokern
 from thermokern import _core, ops
 from thermokern._info import cuda_absence
-from thermokern.ops import _library
+from thermokern.ops import registry
 from thermokern.processes import VE, VP
 
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the emulated module builds it
@@ -71,7 +71,7 @@ class Backend:
         if self.name == "cuda":
             return tuple(out.cpu() for out in case.fast(x.cuda(), offset))
         with self.patch.context() as patch:
-            patch.setattr(_library, "backend", lambda _: (emulated(), 0))
+            patch.setattr(registry, "backend", lambda _: (emulated(), 0))
             emulated().set_order(ORDERS[self.name], 5)
             return tuple(case.fast(x, offset))
 

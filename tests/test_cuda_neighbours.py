@@ -22,7 +22,7 @@ from torch import Tensor
 import thermokern as tk
 from thermokern import KDTree, _core
 from thermokern._info import cuda_absence
-from thermokern.ops import _library
+from thermokern.ops import registry
 
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the emulated module builds it
 
@@ -44,7 +44,7 @@ def emulation(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     @contextmanager
     def within(order: str) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(_library, "backend", lambda _: (emulated(), 0))
+            patch.setattr(registry, "backend", lambda _: (emulated(), 0))
             emulated().set_order(ORDERS[order], 5)
             yield
 

@@ -17,9 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import thermokern as tk
 from thermokern import ops
+from thermokern.models import exact_divergence
 from thermokern.ops import MixtureScore, mixture_score_reference
-from thermokern.scores import exact_divergence, swiss_roll
-from thermokern.scores.empirical import equal_mixture_score
+from thermokern.targets import swiss_roll
+from thermokern.targets.empirical import equal_mixture_score
 
 F64 = torch.float64
 ROLL = tk.SwissRoll()
@@ -270,7 +271,7 @@ def test_empirical_law_is_the_equal_mixture(monkeypatch: pytest.MonkeyPatch, dim
     weights = torch.full((700,), 1.0 / 700.0, dtype=F64)
     expected = mixture_score_reference(x, m * law.points, torch.full_like(law.points, v), weights)
     for components in (2048, 100, 7):
-        monkeypatch.setattr("thermokern.scores.empirical._COMPONENTS", components)
+        monkeypatch.setattr("thermokern.targets.empirical._COMPONENTS", components)
         for one, other in zip(law.evaluate(x, t, process), expected, strict=True):
             size = expected.score.square().sum(1) if other.dim() == 1 else other.norm(dim=1, keepdim=True)
             assert ((one - other).abs() / (1.0 + other.abs() + size)).max().item() < 1e-13

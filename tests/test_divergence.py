@@ -11,7 +11,7 @@ from torch import Tensor
 
 import thermokern as tk
 from thermokern import ops
-from thermokern.quantities.divergence import Divergence
+from thermokern.quantities.engine.divergence import Divergence
 
 F64 = torch.float64
 
@@ -53,7 +53,7 @@ def test_a_perceptron_has_the_fused_kernels_divergence() -> None:
     model = tk.ScoreModel(tk.ScoreMLP(3, width=16).double().requires_grad_(False), tk.VP(), "epsilon")
     x = torch.randn(9, 3, dtype=F64)
     times = torch.full((9,), 0.4, dtype=F64)
-    from thermokern.scores import fuse
+    from thermokern.models import fuse
 
     _, expected = fuse(model, times[:1], 3, F64)(x, 0)
     assert rms(tk.divergence(model, x, 0.4).values - expected) < 1e-10

@@ -61,7 +61,7 @@ def test_repeats_are_independent_and_know_their_error(monkeypatch: pytest.Monkey
     ratio = (one.values - two.values).square().mean() / (one.stderr.square() + two.stderr.square()).mean()
     assert 0.7 < float(ratio) < 1.4
     assert bool((tk.elbo(law, x[:9], process, method="ddpm", n_steps=20, repeats=2).stderr > 0.0).all())
-    monkeypatch.setattr(sys.modules["thermokern.quantities.elbo"], "_BATCH", 2 * 4 * 64)
+    monkeypatch.setattr(sys.modules["thermokern.quantities.likelihood.elbo"], "_BATCH", 2 * 4 * 64)
     pieces = tk.elbo(law, x, process, repeats=6, n_times=4, seed=0)
     assert float((pieces.values - one.values).abs().max()) < 1e-9
 

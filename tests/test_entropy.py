@@ -16,9 +16,10 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities import nearest_neighbours, storage
-from thermokern.quantities.samples import random_order
-from thermokern.quantities.shared_neighbours import EXCESS, excess
+from thermokern.quantities.results import storage
+from thermokern.quantities.samples import entropy_knn
+from thermokern.quantities.samples.errors_by_jackknife import EXCESS, excess
+from thermokern.quantities.samples.inputs import random_order
 
 
 def normals(n: int, d: int, seed: int) -> Tensor:
@@ -202,7 +203,7 @@ def test_bias_is_seen_where_there_is_some() -> None:
 def test_large_samples_have_their_error_from_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     x = normals(4000, 2, 3)
     whole = tk.kozachenko_leonenko(x)
-    monkeypatch.setattr(nearest_neighbours, "ENTRIES", 12_000)
+    monkeypatch.setattr(entropy_knn, "ENTRIES", 12_000)
     part = tk.kozachenko_leonenko(x)
     assert_exact(part.value, whole.value)
     assert_exact(part.local, whole.local)

@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.cli.points import read_points
-from thermokern.experiments import shipped_capacity, table1
-from thermokern.experiments.table1 import PAPER
-from thermokern.quantities.entropy_plots import table_figure
+from thermokern.papers.kodama2025 import shipped_capacity, table1
+from thermokern.papers.kodama2025.table1 import PAPER
+from thermokern.quantities.samples.figures import table_figure
 
 POINTS = tk.SwissRoll().sample(600, 1).numpy()
 

@@ -12,7 +12,7 @@ from tolerances import assert_exact, assert_rounding, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.processes import as_diffusion
+from thermokern.quantities.dissipation.systems import as_diffusion
 
 F64 = torch.float64
 Z = 3.5  # bound on standard scores
@@ -183,7 +183,7 @@ def test_a_path_depends_on_its_seed_and_index_alone() -> None:
 
 
 def test_the_reference_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from thermokern.quantities import dissipation_paths
+    from thermokern.quantities.dissipation import paths as dissipation_paths
 
     def run() -> tk.EntropyProduction:
         x = torch.linspace(-1.0, 1.0, 50, dtype=F64)[:, None]

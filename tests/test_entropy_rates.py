@@ -11,9 +11,9 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities import rate_averages
-from thermokern.quantities.rate_averages import quadrature
-from thermokern.scores.fields import rademacher
+from thermokern.models.evaluate import rademacher
+from thermokern.quantities.likelihood import rate_averages
+from thermokern.quantities.likelihood.rate_averages import quadrature
 
 PROCESSES = [tk.VP(), tk.VE(10.0), tk.SubVP(), tk.EDM()]
 

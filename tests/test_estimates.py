@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thermokern import ops
-from thermokern.quantities.estimate import Estimate, exponential_average, mean_estimate, variance_estimate
+from thermokern.quantities.results.estimate import Estimate, exponential_average, mean_estimate, variance_estimate
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60), st.integers(1, 59))

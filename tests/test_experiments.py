@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import thermokern as tk
-from thermokern.experiments import COLLAPSES, PANELS, Collapse, ModeCollapse, TrainingRecipe, mode_collapse
-from thermokern.experiments.mode_collapse import train
+from thermokern.papers.ding2026 import COLLAPSES, PANELS, Collapse, ModeCollapse, TrainingRecipe, mode_collapse
+from thermokern.papers.ding2026.mode_collapse import train
 from thermokern.report import write_mode_collapse
 
 
@@ -77,7 +77,7 @@ def test_training_learns_a_gaussian(tmp_path: Path) -> None:
     """The recipe at 300 steps halves the loss of predicting no noise at all, and the record says what was done."""
     path = tmp_path / "net.safetensors"
     train(Collapse(1, 0.02), path, TrainingRecipe(n_steps=300, batch_size=256, seed=3), progress=False)
-    from thermokern.scores import read_record
+    from thermokern.models import read_record
 
     record = read_record(path)
     assert record["loss"] < 0.6

@@ -10,9 +10,9 @@ import torch
 from scipy import stats
 
 import thermokern as tk
-from thermokern.experiments.mode_collapse import shipped_checkpoints
+from thermokern.papers.ding2026.mode_collapse import shipped_checkpoints
 from thermokern.processes import step_table
-from thermokern.quantities.fluctuation import DetailedFluctuationTheorem
+from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem
 
 RING = tk.GaussianMixture.ring()
 BIASED = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)

@@ -16,7 +16,7 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities.references import box_entropy, gaussian_entropy
+from thermokern.quantities.samples.entropy_maxima import box_entropy, gaussian_entropy
 
 
 def normals(n: int, d: int, seed: int) -> Tensor:

@@ -26,9 +26,10 @@ FLOORS = (
     "_info",
     "ops",
     "processes",
-    "scores",
+    "targets",
+    "models",
     "quantities",
-    "experiments",
+    "papers",
     "report",
     "cli",
     "__main__",
@@ -79,7 +80,7 @@ def imports(source: str, module: str, is_package: bool) -> list[str]:
     [
         ("import torch, thermokern.cli", ["thermokern.cli"]),
         ("from thermokern import ops, VP", ["thermokern.ops", "thermokern"]),
-        ("from thermokern.scores.model import ScoreModel", ["thermokern.scores.model"]),
+        ("from thermokern.models.score_model import ScoreModel", ["thermokern.models.score_model"]),
         ("from . import normals", ["thermokern.ops"]),
         ("from .normals import normals", ["thermokern.ops.normals"]),
         ("from ..cli import main", ["thermokern.cli"]),
@@ -93,7 +94,7 @@ def test_imports_are_read(source: str, expected: list[str]) -> None:
 
 
 def test_there_are_files_to_read() -> None:
-    assert {"ops", "processes", "scores"} <= {path.parent.name for path in PYTHON_FILES}
+    assert {"ops", "processes", "targets"} <= {path.parent.name for path in PYTHON_FILES}
     assert {"core", "cpu", "bindings"} <= {path.parent.name for path in NATIVE_FILES}
 
 

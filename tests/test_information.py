@@ -12,7 +12,7 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities.ksg import search
+from thermokern.quantities.samples.information_counts import search
 
 
 def normals(n: int, d: int, seed: int) -> Tensor:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 import thermokern as tk
 from thermokern.cli import main
-from thermokern.experiments import (
+from thermokern.papers.correlation import pearson, spearman
+from thermokern.papers.kodama2025 import (
     PROFILES,
     CapacitySweep,
     LimitsSweep,
@@ -31,19 +32,11 @@ from thermokern.experiments import (
     shipped_limits,
     shipped_penalty,
 )
-from thermokern.experiments.correlation import pearson, spearman
-from thermokern.experiments.ensemble import EnsembleRecipe, Member, _batches, state_belongs, train_ensemble
-from thermokern.experiments.evaluation import bits, evaluate_network
-from thermokern.experiments.limits import evaluation_key, evaluator
-from thermokern.experiments.penalty import PenaltyProfile, penalty_sweep
-from thermokern.experiments.sweep import (
-    WIDTHS,
-    Run,
-    capacity_runs,
-    evaluate_sweep,
-    limits_runs,
-    train_sweep,
-)
+from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, _batches, state_belongs, train_ensemble
+from thermokern.papers.kodama2025.evaluation import bits, evaluate_network
+from thermokern.papers.kodama2025.limits import evaluation_key, evaluator
+from thermokern.papers.kodama2025.penalty import PenaltyProfile, penalty_sweep
+from thermokern.papers.kodama2025.sweep import WIDTHS, Run, capacity_runs, evaluate_sweep, limits_runs, train_sweep
 from thermokern.report import capacity_figure, penalty_figure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,7 +186,7 @@ def test_a_killed_sweep_gives_the_same_networks(tmp_path: Path) -> None:
     train_sweep(RUNS[:2], profile, tmp_path / "whole", progress=False)
     script = (
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
-        "from thermokern.experiments.sweep import Profile, Run, train_sweep\n"
+        "from thermokern.papers.kodama2025.sweep import Profile, Run, train_sweep\n"
         "runs = [Run('swiss-roll', 'VP', None, 4, r) for r in range(2)]\n"
         "train_sweep(runs, Profile('tiny', 4000, 1, 2, (4,), 20, 50), Path(sys.argv[1]), progress=False)\n"
     )
@@ -228,7 +221,7 @@ def test_penalised_twins_share_all_but_the_penalty(tmp_path: Path, monkeypatch: 
     assert result.steps_needed(0.0, 0, -1e9) is None
     assert "0.5" in result.table()
     assert len(penalty_figure(result).axes) == 4
-    monkeypatch.setattr("thermokern.experiments.penalty.train_ensemble", None)  # nothing is trained again
+    monkeypatch.setattr("thermokern.papers.kodama2025.penalty.train_ensemble", None)  # nothing is trained again
     assert penalty_sweep(profile, tmp_path, progress=False).rows == result.rows
 
 

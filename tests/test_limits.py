@@ -13,8 +13,8 @@ from tolerances import assert_exact, assert_z
 
 import thermokern as tk
 from thermokern.cli import main
-from thermokern.quantities.rate_averages import quadrature
-from thermokern.quantities.verdicts import judge
+from thermokern.quantities.likelihood.rate_averages import quadrature
+from thermokern.quantities.likelihood.verdicts import judge
 
 RING = tk.GaussianMixture.ring()
 

@@ -11,8 +11,8 @@ from scipy import stats
 from tolerances import assert_exact, assert_z
 
 import thermokern as tk
-from thermokern.quantities.estimate import mean_estimate, variance_estimate
-from thermokern.quantities.modes import Mode, collapse_line, collapsed_modes, mode_breakdown
+from thermokern.quantities.results.estimate import mean_estimate, variance_estimate
+from thermokern.quantities.taep.modes import Mode, collapse_line, collapsed_modes, mode_breakdown
 
 # Three rare modes, each of another weight, not beside each other.
 RARE = {1: 0.02, 4: 0.005, 6: 0.05}

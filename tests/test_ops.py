@@ -15,7 +15,7 @@ from tolerances import assert_exact, assert_rounding, rms
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops._library import PURPOSES
+from thermokern.ops.registry import PURPOSES
 from thermokern.processes import VE, VP, LinearProcess, step_table
 
 F64 = torch.float64

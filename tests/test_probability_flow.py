@@ -11,10 +11,10 @@ from torch import Tensor
 
 import thermokern as tk
 from thermokern import ops
+from thermokern.models import fuse
 from thermokern.ops import flow_table as layout
 from thermokern.ops.probability_flow import _ERROR, _STAGES
 from thermokern.processes import flow_table
-from thermokern.scores import fuse
 
 PROCESSES = [tk.VP(), tk.VE(12.0), tk.SubVP(), tk.CosineVP(), tk.EDM(), tk.Flow()]
 NODES = (0.0, *layout.FRACTIONS, 1.0, 1.0)

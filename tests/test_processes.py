@@ -21,20 +21,8 @@ from process_cases import (
 )
 from torch import Tensor
 
-from thermokern.processes import (
-    EDM,
-    VE,
-    VP,
-    CosineVP,
-    DiscreteVP,
-    Flow,
-    LinearProcess,
-    SubVP,
-    step_table,
-)
-from thermokern.processes import (
-    PROCESSES as KINDS,
-)
+from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, LinearProcess, SubVP, step_table
+from thermokern.processes import PROCESSES as KINDS
 
 
 def derivative(function, t: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from tolerances import assert_exact, assert_z
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.quantities.rate_averages import quadrature
+from thermokern.quantities.likelihood.rate_averages import quadrature
 
 
 @pytest.mark.parametrize("process", [tk.VP(), tk.VE(10.0), tk.SubVP()], ids=lambda p: type(p).__name__)

@@ -23,8 +23,8 @@ from tolerances import assert_exact
 
 import thermokern as tk
 from thermokern.cli import main
-from thermokern.experiments import PANELS, mode_collapse
-from thermokern.quantities import storage
+from thermokern.papers.ding2026 import PANELS, mode_collapse
+from thermokern.quantities.results import storage
 from thermokern.report import reports, write_mode_collapse, write_taep
 from thermokern.report.figures import theorems_figure
 

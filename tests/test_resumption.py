@@ -14,7 +14,7 @@ from tolerances import assert_exact
 from torch import Tensor, nn
 
 import thermokern as tk
-from thermokern.quantities import resume
+from thermokern.quantities.engine import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning")
 
@@ -63,7 +63,7 @@ def test_a_run_killed_ten_times_gives_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str, budget: int, delay: float
 ) -> None:
     """Killed at random moments, before the first state and after new ones; no signal handler helps against SIGKILL."""
-    monkeypatch.setattr(resume, "_SHARE", 1.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1.0)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     whole = Slow(0.0)
     expected = slow_run(None, whole, scheme, direction, budget)
@@ -107,7 +107,7 @@ def test_a_run_goes_on_from_the_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, direction: str, divergence: str
 ) -> None:
     """Stopped at one evaluation after another, each time with a state on disk; all of a state matters."""
-    monkeypatch.setattr(resume, "_SHARE", 1.0)  # write at every block
+    monkeypatch.setattr(checkpoint, "_SHARE", 1.0)  # write at every block
     monkeypatch.setattr(os, "fsync", lambda _: None)  # power does not fail here, and disks are slow
     budget = 8_000 if direction == "reverse" else 60_000  # many blocks, each with a state of its own
     whole = Slow(0.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import thermokern as tk
 from thermokern.processes import step_table
-from thermokern.quantities.sampling import SAMPLERS
+from thermokern.quantities.engine.generation import SAMPLERS
 
 F64 = torch.float64
 LAW = tk.Gaussian([1.0, -0.5], [[0.5, 0.2], [0.2, 0.4]])

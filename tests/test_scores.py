@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thermokern as tk
-from thermokern.scores import NotFusable, exact_divergence, fuse
-from thermokern.scores.model import PREDICTIONS
+from thermokern.models import exact_divergence, fuse
+from thermokern.models.score_model import PREDICTIONS
+from thermokern.ops.checks import NotFusable
 
 TIMES = tk.VP().grid(4)
 

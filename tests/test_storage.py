@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tolerances import assert_exact
 
 import thermokern as tk
-from thermokern.quantities import storage
+from thermokern.quantities.results import storage
 
 TARGET = tk.GaussianMixture.ring()
 MODEL = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)

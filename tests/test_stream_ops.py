@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 import thermokern as tk
 from thermokern import ops
-from thermokern.ops._routes import Route, route
+from thermokern.ops.routes import Route, route
 from thermokern.processes import step_table
 
 F64 = torch.float64

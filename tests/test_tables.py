@@ -18,11 +18,7 @@ from torch.distributions import Normal
 
 from thermokern.ops import SCHEMES, StepTable, trajectory_reference
 from thermokern.ops.step_table import COLUMNS
-from thermokern.processes import (
-    VE,
-    LinearProcess,
-    step_table,
-)
+from thermokern.processes import VE, LinearProcess, step_table
 
 
 def table_of(process: LinearProcess, scheme: str, n_steps: int = 9, spacing: str = "log-snr") -> StepTable:

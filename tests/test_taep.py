@@ -329,9 +329,9 @@ def test_device_that_cannot_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
     law = tk.GaussianMixture.ring()
     with pytest.raises(ValueError, match=r"^device: expected one of \('cpu', 'cuda'\), got meta"):
         tk.taep(law, law, tk.VP(), n_paths=3, device="meta")
-    monkeypatch.setattr("thermokern.ops._library.cuda_absence", lambda: "none is there")
+    monkeypatch.setattr("thermokern.ops.checks.cuda_absence", lambda: "none is there")
     with pytest.raises(ValueError, match="^device: expected a tensor on cpu, got cuda, where no kernel runs: none is"):
         tk.taep(law, law, tk.VP(), n_paths=3, device="cuda")
-    monkeypatch.setattr("thermokern.ops._library.cuda_absence", lambda: "")
+    monkeypatch.setattr("thermokern.ops.checks.cuda_absence", lambda: "")
     with pytest.raises(ValueError, match='^device: backend="reference" runs on the CPU, not on cuda'):
         tk.taep(law, law, tk.VP(), n_paths=3, device="cuda", backend="reference")

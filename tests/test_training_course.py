@@ -16,8 +16,8 @@ from tolerances import assert_exact
 
 import thermokern as tk
 from thermokern.cli import main
-from thermokern.experiments import QUICK, load_images, shipped_course, train_unet, training_course
-from thermokern.experiments.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
+from thermokern.papers.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
+from thermokern.papers.ding2026 import QUICK, load_images, shipped_course, train_unet, training_course
 from thermokern.report import write_training
 
 F64 = torch.float64

@@ -5,8 +5,17 @@ import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runt
 from thermokern import ops
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
+from thermokern.models import (
+    ScoreMLP,
+    ScoreModel,
+    from_diffusers,
+    guided,
+    load_checkpoint,
+    save_checkpoint,
+    score_matching_loss,
+)
 from thermokern.ops import KDTree
-from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, LinearForce, SubVP
+from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
     BiasWarning,
@@ -46,20 +55,8 @@ from thermokern.quantities import (
     sample,
     taep,
 )
-from thermokern.scores import (
-    Empirical,
-    Gaussian,
-    GaussianMixture,
-    ScoreMLP,
-    ScoreModel,
-    SwissRoll,
-    UniformBox,
-    from_diffusers,
-    guided,
-    load_checkpoint,
-    save_checkpoint,
-    score_matching_loss,
-)
+from thermokern.quantities.dissipation.systems import LinearForce
+from thermokern.targets import Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
 
 __all__ = [
     "EDM",

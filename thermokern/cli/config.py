@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from thermokern.models import ScoreModel, load_checkpoint
 from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
-from thermokern.scores import (
-    Distribution,
-    Empirical,
-    Gaussian,
-    GaussianMixture,
-    ScoreModel,
-    SwissRoll,
-    UniformBox,
-    load_checkpoint,
-)
+from thermokern.targets import Distribution, Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
 
 _OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "chain", "direction", "from_prior", "seed", "backend")
 _PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}

@@ -8,7 +8,7 @@ from pathlib import Path
 from thermokern.cli.options import Parsers, footer, list_files
 from thermokern.cli.points import read_points
 from thermokern.quantities import entropy_table
-from thermokern.quantities.entropy_table import KS
+from thermokern.quantities.samples.entropy_table import KS
 from thermokern.report import write_entropy
 
 

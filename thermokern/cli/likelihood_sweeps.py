@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thermokern.cli.options import Parsers, footer, list_files
-from thermokern.experiments import (
+from thermokern.papers.kodama2025 import (
     PENALTY_PROFILES,
     PROFILES,
     capacity_sweep,

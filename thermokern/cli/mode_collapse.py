@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from thermokern.cli.options import Parsers, footer, list_files
-from thermokern.experiments import COLLAPSES, TrainingRecipe, mode_collapse
-from thermokern.experiments.mode_collapse import train
+from thermokern.papers.ding2026 import COLLAPSES, TrainingRecipe, mode_collapse
+from thermokern.papers.ding2026.mode_collapse import train
 from thermokern.report import write_mode_collapse
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from thermokern.cli.options import Parsers, footer, list_files
-from thermokern.experiments import read_capacity, shipped_capacity
-from thermokern.experiments.table1 import FULL, QUICK, table1
+from thermokern.papers.kodama2025 import read_capacity, shipped_capacity
+from thermokern.papers.kodama2025.table1 import FULL, QUICK, table1
 from thermokern.report import write_table1
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from thermokern.cli.options import Parsers, footer, list_files
-from thermokern.experiments import (
+from thermokern.papers.ding2026 import (
     DATA,
     PAPER,
     PAPER_MNIST,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import DEVICES, PRECISIONS, check_device, check_finite, refuse_gradient
+from thermokern.ops.checks import DEVICES, PRECISIONS, check_device, check_finite, refuse_gradient
 from thermokern.ops.neighbours import PointSet
 
 MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside

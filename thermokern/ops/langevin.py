@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import check_finite, check_seed, checked_points, refuse_gradient, register, run_kernel
+from thermokern.ops.checks import check_finite, check_seed, checked_points, refuse_gradient
 from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.registry import register, run_kernel
 
 _NOISE_CHUNK = 32  # steps whose noise the reference draws at once
 

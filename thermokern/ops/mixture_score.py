@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register, run_kernel
+from thermokern.ops.checks import check_finite, checked_points, refuse_gradient
+from thermokern.ops.registry import register, run_kernel
 
 
 class MixtureScore(NamedTuple):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thermokern.ops._library import check_finite, checked_points, refuse_gradient, register, run_kernel
+from thermokern.ops.checks import check_finite, checked_points, refuse_gradient
+from thermokern.ops.registry import register, run_kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import register, run_kernel
+from thermokern.ops.registry import register, run_kernel
 
 _BLOCK = 2**22  # differences that a reference holds at a time
 

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, PURPOSES, check_device, check_seed, register, run_kernel
+from thermokern.ops.checks import PRECISIONS, check_device, check_seed
+from thermokern.ops.registry import PURPOSES, register, run_kernel
 
 
 def normals_reference(

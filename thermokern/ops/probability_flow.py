@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import checked_points, refuse_gradient, register, run_kernel
+from thermokern.ops.checks import checked_points, refuse_gradient
 from thermokern.ops.flow_table import FlowTable, step_nodes
+from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.trajectory import Source
 
 # (x (k, d), node, rows (k,) of the points among all) -> score (k, d), divergence (k, p).

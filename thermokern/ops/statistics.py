@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import DEVICES, kernel, run_kernel
+from thermokern.ops.checks import DEVICES
+from thermokern.ops.registry import kernel, run_kernel
 
 
 class Moments(NamedTuple):

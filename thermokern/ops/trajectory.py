@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import check_finite, check_seed, checked_points, refuse_gradient, register, run_kernel
+from thermokern.ops.checks import check_finite, check_seed, checked_points, refuse_gradient
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.step_table import COLUMNS, StepTable
 
 # (x (n, d), node) -> score (n, d), divergence (n,) or None where the scheme needs none.

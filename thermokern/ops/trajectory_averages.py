@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import register, run_kernel
+from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.step_table import RateTable
 from thermokern.ops.trajectory import NodeScore, Source, follow, kernel_sources, start_of_paths
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, has_kernels, register, run_kernel
-from thermokern.ops._routes import Route, route
+from thermokern.ops.checks import PRECISIONS
+from thermokern.ops.registry import has_kernels, register, run_kernel
+from thermokern.ops.routes import Route, route
 from thermokern.ops.step_table import COLUMNS, StepTable
 from thermokern.ops.trajectory_step import trajectory_step, trajectory_step_reference
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops._library import PRECISIONS, check_seed, has_kernels, register, run_kernel
-from thermokern.ops._routes import Route, route
+from thermokern.ops.checks import PRECISIONS, check_seed
 from thermokern.ops.normals import normals, normals_reference
+from thermokern.ops.registry import has_kernels, register, run_kernel
+from thermokern.ops.routes import Route, route
 from thermokern.ops.step_table import COLUMNS, StepTable
 
 

@@ -1,10 +1,9 @@
-"""Linear diffusion processes and overdamped Langevin systems, time grids and tables of per-step coefficients."""
+"""Linear diffusion processes, time grids and tables of per-step coefficients."""
 
 from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
 from thermokern.processes.flow import Flow
 from thermokern.processes.flow_tables import flow_table
 from thermokern.processes.linear import VE, VP, LinearProcess
-from thermokern.processes.overdamped import ConstantDiffusion, DiffusionField, LinearForce, as_diffusion
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
 from thermokern.processes.tables import rate_table, step_table
 
@@ -20,15 +19,11 @@ __all__ = [
     "PROCESSES",
     "VE",
     "VP",
-    "ConstantDiffusion",
     "CosineVP",
-    "DiffusionField",
     "DiscreteVP",
     "Flow",
-    "LinearForce",
     "LinearProcess",
     "SubVP",
-    "as_diffusion",
     "flow_table",
     "rate_table",
     "step_table",

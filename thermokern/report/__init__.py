@@ -1,6 +1,6 @@
 """Figures and self-contained HTML reports."""
 
-from thermokern.quantities.plots import taep_figure
+from thermokern.quantities.taep.figures import taep_figure
 from thermokern.report.entropy import write_entropy, write_table1
 from thermokern.report.figures import mode_collapse_figure
 from thermokern.report.limits import write_limits

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from thermokern.experiments.table1 import NOISE, Table1
+from thermokern.papers.kodama2025.table1 import NOISE, Table1
 from thermokern.quantities import EntropyTable, Estimate
-from thermokern.quantities.entropy_plots import table_figure
-from thermokern.quantities.entropy_table import plain
+from thermokern.quantities.samples.entropy_table import plain
+from thermokern.quantities.samples.figures import table_figure
 from thermokern.report import html
 from thermokern.report.reports import write_files
 

@@ -11,10 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from torch import Tensor
 
-from thermokern.experiments import PANELS, Collapse, ModeCollapse
+from thermokern.papers.ding2026 import PANELS, Collapse, ModeCollapse
 from thermokern.quantities import TAEP
-from thermokern.quantities.plots import draw_density, draw_theorem
-from thermokern.quantities.style import COLLAPSED, EXACT, MUTED, NETWORK, POINTS, THEORY, severities, style
+from thermokern.quantities.results.style import (
+    COLLAPSED,
+    EXACT,
+    MUTED,
+    NETWORK,
+    POINTS,
+    THEORY,
+    draw_density,
+    severities,
+    style,
+)
+from thermokern.quantities.taep.figures import draw_theorem
 
 
 def mode_collapse_figure(result: ModeCollapse) -> Figure:

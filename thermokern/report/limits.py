@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from thermokern.quantities import Limits
-from thermokern.quantities.limits_plots import limits_figure, rates_figure
+from thermokern.quantities.likelihood.figures import limits_figure, rates_figure
 from thermokern.report import html
 
 _MEANING = {

@@ -10,10 +10,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from thermokern.experiments import PANELS, ModeCollapse
+from thermokern.papers.ding2026 import PANELS, ModeCollapse
 from thermokern.quantities import TAEP, Estimate, Mode
-from thermokern.quantities.modes import collapsed_modes
-from thermokern.quantities.plots import taep_figure
+from thermokern.quantities.taep.figures import taep_figure
+from thermokern.quantities.taep.modes import collapsed_modes
 from thermokern.report import html
 from thermokern.report.figures import mode_collapse_figure, theorems_figure
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from thermokern.experiments import CapacitySweep, LimitsSweep, PenaltySweep
-from thermokern.experiments.capacity import PAPER_TABLE
-from thermokern.experiments.evaluation import bits
-from thermokern.experiments.penalty import MEASURES
-from thermokern.quantities.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS, severities, style
+from thermokern.papers.kodama2025 import CapacitySweep, LimitsSweep, PenaltySweep
+from thermokern.papers.kodama2025.capacity import PAPER_TABLE
+from thermokern.papers.kodama2025.evaluation import bits
+from thermokern.papers.kodama2025.penalty import MEASURES
+from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS, severities, style
 
 _MARKERS = {("gaussian", "VE"): "o", ("gaussian", "VP"): "s", ("uniform", "VE"): "^", ("uniform", "VP"): "v"}
 _MARKERS |= {("swiss-roll", "VE"): "P", ("swiss-roll", "VP"): "X"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thermokern.experiments import CapacitySweep, LimitsSweep, PenaltySweep
+from thermokern.papers.kodama2025 import CapacitySweep, LimitsSweep, PenaltySweep
 from thermokern.report import html
 from thermokern.report.reports import write_files
 from thermokern.report.sweep_figures import capacity_figure, limits_sweep_figure, penalty_figure

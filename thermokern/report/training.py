@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from thermokern.experiments import TrainingCourse
+from thermokern.papers.ding2026 import TrainingCourse
 from thermokern.quantities import Estimate
-from thermokern.quantities.plots import draw_density
-from thermokern.quantities.style import NETWORK, THEORY, severities, style
+from thermokern.quantities.results.style import NETWORK, THEORY, draw_density, severities, style
 from thermokern.report import html
 
 

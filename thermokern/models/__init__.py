@@ -1,0 +1,23 @@
+"""Networks as scores: adapters, the papers' perceptron, files, fusion and guidance."""
+
+from thermokern.models.checkpoint import load_checkpoint, read_record, save_checkpoint
+from thermokern.models.diffusers import from_diffusers
+from thermokern.models.fusion import fuse
+from thermokern.models.guidance import guided
+from thermokern.models.jacobian import exact_divergence
+from thermokern.models.loss import score_matching_loss
+from thermokern.models.perceptron import ScoreMLP
+from thermokern.models.score_model import ScoreModel
+
+__all__ = [
+    "ScoreMLP",
+    "ScoreModel",
+    "exact_divergence",
+    "from_diffusers",
+    "fuse",
+    "guided",
+    "load_checkpoint",
+    "read_record",
+    "save_checkpoint",
+    "score_matching_loss",
+]

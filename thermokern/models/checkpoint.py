@@ -1,0 +1,121 @@
+"""Score networks on disk: safetensors with the architecture and the training record as metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from thermokern.models.perceptron import ScoreMLP
+from thermokern.models.score_model import PREDICTIONS, ScoreModel
+from thermokern.processes import PROCESSES, LinearProcess
+
+
+def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] | None = None) -> None:
+    """Write a :class:`ScoreMLP` model as safetensors.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.safetensors``.
+    model : ScoreModel
+        Around a :class:`ScoreMLP`. Of flows, only the rectified one: functions cannot be stored.
+    record : dict, optional
+        How it was trained; stored as JSON and returned by :func:`read_record`.
+    """
+    if not isinstance(model.network, ScoreMLP):
+        raise TypeError(f"model: expected a ScoreMLP network, got {type(model.network).__name__}")
+    if model.process.settings().keys() & {"a", "b"}:
+        raise ValueError(f"model: expected a process that numbers define, got {model.process}")
+    metadata = {
+        "architecture": model.network.architecture,
+        "process": {"kind": type(model.process).__name__, **model.process.settings()},
+        "predicts": model.predicts,
+        "record": record or {},
+    }
+    tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
+    save_file(tensors, str(path), metadata={key: json.dumps(value) for key, value in metadata.items()})
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The training record of a checkpoint that :func:`save_checkpoint` wrote."""
+    _, metadata = _read(Path(path))
+    record: dict[str, Any] = metadata.get("record", {})
+    return record
+
+
+def load_checkpoint(
+    path: str | Path,
+    *,
+    process: LinearProcess | None = None,
+    predicts: str | None = None,
+    architecture: dict[str, Any] | None = None,
+) -> ScoreModel:
+    """Read a :class:`ScoreMLP` checkpoint, safetensors only: a pickle could run code.
+
+    Parameters
+    ----------
+    path : path
+    process, predicts, architecture : optional
+        For a file that :func:`save_checkpoint` did not write; what the file says must agree with what is given.
+
+    Raises
+    ------
+    ValueError
+        Naming the file: not safetensors, truncated, or of another architecture.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    if "process" in metadata:
+        stored = dict(metadata["process"])
+        kind = stored.pop("kind")
+        if kind not in PROCESSES:
+            raise ValueError(f"checkpoint {path.name}: unknown process {kind!r}")
+        own = PROCESSES[kind](**stored)
+        if process is not None and process != own:
+            raise ValueError(f"process: the checkpoint {path.name} was trained for {own}, got {process}")
+        process = own
+    if process is None:
+        raise ValueError(f"process: the checkpoint {path.name} does not say for which process it was trained")
+    stored_predicts = metadata.get("predicts")
+    if predicts is not None and stored_predicts not in (None, predicts):
+        raise ValueError(f"predicts: the checkpoint {path.name} predicts {stored_predicts!r}, got {predicts!r}")
+    predicts = predicts or stored_predicts
+    if predicts is None:
+        raise ValueError(f"predicts: the checkpoint {path.name} does not say which of {PREDICTIONS} it predicts")
+    architecture = {**metadata.get("architecture", {}), **(architecture or {})}
+    if "dim" not in architecture:
+        raise ValueError(f"architecture: the checkpoint {path.name} has none; give dim, width, depth, …")
+    network = ScoreMLP(**architecture)
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if expected != found:
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        lines = ", ".join(f"{name}: expected {expected.get(name)}, got {found.get(name)}" for name in wrong[:4])
+        raise ValueError(f"checkpoint {path.name}: another architecture than {architecture} ({lines})")
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"checkpoint {path.name}: {name} holds NaN or infinite numbers")
+    network.load_state_dict(tensors)
+    return ScoreModel(network.eval().requires_grad_(False), process, predicts)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: no such file {path}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if _is_ours(key)}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint {path.name}: not a whole safetensors file ({error}); pickles (.pt, .pkl) are refused, "
+            "since reading one can run code: convert it with safetensors.torch.save_file"
+        ) from None
+
+
+def _is_ours(key: str) -> bool:
+    return key in ("architecture", "process", "predicts", "record")

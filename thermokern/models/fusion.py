@@ -1,0 +1,330 @@
+"""Recognises perceptrons by their ``torch.fx`` graph, whatever their time embedding, for the fused kernels.
+
+The graph is run on abstract values. What depends on time alone is evaluated by PyTorch at every node of the time grid;
+what depends on ``x`` must stay affine in the last hidden layer: ``scale · (W h + b)``, with ``b`` and ``scale`` free to
+change from node to node. An elementwise activation closes a layer and opens the next.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from thermokern import ops
+from thermokern.models.score_model import ScoreModel
+from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable
+from thermokern.ops.mlp_score_divergence import MAX_WIDTH
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """``scale · (W h + b)`` of hidden layer `layer`; layer 0 is ``x``. `x_scale` · x may be added at the output."""
+
+    layer: int
+    weight: Tensor  # (out, width of the layer) float64
+    bias: Tensor  # (nodes, out) float64
+    scale: Tensor | None = None  # (nodes,) float64; None is 1
+    x_scale: Tensor | None = None  # (nodes,) float64; None is 0
+
+    def plain(self, what: str) -> _Affine:
+        if self.scale is not None or self.x_scale is not None:
+            raise NotFusable(f"{what} follows a factor that depends on time")
+        return self
+
+
+@dataclass
+class _Layers:
+    weights: list[Tensor] = field(default_factory=list)
+    biases: list[Tensor] = field(default_factory=list)
+    activation: str | None = None
+
+
+_ACTIVATION_FUNCTIONS: dict[Any, str] = {
+    functional.silu: "silu",
+    torch.tanh: "tanh",
+    functional.tanh: "tanh",
+    torch.relu: "relu",
+    functional.relu: "relu",
+    "tanh": "tanh",
+    "relu": "relu",
+}
+_ADD = {operator.add, torch.add, "add"}
+_SUBTRACT = {operator.sub, torch.sub, "sub"}
+_MULTIPLY = {operator.mul, torch.mul, "mul"}
+_DIVIDE = {operator.truediv, torch.div, "div"}
+_CONCATENATE = {torch.cat, torch.concat, torch.concatenate}
+
+
+def fuse(
+    model: ScoreModel,
+    times: Tensor,
+    dim: int,
+    dtype: torch.dtype = torch.float32,
+    parts: Sequence[slice] = (slice(None),),
+) -> ops.MlpSource:
+    """The fused kernels' form of a model at the nodes `times` (n_nodes,), in the precision `dtype` of the paths.
+
+    On the CPU, wherever the network is.
+
+    The numbers of each of the `parts`, which make up `times`, do not depend on the others, to the last bit.
+
+    Raises
+    ------
+    NotFusable
+        With the reason, in words for the user.
+    """
+    network = model.network
+    if not isinstance(network, nn.Module):
+        raise NotFusable("the network is not a torch.nn.Module")
+    if dim > MAX_DIM:
+        raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
+    parameter = next(network.parameters(), torch.empty(0))
+    if parameter.dtype not in PRECISIONS or parameter.is_meta:
+        raise NotFusable(f"the kernels take float32 or float64, the network is {parameter.dtype} on {parameter.device}")
+    if parameter.dtype == torch.float64 and dtype != torch.float64:
+        raise NotFusable("the network is in float64 and the paths are not: dtype=torch.float64 runs both in it")
+    if parameter.device.type != "cpu":  # its weights are read here and go to where the paths are
+        network = copy.deepcopy(network).to("cpu")
+    try:
+        traced = fx.symbolic_trace(network)
+    except Exception as error:  # whatever a user's forward raises under tracing
+        raise NotFusable(f"torch.fx cannot trace the network: {error}") from None
+    with torch.no_grad():
+        try:
+            graphs = [_Interpreter(traced, times[part].to(parameter.dtype), dim).run() for part in parts]
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise NotFusable(f"its graph cannot be evaluated over a batch of times: {error}") from None
+        layers, out = graphs[0]
+        rows = [_rows_of(model, times[part], *graph) for part, graph in zip(parts, graphs, strict=True)]
+        biases, output_scale, skip = (torch.cat(column).to(dtype) for column in zip(*rows, strict=True))
+        source = ops.MlpSource(
+            weights=[weight.to(dtype).contiguous() for weight in (*layers.weights, out.weight)],
+            biases=biases,
+            activation=layers.activation or "",
+            output_scale=output_scale,
+            skip=skip,
+        )
+        _verify(model, source, times, dim, parameter.dtype)
+    return source
+
+
+def _rows_of(model: ScoreModel, times: Tensor, layers: _Layers, out: _Affine) -> tuple[Tensor, Tensor, Tensor]:
+    """Biases (n_nodes, units), output scale and skip (n_nodes,)."""
+    ones = torch.ones_like(times)
+    scale = ones if out.scale is None else out.scale
+    x_scale = 0.0 * ones if out.x_scale is None else out.x_scale
+    output_scale = model.output_scale(times)
+    return (
+        torch.cat([*layers.biases, out.bias], dim=1),
+        output_scale * scale,
+        output_scale * x_scale + model.skip(times),
+    )
+
+
+def _verify(model: ScoreModel, source: ops.MlpSource, times: Tensor, dim: int, dtype: torch.dtype) -> None:
+    """Compare with the network itself: batch statistics, dropout or hooks would show here and nowhere in the graph."""
+    x = 2.0 * ops.normals(8, dim, purpose="probe", dtype=dtype)
+    for node in {0, len(times) // 2, len(times) - 1}:
+        expected = model(x, times[node].item())
+        scale, skip = source.output_scale[node].item(), source.skip[node].item()
+        got, _ = ops.mlp_score_divergence(
+            x.to(source.biases.dtype), source.weights, source.biases[node], source.activation, scale, skip
+        )
+        error = (got - expected).abs().max().item()
+        if not error <= 1e-3 * (1.0 + expected.abs().max().item()):
+            raise NotFusable(f"its graph does not reproduce the network's output (off by {error:.2g})")
+
+
+class _Interpreter:
+    def __init__(self, traced: fx.GraphModule, times: Tensor, dim: int) -> None:
+        self.traced, self.times, self.dim = traced, times, dim
+        self.modules = dict(traced.named_modules())
+        self.layers = _Layers()
+        self.values: dict[fx.Node, Any] = {}
+
+    def run(self) -> tuple[_Layers, _Affine]:
+        placeholders = 0
+        for node in self.traced.graph.nodes:
+            if node.op == "placeholder":
+                self.values[node] = self._placeholder(placeholders, node)
+                placeholders += 1
+            elif node.op == "output":
+                return self._finish(self._value(node.args[0]))
+            else:
+                self.values[node] = self._step(node)
+        raise NotFusable("the network returns nothing")
+
+    def _placeholder(self, position: int, node: fx.Node) -> Any:
+        if position == 0:
+            nodes = len(self.times)
+            identity = torch.eye(self.dim, dtype=torch.float64)
+            return _Affine(0, identity, torch.zeros(nodes, self.dim, dtype=torch.float64))
+        if position == 1:
+            return self.times
+        if node.args:
+            return node.args[0]  # a default
+        raise NotFusable("the network takes more than (x, t)")
+
+    def _finish(self, out: Any) -> tuple[_Layers, _Affine]:
+        if not isinstance(out, _Affine) or out.layer != len(self.layers.weights) or out.layer == 0:
+            raise NotFusable("its output is not an affine function of a last hidden layer")
+        if out.weight.shape[0] != self.dim:
+            raise NotFusable(f"its output has {out.weight.shape[0]} numbers for {self.dim} dimensions")
+        return self.layers, out
+
+    def _value(self, argument: Any) -> Any:
+        return fx.node.map_arg(argument, lambda node: self.values[node])
+
+    def _step(self, node: fx.Node) -> Any:
+        if node.op == "get_attr":
+            target: Any = self.traced
+            for name in str(node.target).split("."):
+                target = getattr(target, name)
+            return target
+        args, kwargs = self._value(node.args), self._value(node.kwargs)
+        if not any(isinstance(value, _Affine) for value in _leaves((args, kwargs))):
+            return self._plain_call(node, args, kwargs)
+        if node.op == "call_module":
+            return self._module(self.modules[str(node.target)], args)
+        return self._function(node.target, args, kwargs)
+
+    def _plain_call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.op == "call_module":
+            return self.modules[str(node.target)](*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        function: Callable[..., Any] = node.target  # type: ignore[assignment]
+        return function(*args, **kwargs)
+
+    def _module(self, module: nn.Module, args: Any) -> _Affine:
+        value: _Affine = args[0]
+        if isinstance(module, nn.Linear):
+            return _linear(value, module.weight, module.bias)
+        if isinstance(module, nn.Identity) or (isinstance(module, nn.Dropout) and not module.training):
+            return value
+        for kind, name in ((nn.SiLU, "silu"), (nn.Tanh, "tanh"), (nn.ReLU, "relu")):
+            if isinstance(module, kind):
+                return self._activate(value, name)
+        if isinstance(module, nn.GELU) and module.approximate == "tanh":
+            return self._activate(value, "gelu-tanh")
+        raise NotFusable(f"the kernels do not know the layer {module}")
+
+    def _function(self, function: Any, args: Any, kwargs: Any) -> _Affine:
+        if function in _ACTIVATION_FUNCTIONS:
+            return self._activate(args[0], _ACTIVATION_FUNCTIONS[function])
+        if function is functional.gelu and kwargs.get("approximate") == "tanh":
+            return self._activate(args[0], "gelu-tanh")
+        if function is functional.linear:
+            return _linear(args[0], *args[1:], **kwargs)
+        if function in _CONCATENATE:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+            return self._concatenate(args[0], dim)
+        if function in _ADD:
+            return self._add(args[0], args[1], 1.0)
+        if function in _SUBTRACT:
+            return self._add(args[0], args[1], -1.0)
+        if function in _MULTIPLY:
+            return self._multiply(args[0], args[1])
+        if function in _DIVIDE and not isinstance(args[1], _Affine):
+            return self._multiply(args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64))
+        if function is operator.neg or function == "neg":
+            return self._multiply(args[0], -1.0)
+        raise NotFusable(f"the kernels do not know the operation {getattr(function, '__name__', function)} on x")
+
+    def _activate(self, value: _Affine, name: str) -> _Affine:
+        value.plain("an activation")
+        if value.layer != len(self.layers.weights):
+            raise NotFusable("it has a connection that skips a layer")
+        if self.layers.activation not in (None, name):
+            raise NotFusable(f"it mixes the activations {self.layers.activation} and {name}")
+        width = value.weight.shape[0]
+        if width > MAX_WIDTH:
+            raise NotFusable(f"the kernels take layers of at most {MAX_WIDTH} units, not {width}")
+        self.layers.activation = name
+        self.layers.weights.append(value.weight)
+        self.layers.biases.append(value.bias)
+        identity = torch.eye(width, dtype=torch.float64)
+        return _Affine(value.layer + 1, identity, torch.zeros(len(self.times), width, dtype=torch.float64))
+
+    def _rows(self, value: Any, width: int | None = None) -> Tensor:
+        """What does not depend on x, as (nodes, width)."""
+        rows = torch.as_tensor(value, dtype=torch.float64)
+        if rows.dim() > 2 or (rows.dim() == 2 and rows.shape[0] not in (1, len(self.times))):
+            raise NotFusable(f"a term of shape {tuple(rows.shape)} meets x")
+        width = rows.shape[-1] if width is None else width
+        return rows.expand(len(self.times), width)
+
+    def _concatenate(self, parts: Any, dim: int) -> _Affine:
+        if dim not in (1, -1):
+            raise NotFusable(f"it concatenates along axis {dim}")
+        affine = [part.plain("a concatenation") for part in parts if isinstance(part, _Affine)]
+        layer, width = affine[0].layer, affine[0].weight.shape[1]
+        if any(part.layer != layer for part in affine):
+            raise NotFusable("it has a connection that skips a layer")
+        weights, biases = [], []
+        for part in parts:
+            biases.append(part.bias if isinstance(part, _Affine) else self._rows(part))
+            blank = torch.zeros(biases[-1].shape[1], width, dtype=torch.float64)
+            weights.append(part.weight if isinstance(part, _Affine) else blank)
+        return _Affine(layer, torch.cat(weights), torch.cat(biases, dim=1))
+
+    def _add(self, left: Any, right: Any, sign: float) -> _Affine:
+        if not isinstance(left, _Affine):
+            left, right, sign = self._multiply(right, sign), left, 1.0
+        out: _Affine = left
+        if not isinstance(right, _Affine):
+            out.plain("a sum")
+            return replace(out, bias=out.bias + sign * self._rows(right, out.bias.shape[1]))
+        other = self._multiply(right, sign)
+        if out.layer < other.layer:
+            out, other = other, out
+        if out.layer > other.layer:
+            return self._skip(out, other)
+        out.plain("a sum")
+        other.plain("a sum")
+        return replace(out, weight=out.weight + other.weight, bias=out.bias + other.bias)
+
+    def _skip(self, out: _Affine, x: _Affine) -> _Affine:
+        identity = torch.eye(self.dim, dtype=torch.float64)
+        multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0)
+        if x.layer or x.bias.any() or out.x_scale is not None or not torch.equal(x.weight, multiple * identity):
+            raise NotFusable("it has a connection that skips a layer")
+        scale = torch.ones(len(self.times), dtype=torch.float64) if x.scale is None else x.scale
+        return replace(out, x_scale=multiple * scale)
+
+    def _multiply(self, left: Any, right: Any) -> _Affine:
+        value: _Affine
+        value, factor = (left, right) if isinstance(left, _Affine) else (right, left)
+        if isinstance(factor, _Affine):
+            raise NotFusable("it multiplies functions of x")
+        factor = torch.as_tensor(factor, dtype=torch.float64)
+        if factor.numel() == 1:
+            x_scale = None if value.x_scale is None else factor.reshape(()) * value.x_scale
+            scaled = replace(value, x_scale=x_scale)
+            return replace(scaled, weight=factor.reshape(()) * value.weight, bias=factor.reshape(()) * value.bias)
+        if factor.shape != (len(self.times), 1):
+            raise NotFusable(f"a factor of shape {tuple(factor.shape)} meets x")
+        scale = factor[:, 0] if value.scale is None else factor[:, 0] * value.scale
+        return replace(value, scale=scale, x_scale=None if value.x_scale is None else factor[:, 0] * value.x_scale)
+
+
+def _linear(value: _Affine, weight: Tensor, bias: Tensor | None = None) -> _Affine:
+    value.plain("a linear layer")
+    weight = weight.to(torch.float64)
+    shift = 0.0 if bias is None else bias.to(torch.float64)
+    return replace(value, weight=weight @ value.weight, bias=value.bias @ weight.T + shift)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _leaves(value)]
+    if isinstance(tree, tuple | list):
+        return [leaf for value in tree for leaf in _leaves(value)]
+    return [tree]

@@ -1,0 +1,89 @@
+"""Denoising score matching as a loss for any score model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thermokern.models.score_model import ScoreModel
+from thermokern.processes import DiscreteVP, LinearProcess
+
+WEIGHTINGS = ("epsilon", "likelihood", "score")
+
+
+def score_matching_loss(
+    model: ScoreModel,
+    x0: Tensor,
+    process: LinearProcess | None = None,
+    *,
+    weighting: str = "epsilon",
+    t_eps: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """``E λ(t) |s_θ(x_t, t) + ε/√v|²`` with ``x_t = m x_0 + √v ε``, differentiable in the network's parameters.
+
+    Parameters
+    ----------
+    model : ScoreModel
+    x0 : Tensor
+        (n, …) data; each gets one time, uniform on [t_eps, t_end] (of a table of ᾱ, one of its whole times), and noise.
+    process : LinearProcess, optional
+        The model's own when left out.
+    weighting : {"epsilon", "likelihood", "score"}
+        ``epsilon``: λ = v/d, the mean square error of the predicted noise, dimensionless. ``likelihood``:
+        ``λ = (t_end − t_eps) g²/2``, whose mean is ``∫ D E|s_θ − s_*|² dt``, nats, plus what does not depend on θ.
+        ``score``: λ = 1/d.
+    t_eps : float, optional
+        The process's own choice when left out.
+    generator : torch.Generator, optional
+        Of times and noise.
+
+    Returns
+    -------
+    Tensor
+        A scalar: the mean over the points.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument: no ScoreModel, an unknown weighting, another process than the model's own, no points.
+
+    Notes
+    -----
+    Cost: one evaluation of the network for each point. The same generator gives the same times and noise.
+
+    References
+    ----------
+    Vincent, *A connection between score matching and denoising autoencoders*, 2011; Song, Durkan, Murray and Ermon,
+    *Maximum likelihood training of score-based diffusion models*, 2021, Eq. 7.
+    """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting: expected one of {WEIGHTINGS}, got {weighting!r}")
+    if not isinstance(model, ScoreModel):
+        raise TypeError(f"model: expected a ScoreModel, got {type(model).__name__}")
+    process = model.process if process is None else process
+    if process != model.process:
+        raise ValueError(f"process: {process} and the model's own {model.process} differ")
+    if x0.dim() < 2 or not len(x0):
+        raise ValueError(f"x0: expected (n, …) with n at least 1, got {tuple(x0.shape)}")
+    t_eps = process.default_t_eps if t_eps is None else t_eps
+    n = len(x0)
+    if isinstance(process, DiscreteVP):
+        t = torch.randint(max(1, round(t_eps)), round(process.t_end) + 1, (n,), generator=generator).double()
+    else:
+        t = t_eps + (process.t_end - t_eps) * torch.rand(n, dtype=torch.float64, generator=generator)
+    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
+    shape = (-1,) + (1,) * (x0.dim() - 1)
+    m, v = process.mean_scale(t), process.variance(t)
+    root = v.sqrt().to(x0).view(shape)
+    x = m.to(x0).view(shape) * x0 + root * noise
+    # √v s + ε: of order one at every time.
+    square = (root * model.at(x, t) + noise).flatten(1).square().sum(1)
+    match weighting:
+        case "epsilon":
+            weight = torch.ones_like(v) / x0[0].numel()
+        case "likelihood":
+            weight = 0.5 * (process.t_end - t_eps) * process.g2(t) / v
+        case _:
+            weight = 1.0 / (v * x0[0].numel())
+    return (weight.to(square) * square).mean()

@@ -1,0 +1,56 @@
+"""Where ops are registered with PyTorch, and how they reach the native function of a machine and a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermokern import _core
+from thermokern._info import cuda_absence, cuda_module
+
+LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-call]
+
+# What random numbers are for; csrc/core/philox.hpp, Purpose.
+PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
+
+
+def register(
+    schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str | Sequence[str] = "CPU"
+) -> None:
+    """Define ``thermokern::schema`` with its kernel and its fake."""
+    name = LIBRARY.define(schema)  # type: ignore[no-untyped-call]
+    for key in [dispatch] if isinstance(dispatch, str) else dispatch:
+        LIBRARY.impl(name, kernel, key)  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"thermokern::{name}", fake)
+
+
+def kernel(name: str, dtype: torch.dtype) -> Any:
+    """The native function `name` of a precision."""
+    return getattr(_core, f"{name}_{'float64' if dtype == torch.float64 else 'float32'}")
+
+
+def backend(device: torch.device) -> tuple[Any, int]:
+    """The native module of a device, and the last argument of its functions: threads, or the current stream."""
+    if device.type == "cuda":
+        return cuda_module(), torch.cuda.current_stream(device).cuda_stream
+    return _core, torch.get_num_threads()
+
+
+def run_kernel(name: str, on: Tensor, *arguments: object, threads: int | None = None) -> Any:
+    """Call the native function `name` for the precision and the device of `on`; `threads` are a CPU's, if not all."""
+    module, last = backend(on.device)
+    last = threads if threads is not None and on.device.type == "cpu" else last
+    return getattr(module, f"{name}_{'float64' if on.dtype == torch.float64 else 'float32'}")(*arguments, last)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _cuda_works() -> bool:
+    return not cuda_absence()
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether kernels run on a device."""
+    return device.type == "cpu" or (device.type == "cuda" and _cuda_works())

@@ -1,0 +1,1 @@
+"""The papers' figures and tables, one folder each, on top of the quantities."""

@@ -1,0 +1,141 @@
+"""What a calculation of classical entropy production gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from thermokern.quantities.results.estimate import Estimate, ExponentialAverage, exponential_average, mean_estimate
+from thermokern.quantities.results.storage import save, stored
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PARTS = ("system", "bath", "total", "nonadiabatic", "housekeeping", "excess")
+THEOREMS = ("total", "nonadiabatic", "housekeeping")  # the parts X with ⟨e^{−X}⟩ = 1
+
+
+@stored("entropy-part")
+@dataclass(frozen=True, eq=False)
+class EntropyPart:
+    """One part of the entropy production, nats.
+
+    Attributes
+    ----------
+    values : Tensor
+        (n,), of each path.
+    mean : Estimate
+    fluctuation_theorem : ExponentialAverage or None
+        ``⟨e^{−X}⟩``, which is 1; None for the parts that obey no such theorem.
+    """
+
+    values: Tensor
+    mean: Estimate
+    fluctuation_theorem: ExponentialAverage | None
+
+
+def entropy_part(name: str, values: Tensor) -> EntropyPart:
+    """A part with its statistics."""
+    average = exponential_average(values, -1.0) if name in THEOREMS else None
+    return EntropyPart(values, mean_estimate(values), average)
+
+
+@stored("entropy-production")
+@dataclass(frozen=True, eq=False)
+class EntropyProduction:
+    """Classical entropy production along each path of an overdamped Langevin system. Nats throughout.
+
+    ``total = system + bath = nonadiabatic + housekeeping`` and ``bath = excess + housekeeping``.
+
+    Attributes
+    ----------
+    system : EntropyPart or None
+        ``log p_0(x_0) − log p_T(x_T)``; None, like `total` and `nonadiabatic`, where the densities are not known.
+    bath : EntropyPart
+        What the heat bath gains, ``∫ (𝐃⁻¹F) ∘ dx``.
+    total : EntropyPart or None
+    nonadiabatic : EntropyPart or None
+        ``system + excess``: zero on average at stationarity.
+    housekeeping : EntropyPart or None
+        ``∫ (𝐃⁻¹F − ∇log p_st) ∘ dx``: what it costs not to relax; zero path by path under detailed balance. None, like
+        `nonadiabatic` and `excess`, where the stationary law is not known.
+    excess : EntropyPart or None
+        ``∫ ∇log p_st ∘ dx``.
+    x_start, x_end : Tensor
+        (n, d).
+    duration : float
+    backend : str
+        What ran: ``fused`` or ``reference``.
+    backend_reason : str
+        Under ``auto``, why not the fused kernel; else empty.
+    settings : dict
+    """
+
+    system: EntropyPart | None
+    bath: EntropyPart
+    total: EntropyPart | None
+    nonadiabatic: EntropyPart | None
+    housekeeping: EntropyPart | None
+    excess: EntropyPart | None
+    x_start: Tensor
+    x_end: Tensor
+    duration: float
+    backend: str
+    backend_reason: str
+    settings: dict[str, Any]
+
+    def parts(self) -> dict[str, EntropyPart]:
+        """The parts that are known, by name."""
+        return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
+
+    def summary(self) -> str:
+        """A table of the means and the fluctuation theorems, for people."""
+        s = self.settings
+        reason = f" ({self.backend_reason})" if self.backend_reason else ""
+        lines = [
+            f"Entropy production of {len(self.x_start)} paths over t = {s['t_start']:g} to {s['t_end']:g}, "
+            f"{s['n_steps']} steps, scheme {s['scheme']}",
+            f"  {'':<14}{'mean, nats':>22}{'per unit time':>16}{'<exp(-X)>':>22}",
+        ]
+        for name, part in self.parts().items():
+            average = part.fluctuation_theorem
+            theorem = "" if average is None else str(average)
+            rate = part.mean.value / self.duration
+            lines.append(f"  {name:<14}{part.mean!s:>22}{rate:>16.5g}{theorem:>22}")
+        unknown = [name for name in PARTS if name not in self.parts()]
+        if unknown:
+            lines.append(f"  not known: {', '.join(unknown)} (they need log_density or stationary)")
+        return "\n".join([*lines, f"  backend       {self.backend}{reason}"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the per-path tensors, ready for :mod:`json`."""
+        parts = {}
+        for name, part in self.parts().items():
+            parts[name] = {"mean": {"value": part.mean.value, "stderr": part.mean.stderr, "unit": part.mean.unit}}
+            if (average := part.fluctuation_theorem) is not None:
+                parts[name]["fluctuation_theorem"] = {
+                    "value": average.value,
+                    "stderr": average.stderr,
+                    "effective_sample_size": average.effective_sample_size,
+                }
+        return {
+            "parts": parts,
+            "n_paths": len(self.x_start),
+            "duration": self.duration,
+            "backend": self.backend,
+            "backend_reason": self.backend_reason,
+            "settings": self.settings,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+    def plot(self) -> Figure:
+        """Densities of the parts, and how paths carry the fluctuation theorems: a matplotlib figure."""
+        from thermokern.quantities.dissipation.figures import dissipation_figure  # matplotlib, not wanted at import
+
+        return dissipation_figure(self)

@@ -1,0 +1,10 @@
+"""Who runs paths: what is asked, backends, batches, checkpoints, generation."""
+
+from thermokern.quantities.engine.divergence import Divergence, divergence
+from thermokern.quantities.engine.generation import sample
+
+__all__ = [
+    "Divergence",
+    "divergence",
+    "sample",
+]

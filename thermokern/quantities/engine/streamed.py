@@ -1,0 +1,265 @@
+"""Paths through any network: simulated first, scored many points at a time, contracted node by node."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
+from tqdm.auto import tqdm
+
+from thermokern import ops
+from thermokern.ops.step_table import COLUMNS
+from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
+from thermokern.quantities.engine.checkpoint import Checkpoint
+from thermokern.quantities.engine.node_scores import NodeScores
+
+_REVERSE_NODES = 16  # of reverse paths between two states that can be saved or computed again
+_SMALL_DIM = 64  # up to which the noise is drawn for many paths at a time rather than along each
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """Options of the streamed backend; see :func:`thermokern.taep`."""
+
+    divergence: str = "auto"
+    probes: int = 1
+    memory_budget: int | None = None
+    checkpoint: Path | None = None
+    gradient: bool = False
+    progress: bool = False
+
+    def needed_for(self, reference: bool = False) -> str:
+        """Why only this backend serves (or, `reference` being another that does, only it), or nothing."""
+        if self.divergence == "hutchinson":
+            return 'divergence="hutchinson" is for streamed paths'
+        if self.checkpoint is not None:
+            return "checkpoint is for streamed paths"
+        if self.gradient and not reference:
+            return "the fused kernels have no gradient"
+        return ""
+
+
+class StreamedSums(NamedTuple):
+    value: Tensor  # (n,) Δs, without end terms
+    mismatch: Tensor  # (n,)
+    x_last: Tensor  # (n, d)
+    probe_difference: Tensor | None  # (n,) Δs by one set of probes minus that by the other
+
+
+class State(NamedTuple):
+    """Paths at a node that they are about to visit, and their sums so far (float64)."""
+
+    x: Tensor  # (n, d)
+    carried: Tensor  # (n, d) noise of the step that led here
+    previous: Tensor  # (n, d) where that step began
+    value: Tensor  # (n,)
+    mismatch: Tensor  # (n,)
+    difference: Tensor  # (n,)
+
+
+class StreamedPaths:
+    """Runs paths; called as ``(x, seed, path_offset)``.
+
+    Parameters
+    ----------
+    table : StepTable
+    model, reference : NodeScores
+    options : Streaming
+    """
+
+    def __init__(self, table: ops.StepTable, model: NodeScores, reference: NodeScores, options: Streaming) -> None:
+        self.table, self.model, self.reference, self.options = table, model, reference, options
+        self.reverse = table.direction == "reverse"
+        self.last = len(table.times) - 1
+        self.drift = table.column("drift").tolist()
+        self.batches = Batches(1)
+
+    def __call__(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
+        with contextlib.nullcontext() if self.options.gradient else torch.no_grad():
+            return self._run(x, seed, path_offset)
+
+    def settings(self) -> dict[str, object]:
+        """How it ran, for the result."""
+        divergence = f"model: {self.model.divergence}; reference: {self.reference.divergence}"
+        return {
+            "divergence": divergence if self.table.divergence_weight else "none",
+            "points_in_a_batch": self.batches.size,
+            "one_time_in_a_batch": not (self.model.mixed or self.reference.mixed),
+            "halved_for_memory": self.batches.halved,
+        }
+
+    def _run(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
+        n, saved = len(x), None
+        for scores in (self.model, self.reference):
+            scores.seed = seed
+            scores.try_out(x)
+        store = None
+        if self.options.checkpoint is not None:
+            store = Checkpoint(self.options.checkpoint, self.table, (self.model, self.reference), x, seed, path_offset)
+            saved = store.read()
+        if saved is None:
+            size = self._points(x, path_offset)
+            done: list[Tensor] = []
+            chunk, node, state = 0, 0, None
+        else:
+            size, chunk, node = saved.points, saved.chunk, saved.node
+            done = [part.to(x.device) for part in saved.done]
+            state = None if saved.state is None else State(*(part.to(x.device) for part in saved.state))
+        self.batches = Batches(size)
+        n_paths = max(1, min(n, size))
+        n_nodes = _REVERSE_NODES if self.reverse else max(1, size // n_paths)
+        starts = list(range(0, max(n, 1), n_paths))
+        with tqdm(
+            total=n * (self.last + 1),
+            initial=min(n, chunk * n_paths) * (self.last + 1) + node * n_paths if n else 0,
+            disable=not self.options.progress,
+            unit="point",
+            unit_scale=True,
+            desc="TAEP",
+        ) as bar:
+            for index in range(chunk, len(starts)):
+                low = starts[index]
+                part = x[low : low + n_paths]
+                state = _start(part) if state is None else state
+                for first in range(node, self.last + 1, n_nodes):
+                    nodes = range(first, min(first + n_nodes, self.last + 1))
+                    state = self._block(state, nodes, seed, path_offset + low)
+                    bar.update(len(part) * len(nodes))
+                    if store is not None and nodes.stop <= self.last:
+                        store.write(size, index, nodes.stop, done, tuple(state))
+                done += [state.value, state.mismatch, state.x, state.difference]
+                node, state = 0, None
+                if store is not None:
+                    store.write(size, index + 1, 0, done, None, now=index + 1 == len(starts))
+        value, mismatch, x_last, difference = (torch.cat(done[i::4]) for i in range(4))
+        drawn = any(scores.divergence.method == "hutchinson" for scores in (self.model, self.reference))
+        return StreamedSums(value.to(x), mismatch.to(x), x_last, difference if drawn else None)
+
+    def _points(self, x: Tensor, path_offset: int) -> int:
+        """Points of one batch, measured at the first node on the first paths."""
+        if not len(x):
+            return 1
+
+        def evaluate(points: int) -> None:
+            few = x[:1].expand(points, -1)
+            for scores in (self.model, self.reference):
+                pair = scores.at(few[None].contiguous(), range(1), path_offset, Batches(points))
+                del pair
+            torch.empty(8, *few.shape, dtype=x.dtype, device=x.device)  # paths, noise and scores of the block
+
+        most = points_within(self.options.memory_budget, evaluate, MAX_POINTS, x.device)
+        return min(most, len(x) * (self.last + 1))
+
+    def _block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+        visit = self._reverse_block if self.reverse else self._forward_block
+        if self.options.gradient:
+            return recompute(  # type: ignore[no-any-return]
+                visit, state, nodes, seed, path_offset, use_reentrant=False, preserve_rng_state=False
+            )
+        return visit(state, nodes, seed, path_offset)
+
+    def _forward_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+        """Simulate over the nodes, then score all of their points at once, then contract."""
+        noise = self._noise(state, nodes, seed, path_offset)  # (K + 1, n, d)
+        points, x = self._simulate(state.x, nodes, noise)  # (K, n, d)
+        model, reference, divergences = self._scores(points, nodes, path_offset)
+        sums = ops.trajectory_block(
+            *(points, model, reference, self.table, nodes.start),
+            noise=noise,
+            divergence=None if divergences is None else divergences[0],
+            previous=state.previous,
+        )
+        return State(
+            x=x,
+            carried=noise[-1].clone(),
+            previous=points[-1].clone(),
+            value=state.value + sums.value.double().sum(0),
+            mismatch=state.mismatch + sums.mismatch.double().sum(0),
+            difference=self._differ(state, nodes, divergences),
+        )
+
+    def _simulate(self, x: Tensor, nodes: range, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Where paths stand at the nodes (K, n, d), and at the next."""
+        spread = self.table.columns[nodes.start : nodes.stop, COLUMNS.index("noise")]
+        pushes = (spread.to(x)[:, None, None] * noise[1:]).unbind()
+        points = []
+        for node, push in zip(nodes, pushes, strict=True):  # the last node's step goes nowhere
+            points.append(x)
+            x = torch.add(push, x, alpha=self.drift[node])
+        return torch.stack(points), x
+
+    def _reverse_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+        """Node after node: the model drives the paths."""
+        # Of many numbers a path draws its own along its components, as it steps.
+        noise = self._noise(state, nodes, seed, path_offset) if state.x.shape[1] <= _SMALL_DIM else None
+        for i, k in enumerate(nodes):
+            model, reference, divergences = self._scores(state.x[None], range(k, k + 1), path_offset)
+            sums = ops.trajectory_step(
+                *(state.x, model[0], reference[0], self.table, k),
+                divergence=None if divergences is None else divergences[0][0],
+                noise=None if noise is None or k == self.last else noise[i + 1],
+                carried=state.carried,
+                previous=state.previous,
+                advance=k < self.last,
+                seed=seed,
+                path_offset=path_offset,
+            )
+            state = State(
+                x=sums.x_next if k < self.last else state.x,
+                carried=sums.noise,
+                previous=state.x,
+                value=state.value + sums.value,
+                mismatch=state.mismatch + sums.mismatch,
+                difference=self._differ(state, range(k, k + 1), divergences),
+            )
+        return state
+
+    def _scores(
+        self, points: Tensor, nodes: range, path_offset: int
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """Both scores (K, n, d); mean over the sets of probes of the divergence of their difference, and A minus B."""
+        model, one = self.model.at(points, nodes, path_offset, self.batches)
+        reference, two = self.reference.at(points, nodes, path_offset, self.batches)
+        if one is None or two is None:
+            return model, reference, None
+        first, second = one[0] - two[0], one[1] - two[1]
+        return model, reference, (0.5 * (first + second), first - second)
+
+    def _differ(self, state: State, nodes: range, divergences: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Δs by one set of probes minus that by the other, the nodes added, (n,)."""
+        if divergences is None:
+            return state.difference
+        energy = self.table.columns[nodes.start : nodes.stop, COLUMNS.index("energy")].to(state.difference)
+        return state.difference + self.table.divergence_weight * (energy[:, None] * divergences[1]).sum(0)
+
+    def _noise(self, state: State, nodes: range, seed: int, path_offset: int) -> Tensor:
+        """Of the step that led to the nodes, and of those that leave them, (K + 1, n, d), as the kernels number it."""
+        x = state.x
+        n, dim = x.shape
+        steps = min(nodes.stop, self.last) - nodes.start  # none leaves the last node
+        noise = x.new_zeros(len(nodes) + 1, n, dim)
+        if not self.reverse:  # there each step returns it
+            noise[0] = state.carried
+        if steps:
+            numbers = ops.normals(
+                *(n, steps * dim),
+                seed=seed,
+                path_offset=path_offset,
+                first=nodes.start * dim,
+                purpose="reverse" if self.reverse else "noise",
+                dtype=x.dtype,
+                device=x.device,
+            )
+            noise[1 : steps + 1] = numbers.view(n, steps, dim).transpose(0, 1)
+        return noise
+
+
+def _start(x: Tensor) -> State:
+    zeros = torch.zeros_like(x)
+    sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    return State(x, zeros, zeros, sums, sums, sums)

@@ -1,0 +1,287 @@
+"""Variational bounds on the log-likelihood of a model's stochastic sampler."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern import ops
+from thermokern.models.evaluate import score_at
+from thermokern.ops.checks import check_seed
+from thermokern.processes import CHAINS, LinearProcess, step_table
+from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
+from thermokern.quantities.engine.problem import (
+    ScoreLike,
+    describe,
+    first_time,
+    log_prior,
+    one_process,
+    own_dtype,
+    points_of,
+)
+from thermokern.quantities.engine.streamed import Streaming
+from thermokern.quantities.results.estimate import Estimate, mean_estimate
+from thermokern.quantities.results.storage import save, stored
+from thermokern.targets import Distribution, Gaussian
+
+METHODS = ("continuous", *CHAINS)
+_LATTICE = 32  # times of a stratum that points share
+_BATCH = 2**21  # numbers of x that are alive at once
+
+
+@stored("elbo")
+@dataclass(frozen=True, eq=False)
+class Elbo:
+    """Evidence lower bound of each point: at most its log-likelihood under the stochastic sampler, on average.
+
+    Attributes
+    ----------
+    values : Tensor
+        (n,) nats, float64.
+    stderr : Tensor
+        (n,) of `values`, over times and noise; NaN where one draw cannot say.
+    dim : int
+    settings : dict
+    """
+
+    values: Tensor
+    stderr: Tensor
+    dim: int
+    settings: dict[str, Any]
+
+    @property
+    def nll(self) -> Estimate:
+        """The mean upper bound on ``−log p``, nats, with its standard error over the points."""
+        return mean_estimate(-self.values)
+
+    def bits_per_dim(self, offset_bits: float = 0.0) -> Estimate:
+        """As :meth:`LogLikelihood.bits_per_dim`."""
+        scale, nll = 1.0 / (self.dim * math.log(2.0)), self.nll
+        return Estimate(scale * nll.value + offset_bits, scale * nll.stderr, "bits/dim")
+
+    def summary(self) -> str:
+        """The estimates, for people."""
+        s = self.settings
+        return "\n".join(
+            [
+                f"Variational bound of {len(self.values)} points, {s['method']}, {s['process']}, t from {s['t_eps']:g}",
+                f"  NLL of the sampler ≤    {self.nll} nats, {self.bits_per_dim()} bits/dim without offset",
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the tensors of points, ready for :mod:`json`."""
+        nll = self.nll
+        return {
+            "nll": {"value": nll.value, "stderr": nll.stderr, "unit": nll.unit},
+            "n_points": len(self.values),
+            "settings": self.settings,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+
+def elbo(
+    model: ScoreLike,
+    x: Tensor | np.ndarray,
+    process: LinearProcess | None = None,
+    *,
+    method: str = "continuous",
+    n_times: int = 64,
+    n_steps: int = 1000,
+    t_eps: float | None = None,
+    spacing: str = "log-snr",
+    prior: Distribution | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    path_offset: int = 0,
+    backend: str = "auto",
+    dtype: torch.dtype | None = None,
+) -> Elbo:
+    """Evidence lower bound on the log-likelihood of data under the sampler that a score drives back from the prior.
+
+    ``continuous``, the reverse stochastic equation; with ``x_t = m x + √v z``,
+
+        log p(x) ≥ E log π(x_T) + (d/2) log(v_T/v_eps) − ½ ∫ E|√v s_θ(x_t) + z|² dλ + d log m(t_eps),
+
+    over ``λ = log(m²/v)``. Times are drawn uniformly in λ, which is importance sampling with density ∝ g²/v in t: one
+    in each of `n_times` equal strata. The other methods name a chain of :func:`thermokern.processes.step_table`, such
+    as ``ddpm``, and bound the log-likelihood of that discrete sampler with `n_steps` steps, by one path for each point
+    and repeat.
+
+    Parameters
+    ----------
+    model : ScoreModel, Distribution or callable ``(x, t) -> score``
+    x : Tensor or array
+        (n, …) data points.
+    process : LinearProcess, optional
+    method : {"continuous", "ddpm", "ddpm-large", "euler-maruyama"}
+    n_times : int
+        Even.
+    n_steps, spacing
+        Of the chains, see :meth:`LinearProcess.grid`.
+    t_eps : float, optional
+        As in :func:`log_likelihood`. Both bound the law at t_eps, drawn back to the data's scale: points are diffused
+        to it, and what decodes from it to the data is not in the bound.
+    prior : Distribution, optional
+        As in :func:`log_likelihood`; with the law of the data here the mean bound is ``S_data + ⟨Δs_ta⟩``.
+    repeats : int
+        Independent draws for each point, averaged.
+    seed, path_offset : int
+        Point i depends on `seed` and ``path_offset + i`` alone.
+    backend : {"auto", "fused", "reference"}
+        Of the chains.
+    dtype : torch.dtype, optional
+        float64 where left out, but for a network: its own; float32 for the chains.
+
+    References
+    ----------
+    Song, Durkan, Murray and Ermon, *Maximum likelihood training of score-based diffusion models*, 2021, Theorem 3 and
+    Sec. 4; Huang, Lim and Courville, *A variational perspective on diffusion-based generative models and score
+    matching*, 2021; Kingma et al., *Variational diffusion models*, 2021, Eq. 18; Ho, Jain and Abbeel, *Denoising
+    diffusion probabilistic models*, 2020, Eq. 5.
+    """
+    process = one_process(process, model)
+    points, shape = points_of(model, x)
+    n, dim = points.shape
+    check_seed(seed, path_offset)
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
+    if backend not in UNSTREAMED:
+        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
+    for name, value, even in (("n_times", n_times, True), ("repeats", repeats, False)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (even and value % 2):
+            raise ValueError(f"{name}: expected {'an even' if even else 'a positive'} integer, got {value!r}")
+    if prior is not None and (not isinstance(prior, Distribution) or prior.dim != dim):
+        raise TypeError(f"prior: expected a distribution in {dim} dimensions")
+    t_eps = first_time(process) if t_eps is None else float(t_eps)
+    if method == "continuous":
+        dtype = own_dtype(model, by_reference=True) if dtype is None else dtype
+        rounds, errors = _continuous(
+            model, process, points, shape, t_eps, n_times, prior, repeats, seed, path_offset, dtype
+        )
+    else:
+        dtype = torch.float32 if dtype is None else dtype
+        times = process.grid(n_steps, t_eps, spacing)
+        rounds = _chain(model, process, points, shape, times, method, prior, repeats, seed, path_offset, backend, dtype)
+        errors = torch.full((n,), math.nan, dtype=torch.float64)
+    if repeats > 1:
+        errors = rounds.std(0) / math.sqrt(repeats)
+    values = rounds.mean(0) + dim * math.log(process.mean_scale(t_eps))
+    if not bool(values.isfinite().all()):
+        raise FloatingPointError(f"the bound of {int((~values.isfinite()).sum())} of {n} points is not finite")
+    return Elbo(
+        values=values,
+        stderr=errors,
+        dim=dim,
+        settings={
+            "model": describe(model),
+            "process": repr(process),
+            "method": method,
+            "n_times": n_times if method == "continuous" else 0,
+            "n_steps": 0 if method == "continuous" else n_steps,
+            "t_eps": t_eps,
+            "prior": "process" if prior is None else prior.settings(),
+            "repeats": repeats,
+            "seed": seed,
+            "path_offset": path_offset,
+            "dtype": str(dtype)[6:],
+            "torch": str(torch.__version__),
+        },
+    )
+
+
+def _continuous(
+    model: ScoreLike,
+    process: LinearProcess,
+    points: Tensor,
+    shape: torch.Size,
+    t_eps: float,
+    n_times: int,
+    prior: Distribution | None,
+    repeats: int,
+    seed: int,
+    path_offset: int,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """The bound of each repeat and point, (repeats, n), and the standard error of a point over its strata, (n,)."""
+    n, dim = points.shape
+    first, last = process.log_snr(process.t_end), process.log_snr(t_eps)
+    ratio = 0.5 * dim * math.log(process.variance(process.t_end) / process.variance(t_eps))
+    shift = torch.special.ndtr(ops.normals(1, 1, seed=seed, path_offset=2**62, purpose="probe", dtype=torch.float64))
+    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64) + shift[0]
+    lattice = process.times_at(first + (last - first) * strata / (n_times * _LATTICE)).reshape(n_times, _LATTICE)
+    m_end, v_end = process.mean_scale(process.t_end), process.variance(process.t_end)
+    rounds, errors = torch.empty(repeats, n, dtype=torch.float64), torch.full((n,), math.nan, dtype=torch.float64)
+    size = max(1, _BATCH // (dim * n_times))
+    for low in range(0, n, size):
+        x = points[low : low + size]
+        count = len(x)
+        here = path_offset + low
+        z = ops.normals(count, repeats * n_times * dim, seed=seed, path_offset=here, dtype=torch.float64)
+        z = z.reshape(count, repeats, n_times, dim)
+        uniform = torch.special.ndtr(
+            ops.normals(count, repeats * n_times, seed=seed, path_offset=here, purpose="probe", dtype=torch.float64)
+        ).reshape(count, repeats, n_times)
+        place = (uniform * _LATTICE).long().clamp_max(_LATTICE - 1)
+        for r in range(repeats):
+            t = lattice.gather(1, place[:, r].T).T.reshape(-1)  # (count · n_times,)
+            m, v = process.mean_scale(t)[:, None], process.variance(t)[:, None]
+            noise = z[:, r].reshape(-1, dim)
+            at = m * x.repeat_interleave(n_times, 0) + v.sqrt() * noise
+            score = score_at(model, process, at.to(dtype), t, shape).double()
+            # Less a term of mean 0 that follows the noise, exactly so for data from N(0, I) and the true score.
+            control = (m.square() / (m.square() + v)).square()[:, 0] * (noise.square().sum(1) - dim)
+            error = (v.sqrt() * score + noise).square().sum(1)
+            loss = 0.5 * (last - first) * (error - control).reshape(count, n_times)
+            if prior is None:
+                spread = process.prior(dim).variance[0].item()
+                square = m_end**2 * x.square().sum(1) + v_end * dim
+                rounds[r, low : low + count] = -0.5 * square / spread - 0.5 * dim * math.log(2.0 * math.pi * spread)
+            else:
+                end = m_end * x[:, None] + math.sqrt(v_end) * z[:, r]  # (count, n_times, d)
+                loss = loss - log_prior(process, prior, dim, end.reshape(-1, dim)).reshape(count, n_times)
+                rounds[r, low : low + count] = 0.0
+            rounds[r, low : low + count] += ratio - loss.mean(1)
+            if repeats == 1:  # of neighbouring strata taken in pairs: no less than the truth on average
+                errors[low : low + count] = (loss[:, ::2] - loss[:, 1::2]).square().sum(1).sqrt() / n_times
+    return rounds, errors
+
+
+def _chain(
+    model: ScoreLike,
+    process: LinearProcess,
+    points: Tensor,
+    shape: torch.Size,
+    times: Tensor,
+    chain: str,
+    prior: Distribution | None,
+    repeats: int,
+    seed: int,
+    path_offset: int,
+    backend: str,
+    dtype: torch.dtype,
+) -> Tensor:
+    """``log π(x_K) + Σ log p_θ(x_k | x_{k+1}) − Σ log q(x_{k+1} | x_k)`` of each repeat and point, (repeats, n)."""
+    n, dim = points.shape
+    table = step_table(process, times, "sampler", chain=chain)
+    # The sampler scheme reads the model alone; a cheap law stands in for the reference.
+    idle = Gaussian(torch.zeros(dim), 1.0)
+    runner, _, _ = choose_backend(backend, model, idle, process, table, tuple(shape), dtype, Streaming())
+    rounds = []
+    for r in range(repeats):
+        offset = path_offset + r * 2**40
+        z = ops.normals(n, dim, seed=seed, path_offset=offset, purpose="start", dtype=torch.float64)
+        start = table.mean_scale[0] * points + table.variance[0].sqrt() * z
+        sums = runner(start.to(dtype), seed, offset)
+        ratio = sums.value.double() + dim * table.chain_log_scale
+        rounds.append(log_prior(process, prior, dim, sums.x_last.double()) - ratio)
+    return torch.stack(rounds)

@@ -1,0 +1,134 @@
+"""What a calculation of limits gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thermokern.quantities.likelihood.rates_result import EntropyRates
+from thermokern.quantities.likelihood.result import LogLikelihood
+from thermokern.quantities.likelihood.verdicts import Verdict
+from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.storage import save, stored
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@stored("limits")
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """Negative log-likelihoods, bounds and entropies, nats, of the law at t_eps on the scale of the data.
+
+    Attributes
+    ----------
+    nll_ode : Estimate
+        Of the probability-flow equation: what ``log_likelihood`` gives.
+    nll_plugin : Estimate
+        With averages over the data's marginals: ``S(p_T) − ∫f d dt + ∫D E[∇·s_θ]dt``.
+    nll_lower_bound : Estimate or None
+        ``(S_data + S(p_T))/2 − ½∫Ṡ_θ dt`` (Kodama and Hinczewski, Eq. 6): a bound on `nll_plugin`.
+    elbo : Estimate
+        Upper bound on the SDE sampler's NLL.
+    data_entropy : Estimate or None
+        S_data, at t_eps where the law is known: its standard error is common to all that is averaged over the paths.
+    noise_entropy : Estimate
+        ``S(p_T)``, of the data's law at t_end and not of the prior.
+    data_entropy_bound, data_entropy_bound_plugin : Estimate
+        ``2 NLL + ∫Ṡ_θ dt − S(p_T)`` with the NLL of the ODE, as Kodama and Hinczewski take it, and with the plug-in
+        one, for which alone it bounds S_data.
+    kl_upper : Estimate or None
+        ``⟨Δs_ta⟩ + KL(p_T‖π)``: upper bound on KL(data ‖ SDE sampler).
+    kl_ode : Estimate or None
+        KL(data ‖ probability flow), paired over the points.
+    squared_difference : Estimate or None
+        ``∫D E|s_θ − s_*|²dt``, which is ⟨Δs_ta⟩.
+    prior_mismatch : Estimate
+        KL(p_T‖π).
+    below_t_eps : Estimate
+        ``∫Ṡ_θ dt`` over [0, t_eps], which nothing else here holds.
+    verdicts : tuple of Verdict
+    rates : EntropyRates
+    likelihood : LogLikelihood
+    dim : int
+    settings : dict
+    """
+
+    nll_ode: Estimate
+    nll_plugin: Estimate
+    nll_lower_bound: Estimate | None
+    elbo: Estimate
+    data_entropy: Estimate | None
+    noise_entropy: Estimate
+    data_entropy_bound: Estimate
+    data_entropy_bound_plugin: Estimate
+    kl_upper: Estimate | None
+    kl_ode: Estimate | None
+    squared_difference: Estimate | None
+    prior_mismatch: Estimate
+    below_t_eps: Estimate
+    verdicts: tuple[Verdict, ...]
+    rates: EntropyRates
+    likelihood: LogLikelihood
+    dim: int
+    settings: dict[str, Any]
+
+    def named(self) -> dict[str, Estimate]:
+        """Every estimate that is known, by name."""
+        names = (
+            "data_entropy",
+            "nll_ode",
+            "nll_plugin",
+            "nll_lower_bound",
+            "elbo",
+            "data_entropy_bound",
+            "data_entropy_bound_plugin",
+            "kl_ode",
+            "kl_upper",
+            "squared_difference",
+            "prior_mismatch",
+            "noise_entropy",
+            "below_t_eps",
+        )
+        return {name: estimate for name in names if (estimate := getattr(self, name)) is not None}
+
+    def verdict(self, statement: str) -> Verdict:
+        """The verdict whose statement begins so."""
+        for verdict in self.verdicts:
+            if verdict.statement.startswith(statement):
+                return verdict
+        known = "; ".join(verdict.statement for verdict in self.verdicts)
+        raise ValueError(f"statement: expected the beginning of one of {known}, got {statement!r}")
+
+    def summary(self) -> str:
+        """Tables of the estimates and the verdicts, for people."""
+        s = self.settings
+        lines = [
+            f"Limits over {s['n_paths']} paths, {s['n_likelihood']} likelihoods, {s['process']} from t = "
+            f"{s['t_eps']:.3g}; nats",
+            *(f"  {name.replace('_', ' '):<26} {estimate}" for name, estimate in self.named().items()),
+            "verdicts:",
+            *(f"  {verdict.line()}" for verdict in self.verdicts),
+        ]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the tensors of points, ready for :mod:`json`."""
+        return {
+            **{name: {"value": e.value, "stderr": e.stderr, "unit": e.unit} for name, e in self.named().items()},
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "rates": self.rates.to_json(),
+            "likelihood": self.likelihood.to_json(),
+            "settings": self.settings,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+    def plot(self) -> Figure:
+        """Likelihoods and bounds beside the entropy rates: a matplotlib figure."""
+        from thermokern.quantities.likelihood.figures import limits_figure
+
+        return limits_figure(self)

@@ -1,0 +1,336 @@
+"""Exact log-likelihood of data under a model's probability-flow equation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern import ops
+from thermokern.models import ScoreModel, fuse
+from thermokern.models.evaluate import rademacher, score_and_divergence
+from thermokern.ops.checks import MAX_DIM, NotFusable, check_seed
+from thermokern.processes import LinearProcess, flow_table
+from thermokern.quantities.engine.backends import UNSTREAMED
+from thermokern.quantities.engine.problem import (
+    DIVERGENCES,
+    ScoreLike,
+    describe,
+    first_time,
+    log_prior,
+    one_process,
+    own_dtype,
+    points_of,
+)
+from thermokern.quantities.likelihood.result import LogLikelihood
+from thermokern.targets import Distribution, GaussianMixture, common_axes
+
+_LEVELS = (8, 11, 14, 17)  # of the grids tried in turn; a point that needs finer steps than one has moves to the next
+_FUSED_LEVELS = (8, 10, 12, 14)
+_REFERENCE_BATCH = 2**22  # numbers of x and its probes that PyTorch takes at once
+
+
+def log_likelihood(
+    model: ScoreLike,
+    x: Tensor | np.ndarray,
+    process: LinearProcess | None = None,
+    *,
+    divergence: str = "auto",
+    probes: int = 1,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    t_eps: float | None = None,
+    prior: Distribution | None = None,
+    dequantize: float = 0.0,
+    repeats: int = 1,
+    seed: int = 0,
+    path_offset: int = 0,
+    backend: str = "auto",
+    dtype: torch.dtype | None = None,
+    allow_nonfinite: bool = False,
+) -> LogLikelihood:
+    """``log p(x)`` of the law that a model's probability-flow equation ``x' = f x − D s_θ`` carries the prior to.
+
+    ``log p(x) = log π(x_T) + ∫ ∇·(f x − D s_θ) dt + d log m(t_eps)`` along the solution that starts at ``m(t_eps) x``.
+    This is the likelihood of the deterministic sampler, not that of the reverse stochastic equation.
+
+    Parameters
+    ----------
+    model : ScoreModel, Distribution or callable ``(x, t) -> score``
+    x : Tensor or array
+        (n, …) data points.
+    process : LinearProcess, optional
+        May be left out where the model carries one.
+    divergence : {"auto", "exact", "hutchinson"}
+        ``auto``: exact up to 16 dimensions and of distributions; else Hutchinson's estimate with random signs, each
+        probe fixed along the whole path of its point.
+    probes : int
+        Of Hutchinson's estimate, for each point; two or more give a standard error.
+    rtol, atol : float
+        Tolerance of a step along each axis of x and of the accumulated divergence, ``atol + rtol |value|``. The step is
+        chosen by the mean square over these d + 1 errors in units of their tolerances, for each point by itself.
+    t_eps : float, optional
+        Where the equation ends near the data: 1e-5, or the process's own first time where it has one (EDM, DiscreteVP).
+    prior : Distribution, optional
+        A law of data whose diffused law at ``t_end`` takes the place of the process's Gaussian prior.
+    dequantize : float
+        Width of the bins of quantised data, each value being the lower edge of its bin: uniform noise of that width is
+        added. 1/256 for 8-bit images on [0, 1].
+    repeats : int
+        Independent draws of dequantisation noise and probes for each point, averaged.
+    seed, path_offset : int
+        What is random for point i depends on `seed` and ``path_offset + i`` alone.
+    backend : {"auto", "fused", "reference"}
+        ``fused``: kernels for perceptrons and for mixtures whose covariances one rotation makes diagonal, which run in
+        those axes in either backend. ``reference``: PyTorch, any score.
+    dtype : torch.dtype, optional
+        float64 where left out, but for a network that PyTorch runs: its own.
+    allow_nonfinite : bool
+        Return NaN for points whose path stops being finite instead of raising.
+
+    Returns
+    -------
+    LogLikelihood
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
+    FloatingPointError
+        When values on a path stop being finite, or the tolerance cannot be met with 2^17 steps.
+
+    Notes
+    -----
+    Steps are those of Dormand and Prince, 5(4), on a dyadic grid of the log signal-to-noise ratio: a step is a power of
+    two of the whole and begins at a multiple of itself. In the fused kernels a point's value is bit-identical whatever
+    its company. In PyTorch it is so as far as the network's products of matrices are, which may round a row differently
+    in batches of different size; values then agree to the tolerance.
+
+    References
+    ----------
+    Song et al., *Score-based generative modeling through stochastic differential equations*, 2021, Eq. 13 and 39, App.
+    D.2; Dormand and Prince, *A family of embedded Runge–Kutta formulae*, 1980; Kodama and Hinczewski, arXiv 2510.06174,
+    Eq. 7.
+    """
+    process = one_process(process, model)
+    points, shape = points_of(model, x)
+    n, dim = points.shape
+    check_seed(seed, path_offset)
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"divergence: expected one of {DIVERGENCES}, got {divergence!r}")
+    if backend not in UNSTREAMED:
+        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
+    for name, value in {"probes": probes, "repeats": repeats}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    if not (math.isfinite(dequantize) and dequantize >= 0.0):
+        raise ValueError(f"dequantize: expected a finite width of at least 0, got {dequantize!r}")
+    if prior is not None and (not isinstance(prior, Distribution) or prior.dim != dim):
+        raise TypeError(f"prior: expected a distribution in {dim} dimensions")
+    t_eps = first_time(process) if t_eps is None else float(t_eps)
+    hutchinson = divergence == "hutchinson" or (
+        divergence == "auto" and dim > MAX_DIM and not isinstance(model, Distribution)
+    )
+    if hutchinson and isinstance(model, Distribution):
+        raise ValueError('divergence: a distribution knows its own exactly, expected "auto" or "exact"')
+    reason = "the kernels give the exact divergence" if hutchinson else ""
+    reason = 'backend="reference" was asked for' if backend == "reference" else reason
+    turned = common_axes(model, model)  # a full covariance runs in its own axes
+    own_axes = model if turned is None else turned.model
+    fused = _fusable(own_axes, process, t_eps, dim, dtype, reason)
+    if isinstance(fused, str) and backend == "fused":
+        raise ValueError(f'backend: "fused" cannot run this: {fused}')
+    dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+
+    noise = torch.zeros(repeats, n, dim, dtype=torch.float64)
+    if dequantize:
+        z = ops.normals(n, repeats * dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
+        noise = dequantize * torch.special.ndtr(z).reshape(n, repeats, dim).transpose(0, 1)
+    signs = rademacher(n, repeats * probes, dim, seed, path_offset, dtype) if hutchinson else None
+    scale = process.mean_scale(t_eps)
+    columns = probes if hutchinson else 1
+    rounds = []
+    for r in range(repeats):
+        start = scale * (points + noise[r])
+        start = (start if turned is None else turned.turn(start)).to(dtype)
+        own = None if signs is None else signs[:, r * probes : (r + 1) * probes]
+        if isinstance(fused, str):
+            rounds.append(_by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol))
+        else:
+            rounds.append(_by_kernel(fused, process, start, t_eps, rtol, atol))
+    parts = ops.FlowSums(*(torch.stack(part) for part in zip(*rounds, strict=True)))  # (repeats, n, …)
+    bad = (parts.status != ops.FLOW_DONE).any(0)
+    if bool(bad.any()) and not allow_nonfinite:
+        raise FloatingPointError(
+            f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance: a larger rtol or atol, "
+            "or allow_nonfinite=True, which returns NaN for them"
+        )
+    end = parts.x_last.double().reshape(repeats * n, dim)
+    end = end if turned is None else turned.turn_back(end)
+    prior_term = log_prior(process, prior, dim, end).reshape(repeats, n)
+    gathered = parts.divergence.double().mean(2)
+    start_term = dim * math.log(scale)
+    each = prior_term + gathered + start_term
+    each[parts.status != ops.FLOW_DONE] = math.nan
+    undisturbed = scale * points if turned is None else turned.turn(scale * points)
+    exact_end = None
+    if isinstance(model, Distribution):
+        at_end = model.log_prob(end, process.t_end, process).reshape(repeats, n)
+        exact_end = (at_end - prior_term).mean(0)
+    return LogLikelihood(
+        values=each.mean(0),
+        stderr=_stderr(each, parts.divergence.double(), hutchinson),
+        nfe=parts.evaluations.sum(0),
+        prior_term=prior_term.mean(0),
+        divergence_term=gathered.mean(0),
+        start_term=start_term,
+        t_eps_term=_t_eps_term(own_axes, fused, process, undisturbed.to(dtype), shape, t_eps, signs),
+        prior_mismatch=exact_end,
+        x_end=end[len(end) - n :].to(dtype),
+        dim=dim,
+        backend="reference" if isinstance(fused, str) else "fused",
+        backend_reason=fused if isinstance(fused, str) and backend == "auto" else "",
+        settings={
+            "model": describe(model),
+            "process": repr(process),
+            "t_eps": t_eps,
+            "divergence": "hutchinson" if hutchinson else "exact",
+            "probes": probes if hutchinson else 0,
+            "rtol": rtol,
+            "atol": atol,
+            "prior": "process" if prior is None else prior.settings(),
+            "dequantize": dequantize,
+            "repeats": repeats,
+            "seed": seed,
+            "path_offset": path_offset,
+            "dtype": str(dtype)[6:],
+            "torch": str(torch.__version__),
+        },
+    )
+
+
+def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
+    """Of the mean over repeats and probes, (n,): 0 where nothing is random, NaN where one draw cannot say."""
+    repeats, n, probes = gathered.shape
+    if repeats > 1:
+        return each.std(0) / math.sqrt(repeats)
+    if not hutchinson:
+        return torch.zeros(n, dtype=torch.float64)
+    return gathered[0].std(1) / math.sqrt(probes) if probes > 1 else torch.full((n,), math.nan, dtype=torch.float64)
+
+
+def _t_eps_term(
+    model: ScoreLike,
+    fused: _Kernel | str,
+    process: LinearProcess,
+    x: Tensor,
+    shape: torch.Size,
+    t_eps: float,
+    signs: Tensor | None,
+) -> Tensor:
+    """``−(v/2)(|s|² + ∇·s)`` at t_eps, (n,): what undoes the blur of that time, to first order in v."""
+    if isinstance(fused, _Kernel) and isinstance(model, ScoreModel):
+        source = fused.source(flow_table(process, t_eps, 0))
+        assert isinstance(source, ops.MlpSource)
+        first = source.output_scale[0].item(), source.skip[0].item()
+        score, trace = ops.mlp_score_divergence(x, source.weights, source.biases[0], source.activation, *first)
+        divergence = trace[:, None]
+    else:
+        score, divergence = score_and_divergence(model, process, x, t_eps, shape, signs)
+    return -0.5 * process.variance(t_eps) * (score.double().square().sum(1) + divergence.double().mean(1))
+
+
+# --- what runs the paths ---------------------------------------------------------------------------------------------
+
+
+class _Kernel:
+    """A score that the kernels know: makes its source on a flow table."""
+
+    def __init__(self, model: GaussianMixture | ScoreModel, dim: int, dtype: torch.dtype | None) -> None:
+        self.model, self.dim, self.dtype = model, dim, torch.float64 if dtype is None else dtype
+
+    def source(self, table: ops.FlowTable) -> ops.Source:
+        model = self.model
+        if isinstance(model, GaussianMixture):
+            return ops.MixtureSource(model.means, model.eigenvalues, model.weights, table.mean_scale, table.variance)
+        # Level by level, so that the numbers of a level do not depend on how many there are.
+        return fuse(model, table.times, self.dim, self.dtype, parts=table.level_slices())
+
+
+def _fusable(
+    model: ScoreLike, process: LinearProcess, t_eps: float, dim: int, dtype: torch.dtype | None, reason: str
+) -> _Kernel | str:
+    """What makes the kernels' source, or why they cannot run this."""
+    if reason:
+        return reason
+    if dim > MAX_DIM:
+        return f"the kernels take at most {MAX_DIM} dimensions, not {dim}"
+    if isinstance(model, GaussianMixture):
+        if model.eigenvectors is not None:
+            return "the kernels take covariances that one rotation makes diagonal"
+        return _Kernel(model, dim, dtype)
+    if not isinstance(model, ScoreModel):
+        return f"only the reference knows scores of the kind {type(model).__name__}"
+    kernel = _Kernel(model, dim, dtype)
+    try:
+        kernel.source(flow_table(process, t_eps, 0))
+    except NotFusable as error:
+        return str(error)
+    return kernel
+
+
+def _by_kernel(
+    kernel: _Kernel, process: LinearProcess, x: Tensor, t_eps: float, rtol: float, atol: float
+) -> ops.FlowSums:
+    def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
+        out = ops.probability_flow(x[rows], table, kernel.source(table), rtol=rtol, atol=atol)
+        return out._replace(divergence=out.divergence[:, None])
+
+    return _on_finer_grids(run, process, t_eps, torch.arange(len(x)), _FUSED_LEVELS)
+
+
+def _by_reference(
+    model: ScoreLike,
+    process: LinearProcess,
+    x: Tensor,
+    shape: torch.Size,
+    t_eps: float,
+    signs: Tensor | None,
+    columns: int,
+    rtol: float,
+    atol: float,
+) -> ops.FlowSums:
+    def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
+        times = table.times.tolist()
+
+        def field(points: Tensor, node: int, which: Tensor) -> tuple[Tensor, Tensor]:
+            own = None if signs is None else signs[rows[which]]
+            return score_and_divergence(model, process, points, times[node], shape, own)
+
+        return ops.probability_flow_reference(x[rows], table, field, rtol=rtol, atol=atol, probes=columns)
+
+    size = max(1, _REFERENCE_BATCH // (x.shape[1] * (1 + columns)))
+    parts = []
+    for rows in torch.split(torch.arange(len(x)), size) or [torch.arange(0)]:
+        parts.append(_on_finer_grids(run, process, t_eps, rows, _LEVELS))
+    return ops.FlowSums(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _on_finer_grids(
+    run: Any, process: LinearProcess, t_eps: float, rows: Tensor, levels: tuple[int, ...]
+) -> ops.FlowSums:
+    """Run on the first grid, and again, on finer and finer ones, the points whose steps it does not have."""
+    out: ops.FlowSums = run(flow_table(process, t_eps, levels[0]), rows)
+    for finer in levels[1:]:
+        left = (out.status == ops.FLOW_NEEDS_FINER).nonzero()[:, 0]
+        if not len(left):
+            break
+        again = run(flow_table(process, t_eps, finer), rows[left])
+        for whole, part in zip(out, again, strict=True):
+            whole[left] = part
+    return out

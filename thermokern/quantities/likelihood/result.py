@@ -1,0 +1,123 @@
+"""What a likelihood calculation gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from thermokern.quantities.results.estimate import Estimate, mean_estimate
+from thermokern.quantities.results.storage import save, stored
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@stored("log-likelihood")
+@dataclass(frozen=True, eq=False)
+class LogLikelihood:
+    """Log-likelihood of each point under the probability-flow equation. Nats throughout, float64.
+
+    Attributes
+    ----------
+    values : Tensor
+        (n,) ``log p(x)``: `prior_term` + `divergence_term` + `start_term`.
+    stderr : Tensor
+        (n,) of `values`, from what is random in them: Hutchinson's probes and dequantisation noise. 0 where nothing is,
+        NaN where a single draw cannot say.
+    nfe : Tensor
+        (n,) int64, evaluations of the score.
+    prior_term : Tensor
+        (n,) log density of the prior at the path's end.
+    divergence_term : Tensor
+        (n,) ``∫ ∇·(f x − D s) dt``.
+    start_term : float
+        ``d log m(t_eps)``: paths begin at ``m(t_eps) x``.
+    t_eps_term : Tensor
+        (n,) not in `values`: what undoes the blur of ``t_eps``, ``−(v/2)(|s|² + ∇·s)``, to first order in v(t_eps).
+    prior_mismatch : Tensor or None
+        (n,) not in `values`: log of the model's own law at ``t_end`` over the prior, at the path's end; adding it gives
+        the likelihood with the model's own law for prior. Known for distributions.
+    x_end : Tensor
+        (n, d) the path's end; of the last repeat where there are several.
+    dim : int
+    backend, backend_reason : str
+    settings : dict
+    """
+
+    values: Tensor
+    stderr: Tensor
+    nfe: Tensor
+    prior_term: Tensor
+    divergence_term: Tensor
+    start_term: float
+    t_eps_term: Tensor
+    prior_mismatch: Tensor | None
+    x_end: Tensor
+    dim: int
+    backend: str
+    backend_reason: str
+    settings: dict[str, Any]
+
+    @property
+    def nll(self) -> Estimate:
+        """Mean of ``−log p``, nats, with its standard error over the points."""
+        return mean_estimate(-self.values)
+
+    def bits_per_dim(self, offset_bits: float = 0.0) -> Estimate:
+        """Mean of ``−log p/(d ln 2)`` plus `offset_bits`.
+
+        Parameters
+        ----------
+        offset_bits : float
+            For quantised data ``−log2`` of the width of a bin: 8 for 8-bit images on [0, 1], 7 on [−1, 1]. Nothing is
+            added unless it is given.
+        """
+        scale, nll = 1.0 / (self.dim * math.log(2.0)), self.nll
+        return Estimate(scale * nll.value + offset_bits, scale * nll.stderr, "bits/dim")
+
+    def summary(self) -> str:
+        """A table of the estimates, for people."""
+        s = self.settings
+        reason = f" ({self.backend_reason})" if self.backend_reason else ""
+        probes = f", {s['probes']} probe(s) fixed along each path" if s["probes"] else ""
+        n = len(self.nfe)
+        nfe = f"{self.nfe.double().mean().item():.0f} on average, {int(self.nfe.max())} at most" if n else "none"
+        lines = [
+            f"Log-likelihood of {n} points, probability flow of {s['process']} from t = {s['t_eps']:g}",
+            f"  NLL                     {self.nll} nats, {self.bits_per_dim()} bits/dim without offset",
+            f"  left out below t_eps    {mean_estimate(-self.t_eps_term)} nats, to first order",
+            f"  divergence              {s['divergence']}{probes}",
+            f"  tolerance               rtol {s['rtol']:g}, atol {s['atol']:g} for each point",
+            f"  evaluations of a point  {nfe}",
+            f"  backend                 {self.backend}{reason}",
+        ]
+        if self.prior_mismatch is not None:
+            lines.insert(3, f"  prior mismatch          {mean_estimate(-self.prior_mismatch)} nats of the NLL")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the tensors of points, ready for :mod:`json`."""
+        nll, bits = self.nll, self.bits_per_dim()
+        return {
+            "nll": {"value": nll.value, "stderr": nll.stderr, "unit": nll.unit},
+            "bits_per_dim": {"value": bits.value, "stderr": bits.stderr, "unit": bits.unit},
+            "n_points": len(self.values),
+            "nfe_mean": self.nfe.double().mean().item(),
+            "backend": self.backend,
+            "backend_reason": self.backend_reason,
+            "settings": self.settings,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+    def plot(self) -> Figure:
+        """Density of ``log p`` and evaluations of a point: a matplotlib figure."""
+        from thermokern.quantities.likelihood.figures import likelihood_figure
+
+        return likelihood_figure(self)

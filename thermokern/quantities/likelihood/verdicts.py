@@ -1,0 +1,89 @@
+"""Inequalities between likelihoods, bounds and entropies: which holds, of which likelihood, and what theory says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.storage import stored
+
+PLUG_IN, ODE, SDE = "plug-in", "ODE", "SDE sampler"
+SIGMAS = 3.0  # standard errors within which two sides count as equal
+
+
+@stored("verdict")
+@dataclass(frozen=True)
+class Verdict:
+    """One inequality or identity, put to the test.
+
+    Attributes
+    ----------
+    statement : str
+        As ``left ≥ right``, ``left ≤ right`` or ``left = right``.
+    likelihood : str
+        The one it speaks of: ``plug-in`` (averages over the data's marginals), ``ODE`` (the probability-flow
+        equation's), ``SDE sampler`` (the reverse stochastic equation's).
+    promised : bool
+        Whether theory promises it for any model.
+    reason : str
+    left, right : Estimate
+    margin : Estimate
+        How far the inequality is from failing, paired over paths where both sides are averages over the same; of an
+        identity left minus right.
+    slack : float
+        What errors of quadrature and of tolerance may add to the margin, nats.
+    outcome : str
+        ``holds``, ``tight`` (equal within three standard errors and the slack) or ``fails``; ``unknown`` where a number
+        is not finite.
+    """
+
+    statement: str
+    likelihood: str
+    promised: bool
+    reason: str
+    left: Estimate
+    right: Estimate
+    margin: Estimate
+    slack: float
+    outcome: str
+
+    def line(self) -> str:
+        """One line, for people."""
+        promise = "promised" if self.promised else "not promised"
+        return f"{self.outcome:<7} {self.statement:<48} {self.likelihood:<11} {promise:<12} margin {self.margin}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, ready for :mod:`json`."""
+        pairs = {"left": self.left, "right": self.right, "margin": self.margin}
+        return {
+            "statement": self.statement,
+            "likelihood": self.likelihood,
+            "promised": self.promised,
+            "reason": self.reason,
+            **{name: {"value": e.value, "stderr": e.stderr} for name, e in pairs.items()},
+            "slack": self.slack,
+            "outcome": self.outcome,
+        }
+
+
+def judge(
+    statement: str,
+    likelihood: str,
+    promised: bool,
+    reason: str,
+    left: Estimate,
+    right: Estimate,
+    margin: Estimate,
+    slack: float,
+) -> Verdict:
+    """The verdict on ``left ≥ right``, ``left ≤ right`` or ``left = right``, whichever the statement has."""
+    reach = slack + (SIGMAS * margin.stderr if math.isfinite(margin.stderr) else 0.0)
+    if not math.isfinite(margin.value):
+        outcome = "unknown"
+    elif abs(margin.value) <= reach:
+        outcome = "holds" if " = " in statement else "tight"
+    else:
+        outcome = "holds" if margin.value > 0.0 and " = " not in statement else "fails"
+    return Verdict(statement, likelihood, promised, reason, left, right, margin, slack, outcome)

@@ -1,0 +1,64 @@
+"""How thermokern's figures look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+Colour = str | tuple[float, float, float, float]
+
+INK = "#1f2933"
+MUTED = "#7b8794"
+THEORY = "#1f2933"
+EXACT = "#2b6cb0"
+NETWORK = "#dd6b20"
+COLLAPSED = "#c53030"
+POINTS = "#4a5568"
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib settings for every figure."""
+    settings: dict[str, Any] = {
+        "figure.dpi": 110,
+        "savefig.dpi": 160,
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.color": INK,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+    }
+    with mpl.rc_context(settings):  # type: ignore[arg-type]
+        yield
+
+
+def severities(count: int) -> list[Colour]:
+    """`count` colours from mild to severe."""
+    rows = mpl.colormaps["plasma"](np.linspace(0.82, 0.05, count)).tolist()
+    return [(r, g, b, a) for r, g, b, a in rows]
+
+
+def draw_density(axes: Axes, values: np.ndarray, colour: Colour, label: str | None = None, fill: bool = False) -> None:
+    """A normalised histogram of `values` (n,), the outermost 0.05 % at each end left out."""
+    low, high = np.quantile(values, [0.0005, 0.9995]).tolist()
+    margin = 0.03 * (high - low) + 1e-6
+    bins = np.linspace(low - margin, high + margin, 71)
+    height, edges = np.histogram(values, bins=bins, density=True)
+    axes.stairs(height, edges, color=colour, lw=1.2, label=label)
+    if fill:
+        axes.stairs(height, edges, color=colour, fill=True, alpha=0.25)

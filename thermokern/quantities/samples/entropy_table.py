@@ -1,0 +1,188 @@
+"""Several estimates of one entropy side by side, in the manner of Kodama and Hinczewski, Table 1."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.storage import save, stored
+from thermokern.quantities.samples.entropy_histogram import Bins, histogram_entropy
+from thermokern.quantities.samples.entropy_knn import entropies_over_k, kozachenko_leonenko
+from thermokern.quantities.samples.entropy_maxima import box_entropy, gaussian_entropy
+from thermokern.quantities.samples.inputs import SampleLike, check_neighbours, checked_sample, jittered
+from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KS = (1, 3, 5, 10, 20)
+HISTOGRAM_DIM = 2  # up to which a histogram is made unasked
+_LN2 = math.log(2.0)
+
+
+@stored("entropy-table")
+@dataclass(frozen=True, eq=False)
+class EntropyTable:
+    """Estimates of the entropy of one sample. Nats.
+
+    Attributes
+    ----------
+    knn : EntropyEstimate
+        Kozachenko–Leonenko at the number of neighbours that is recommended, with its bias and local entropies.
+    over_k : tuple of (k, Estimate)
+    histogram : EntropyEstimate or None
+    gaussian, box : Estimate
+        What a Gaussian of the same covariance and a uniform law on the same box have.
+    dim, n : int
+    """
+
+    knn: EntropyEstimate
+    over_k: tuple[tuple[int, Estimate], ...]
+    histogram: EntropyEstimate | None
+    gaussian: Estimate
+    box: Estimate
+    dim: int
+    n: int
+
+    def rows(self) -> list[tuple[str, Estimate, Estimate]]:
+        """Name, estimate and bias (NaN where not known) of each line of the table, nats."""
+        unknown = Estimate(math.nan, math.nan)
+        rows = []
+        for k, estimate in self.over_k:
+            bias = self.knn.bias if k == self.knn.settings["k"] else unknown
+            rows.append((f"k-NN, k = {k}", estimate, bias))
+        if self.histogram is not None:
+            rows.append((self.histogram.method, self.histogram, self.histogram.bias))
+        rows.append(("Gaussian of the same covariance", self.gaussian, unknown))
+        rows.append(("uniform on the same box", self.box, unknown))
+        return rows
+
+    def bits_per_dim(self, estimate: Estimate) -> Estimate:
+        """An estimate in nats, in bits per dimension."""
+        scale = 1.0 / (self.dim * _LN2)
+        return Estimate(estimate.value * scale, estimate.stderr * scale, "bits per dimension")
+
+    def summary(self) -> str:
+        """The table, for people."""
+        name = max(34, *(len(row[0]) + 2 for row in self.rows()))
+        head = f"{'':<{name}}{'bits per dimension':>24}{'nats':>24}{'bias (nats)':>20}"
+        lines = [f"entropy of {self.n:,} points in {self.dim} dimension{'s' * (self.dim > 1)}", head, "-" * len(head)]
+        for label, estimate, bias in self.rows():
+            known = f"{bias.value:+.2g} ± {bias.stderr:.1g}" if math.isfinite(bias.value) else ""
+            lines.append(f"{label:<{name}}{plain(self.bits_per_dim(estimate)):>24}{plain(estimate):>24}{known:>20}")
+        for label, checked in (("k-NN", self.knn), ("histogram", self.histogram)):
+            if checked is not None and checked.bias_exceeds_error:
+                lines.append(f"{label}: the bias exceeds the standard error, which is sampling error alone")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the per-point numbers, ready for :mod:`json`."""
+        return {
+            "n": self.n,
+            "dim": self.dim,
+            "rows": [
+                {
+                    "estimator": label,
+                    "nats": {"value": estimate.value, "stderr": _number(estimate.stderr)},
+                    "bits_per_dim": {
+                        "value": self.bits_per_dim(estimate).value,
+                        "stderr": _number(self.bits_per_dim(estimate).stderr),
+                    },
+                    "bias_nats": {"value": _number(bias.value), "stderr": _number(bias.stderr)},
+                }
+                for label, estimate, bias in self.rows()
+            ],
+            "knn": _numbers(self.knn.to_json()),
+            "histogram": None if self.histogram is None else _numbers(self.histogram.to_json()),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+    def plot(self) -> Figure:
+        """Estimates against k and n, and the map of local entropies in the plane: a matplotlib figure."""
+        from thermokern.quantities.samples.figures import table_figure  # matplotlib, left alone by `import thermokern`
+
+        return table_figure(self)
+
+
+def entropy_table(
+    x: SampleLike,
+    *,
+    k: int = 3,
+    ks: Sequence[int] = KS,
+    bins: Bins | None = None,
+    jitter: float | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> EntropyTable:
+    """Entropy of a sample by nearest neighbours at several k, by a histogram, and the Gaussian and uniform references.
+
+    Parameters
+    ----------
+    x : Tensor or array
+        (n, d) points.
+    k : int
+        Of the estimate whose bias and local entropies are worked out.
+    ks : sequence of int
+        Numbers of neighbours of the table; those that are not below n are left out.
+    bins : optional
+        See :func:`histogram_entropy`; without it, Knuth's rule in up to two dimensions and no histogram in more.
+    jitter, seed
+        See :func:`kozachenko_leonenko`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    EntropyTable
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
+    """
+    points = checked_sample("x", x)
+    if jitter is not None:
+        points = jittered(points, jitter, seed)
+    n, dim = points.shape
+    wanted = sorted({k, *ks})
+    for number in wanted:
+        check_neighbours("ks", number, n + max(wanted))
+    check_neighbours("k", k, n)
+    with warnings.catch_warnings(), tqdm(total=3, disable=not progress, unit="estimate", desc="entropy") as bar:
+        warnings.simplefilter("ignore", BiasWarning)  # the table says it
+        knn = kozachenko_leonenko(points, k, seed=seed, progress=progress)
+        bar.update()
+        over_k = entropies_over_k(points, [number for number in wanted if number < n], seed)
+        bar.update()
+        made = bins is not None or dim <= HISTOGRAM_DIM
+        histogram = histogram_entropy(points, "knuth" if bins is None else bins) if made else None
+        bar.update()
+    return EntropyTable(knn, over_k, histogram, gaussian_entropy(points), box_entropy(points), dim, n)
+
+
+def plain(estimate: Estimate) -> str:
+    """An estimate, its error left out where it is not known."""
+    return str(estimate) if math.isfinite(estimate.stderr) else f"{estimate.value:.4f}"
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _numbers(value: Any) -> Any:
+    """JSON without NaN."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return _number(value) if isinstance(value, float) else value

@@ -1,0 +1,114 @@
+"""The search and the error behind mutual information and total correlation by nearest neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from thermokern.ops import KDTree
+from thermokern.quantities.samples.errors_by_jackknife import excess
+from thermokern.quantities.samples.inputs import digamma, random_order
+
+# Points from which the standard error is worked out at most, by all pairs, and pairs held at once.
+ERROR_POINTS = 8192
+_PAIRS = 2**22
+
+
+class Marginals(NamedTuple):
+    """Of each group of columns: the digammas' arguments, (n,) int64, and the radii within which they count, (n,)."""
+
+    counts: list[Tensor]  # n_j + 1 (variant 1) or n_j (variant 2)
+    radii: list[Tensor]
+    indices: Tensor  # (n, k) int64, each point's neighbours in all columns
+
+
+def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: torch.device | str = "cpu") -> Marginals:
+    """Count neighbours in groups of `widths` columns of `joint` (n, d), on a device; what is found is on the CPU."""
+    found = KDTree(joint.to(device)).neighbours(k, p=math.inf, indices=True)
+    distances, indices = found[0].cpu(), found[1].cpu()
+    radius = distances[:, k - 1]
+    zero = int((radius == 0).sum())
+    if zero:
+        raise ValueError(
+            f"x: {zero} of {len(joint)} points coincide with {k} others in all their coordinates, where a density has "
+            "no two points alike. Remedies: jitter=h where the data were rounded to steps of h; for a discrete law, "
+            "count its values instead"
+        )
+    counts, radii = [], []
+    for group in torch.split(joint, list(widths), dim=1):
+        own = group.contiguous()
+        reach = radius
+        if variant == 2:
+            reach = torch.zeros_like(radius)
+            for column in range(k):
+                reach = torch.maximum(reach, (own - own[indices[:, column]]).abs().amax(1))
+        there = own.to(device)
+        # The point itself is among them.
+        within = KDTree(there).count_within(there, reach.to(device), p=math.inf, strict=variant == 1).cpu()
+        counts.append(within if variant == 1 else within - 1)
+        radii.append(reach)
+    return Marginals(counts, radii, indices)
+
+
+def local_terms(found: Marginals, k: int, variant: int) -> Tensor:
+    """``ψ(k) + (g − 1) ψ(n) − Σ_j ψ(count_j)``, less ``(g − 1)/k`` for variant 2, of each point: (n,) float64, nats."""
+    n, more = len(found.indices), len(found.counts) - 1
+    constant = (digamma(k) + more * digamma(n)).item() - (more / k if variant == 2 else 0.0)
+    table = digamma(torch.arange(1, n + 1))  # ψ(1) … ψ(n)
+    total = torch.zeros(n, dtype=torch.float64)
+    for count in found.counts:
+        total = total + table[count - 1]
+    return constant - total
+
+
+def standard_error(
+    joint: Tensor, widths: Sequence[int], k: int, variant: int, seed: int, device: torch.device
+) -> float:
+    """Standard error of the mean of :func:`local_terms`, nats.
+
+    By the jackknife: what point i takes along when it goes. Its own term; ``1/n_j`` from every point j within whose
+    radius it lies in a group, since ψ(n_j + 1) − ψ(n_j) = 1/n_j; and 1/k, on average, given back by each of the m_i
+    points that have it among their k nearest, whose radius grows. The variance of ``local_i − Σ_groups Σ_j 1/n_j +
+    m_i/k`` is too large by the e(d, k) of :mod:`thermokern.quantities.samples.errors_by_jackknife`, as that of the
+    entropy of all columns is: radii of single groups hold many points, which smooths them. Variant 2, whose boxes are
+    not cubes, has half of that excess, as measured on independent normals (``benchmarks/calibration.py`` holds both
+    against samples). What is left is divided by n. From at most ERROR_POINTS random points.
+    """
+    n = len(joint)
+    if n < 3:
+        return math.nan
+    part = joint[random_order(joint, seed)[:ERROR_POINTS]].contiguous()
+    size = len(part)
+    if size <= k:
+        return math.nan
+    found = search(part, widths, k, variant, device)
+    terms = local_terms(found, k, variant) + torch.bincount(found.indices.reshape(-1), minlength=size).double() / k
+    for group, radius in zip(torch.split(part, list(widths), dim=1), found.radii, strict=True):
+        terms = terms - _taken_along(group.contiguous(), radius, strict=variant == 1)
+    # Half the digammas' noise is kept whatever the table says: a variance is not negative.
+    spread = terms.sort().values.var().item()
+    least = 0.5 * torch.special.polygamma(1, torch.tensor(float(k), dtype=torch.float64)).item()
+    counted_twice = excess(joint.shape[1], k) * (1.0 if variant == 1 else 0.5)
+    return math.sqrt(max(spread - counted_twice, least) / n)
+
+
+def _taken_along(x: Tensor, radius: Tensor, strict: bool) -> Tensor:
+    """``Σ_j 1/n_j`` over the points j that have point i within their radius, n_j how many they have: (n,) float64."""
+    n, dim = x.shape
+    total = torch.zeros(n, dtype=torch.float64)
+    rows = max(1, _PAIRS // n)
+    for low in range(0, n, rows):
+        block = torch.zeros(min(rows, n - low), n, dtype=x.dtype)
+        for column in range(dim):
+            block = torch.maximum(block, (x[low : low + rows, column, None] - x[None, :, column]).abs())
+        bound = radius[low : low + rows, None]
+        within = (block < bound) if strict else (block <= bound)
+        own = torch.arange(len(block))
+        within[own, low + own] = False
+        share = 1.0 / within.sum(1).clamp_min(1).double()
+        total = total + share @ within.double()
+    return total

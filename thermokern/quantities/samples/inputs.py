@@ -1,0 +1,179 @@
+"""Samples as the estimators take them: checks, units, and an order that depends on the values alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern import ops
+from thermokern._info import cuda_absence
+from thermokern.ops.checks import check_finite, check_seed
+
+SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
+
+# Least eigenvalue of a correlation matrix that float32 data can tell from zero: the square of some roundings.
+_DEPENDENT = 1e-12
+# Ranges beyond which squares of differences in float32 leave its numbers: the points are then scaled by a power of two.
+_RANGE = (2.0**-30, 2.0**30)
+_ROWS = 2**18  # taken at a time where a float64 copy of all would cost memory
+
+
+def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
+    """`x` as contiguous points (n, d) on the CPU, float32 or float64.
+
+    (n,) is (n, 1); integers, bools and lists become float64, half precision float32. A ValueError or TypeError that
+    names the argument for anything else: fewer than `least` points, d = 0, NaN or infinity, a gradient.
+    """
+    given = x if isinstance(x, Tensor | np.ndarray) else torch.as_tensor(x, dtype=torch.float64)
+    points = torch.as_tensor(given)
+    if points.is_complex():
+        raise TypeError(f"{name}: expected real numbers, got {str(points.dtype)[6:]}")
+    if points.requires_grad:
+        raise ValueError(f"{name}: requires a gradient, which this estimator does not give: use {name}.detach()")
+    if points.dim() == 1:
+        points = points[:, None]
+    if points.dim() != 2:
+        raise ValueError(f"{name}: expected (n, d) or (n,), got {tuple(points.shape)}; {name}.reshape(n, -1) flattens")
+    if points.shape[1] == 0:
+        raise ValueError(f"{name}: expected points of at least one dimension, got {tuple(points.shape)}")
+    if len(points) < least:
+        raise ValueError(f"{name}: expected at least {least} points, got {len(points)}")
+    if points.dtype in (torch.float16, torch.bfloat16):
+        points = points.to(torch.float32)
+    elif points.dtype != torch.float32:
+        points = points.to(torch.float64)
+    points = points.to("cpu").contiguous()
+    check_finite(**{name: points})
+    return points
+
+
+def search_device(x: SampleLike) -> torch.device:
+    """Where neighbours of a sample are sought: its CUDA device if kernels run there, or the CPU."""
+    if isinstance(x, Tensor) and x.device.type == "cuda" and not cuda_absence():
+        return x.device
+    return torch.device("cpu")
+
+
+def check_neighbours(name: str, k: int, n: int) -> None:
+    """Raise unless 1 ≤ k < n."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {k!r}")
+    if k >= n:
+        raise ValueError(f"{name}: expected fewer neighbours than points, got {k} of {n} points")
+
+
+def check_density(name: str, x: Tensor) -> None:
+    """Raise if points (n, d) lie in a plane of lower dimension, where the law has no density.
+
+    Constant columns always; columns that depend linearly on others where n > d.
+    """
+    low, high = x.amin(0), x.amax(0)
+    constant = (low == high).nonzero()[:, 0].tolist()
+    if constant:
+        raise ValueError(
+            f"{name}: column {', '.join(map(str, constant))} is constant: the points have no density in "
+            f"{x.shape[1]} dimensions and their differential entropy is −∞; leave the column out"
+        )
+    n, d = x.shape
+    if n <= d or d == 1:
+        return
+    centre, half = 0.5 * (low.double() + high.double()), 0.5 * (high.double() - low.double())
+    first = torch.zeros(d, dtype=torch.float64)
+    second = torch.zeros(d, d, dtype=torch.float64)
+    for start in range(0, n, _ROWS):
+        block = (x[start : start + _ROWS].double() - centre) / half
+        first, second = first + block.sum(0), second + block.T @ block
+    covariance = second / n - torch.outer(first, first) / n**2
+    deviation = covariance.diagonal().sqrt()
+    least = torch.linalg.eigvalsh(covariance / torch.outer(deviation, deviation))[0].item()
+    floor = 8.0 * d * torch.finfo(torch.float64).eps
+    if least < (max(floor, _DEPENDENT) if x.dtype == torch.float32 else floor):
+        raise ValueError(
+            f"{name}: its columns depend on each other linearly (least eigenvalue of the correlations {least:.2g}): "
+            f"the points have no density in {d} dimensions and their differential entropy is −∞; "
+            "project them on fewer coordinates"
+        )
+
+
+def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | None) -> tuple[Tensor, float]:
+    """Points (n, d) in units of `scale`, and the log of the volume of these units.
+
+    Without `scale`, points whose range would carry squares out of float32 are divided by a power of two, which is
+    exact; others are left alone.
+    """
+    if scale is not None:
+        units = torch.as_tensor(scale, dtype=torch.float64)
+        if units.shape not in ((), (x.shape[1],)) or not bool((units > 0).all() and units.isfinite().all()):
+            raise ValueError(f"scale: expected positive finite numbers, one or ({x.shape[1]},), got {scale}")
+        log_volume = units.expand(x.shape[1]).log().sum().item()
+        return (x / units.to(x.dtype)).contiguous(), log_volume
+    extent = (x.amax(0).double() - x.amin(0).double()).max().item()
+    if extent == 0.0 or _RANGE[0] <= extent <= _RANGE[1]:
+        return x, 0.0
+    exponent = math.frexp(extent)[1]
+    shrunk: Tensor = torch.ldexp(x, torch.tensor(-exponent))
+    return shrunk, x.shape[1] * exponent * math.log(2.0)
+
+
+def jittered(x: Tensor, jitter: float, seed: int) -> Tensor:
+    """Points (n, d) moved by independent uniform numbers on ±jitter/2 along every axis, float64."""
+    if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0.0 < jitter < math.inf:
+        raise ValueError(f"jitter: expected a positive finite number, got {jitter!r}")
+    check_seed(seed)
+    z = ops.normals(len(x), x.shape[1], seed=seed, purpose="start", dtype=torch.float64)
+    moved: Tensor = x.double() + jitter * (torch.special.ndtr(z) - 0.5)
+    return moved
+
+
+def unit_and_size(base: float | None) -> tuple[str, float]:
+    """Name of the unit of information of a logarithm's base, and nats in one; None is e."""
+    if base is None:
+        return "nats", 1.0
+    if isinstance(base, bool) or not isinstance(base, int | float) or not (0.0 < base < math.inf and base != 1.0):
+        raise ValueError(f"base: expected a positive finite number other than 1, got {base!r}")
+    named = {2.0: "bits", math.e: "nats", 10.0: "bans"}
+    return named.get(float(base), f"log {base:g}"), math.log(base)
+
+
+def random_order(x: Tensor, seed: int = 0) -> Tensor:
+    """A permutation (n,) int64 that looks random and depends on the values of the points (n, d) and `seed` alone.
+
+    Points given in another order come out in the same one, so what is computed on parts of a sample does not depend on
+    how it was handed over. Points are sorted by a 64-bit hash of their bits (the finaliser of splitmix64, per column).
+    """
+    words = np.uint32 if x.dtype == torch.float32 else np.uint64
+    state = np.full(len(x), (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
+    for start in range(0, len(x), _ROWS):
+        rows, own = x[start : start + _ROWS].numpy(), state[start : start + _ROWS]
+        for column in range(rows.shape[1]):
+            bits = np.ascontiguousarray(rows[:, column] + rows.dtype.type(0)).view(words)  # + 0: −0 is 0
+            own[:] = _mixed(own ^ bits.astype(np.uint64))
+    return torch.from_numpy(np.argsort(state, kind="stable"))
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = state ^ (state >> np.uint64(31))
+    return mixed
+
+
+def digamma(n: int | Tensor) -> Tensor:
+    """ψ of positive integers, float64."""
+    values: Tensor = torch.special.digamma(torch.as_tensor(n, dtype=torch.float64))
+    return values
+
+
+def log_unit_ball(dim: int) -> float:
+    """Log volume of the Euclidean ball of radius one, ``π^{d/2}/Γ(d/2 + 1)``."""
+    return 0.5 * dim * math.log(math.pi) - math.lgamma(0.5 * dim + 1.0)
+
+
+def sorted_mean(values: Tensor) -> float:
+    """Mean of `values` (n,), the same bits in any order of them."""
+    return ops.moments(torch.from_numpy(np.sort(values.cpu().numpy()))).mean  # torch.sort makes indices too

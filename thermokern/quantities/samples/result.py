@@ -1,0 +1,135 @@
+"""What the estimators from samples give: a number, its error, and what each point adds to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.storage import save, stored
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LN2 = math.log(2.0)
+_PER_UNIT = {"nats": 1.0, "bits": _LN2, "bans": math.log(10.0)}
+
+
+class BiasWarning(UserWarning):
+    """An estimate whose bias, as far as it can be seen, is larger than its standard error."""
+
+
+@stored("sample-estimate")
+@dataclass(frozen=True, eq=False)
+class SampleEstimate(Estimate):
+    """An estimate from samples.
+
+    Attributes
+    ----------
+    value, stderr : float
+        The estimate and its standard error: sampling error alone, not bias.
+    unit : str
+    local : Tensor
+        (n,) float64, what each point adds; its mean is the value.
+    method : str
+        Which estimator, in words.
+    settings : dict
+        All that defines the calculation.
+    """
+
+    local: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+    method: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """The estimate and how it was made, for people."""
+        return f"{self.method}: {self} {self.unit} from {len(self.local):,} points".rstrip()
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the per-point numbers, ready for :mod:`json`."""
+        return {
+            "method": self.method,
+            "value": self.value,
+            "stderr": self.stderr,
+            "unit": self.unit,
+            "n_points": len(self.local),
+            "settings": self.settings,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+
+@stored("entropy-estimate")
+@dataclass(frozen=True, eq=False)
+class EntropyEstimate(SampleEstimate):
+    """Differential entropy of the law that points were drawn from.
+
+    Attributes
+    ----------
+    bias : Estimate
+        How far the value is expected to lie above the truth, extrapolated from the sample, and how uncertain that is,
+        the extrapolation included; NaN where the sample is too small to say. It is not taken off the value.
+    bias_noise : float
+        The part of the bias's uncertainty that is sampling error.
+    dim : int
+        Of the points.
+    by_k : tuple of (k, Estimate)
+        The estimate at other numbers of neighbours, where the method has them.
+    by_size : tuple of (n, Estimate)
+        The estimate from nested parts of the sample, averaged over parts of one size.
+    """
+
+    bias: Estimate = field(default_factory=lambda: Estimate(math.nan, math.nan))
+    bias_noise: float = 0.0
+    dim: int = 1
+    by_k: tuple[tuple[int, Estimate], ...] = ()
+    by_size: tuple[tuple[int, Estimate], ...] = ()
+
+    @property
+    def bias_exceeds_error(self) -> bool:
+        """Whether the bias is larger than the standard error, and large enough to be told from zero."""
+        return abs(self.bias.value) > max(self.stderr, 2.0 * self.bias_noise)
+
+    @property
+    def bits_per_dim(self) -> Estimate:
+        """The estimate in bits per dimension."""
+        factor = _PER_UNIT[self.unit] / (self.dim * _LN2)
+        return Estimate(self.value * factor, self.stderr * factor, "bits per dimension")
+
+    def summary(self) -> str:
+        """The estimate, its bias and how it was made, for people."""
+        known = math.isfinite(self.bias.value)
+        doubt = "   larger than the standard error" if self.bias_exceeds_error else ""
+        lines = [
+            f"entropy of {len(self.local):,} points in {self.dim} dimension{'s' * (self.dim > 1)}: {self.method}",
+            f"  entropy                 {self} {self.unit}",
+            f"  estimated bias          {f'{self.bias} {self.unit}{doubt}' if known else 'not known'}",
+        ]
+        if self.unit in _PER_UNIT:
+            lines.append(f"  bits per dimension      {self.bits_per_dim}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the per-point numbers, ready for :mod:`json`."""
+        return {
+            **super().to_json(),
+            "bias": {"value": self.bias.value, "stderr": self.bias.stderr, "noise": self.bias_noise},
+            "dim": self.dim,
+            "by_k": [{"k": k, "value": e.value, "stderr": e.stderr} for k, e in self.by_k],
+            "by_size": [{"n": n, "value": e.value, "stderr": e.stderr} for n, e in self.by_size],
+        }
+
+    def plot(self) -> Figure:
+        """The estimate against k and against n, and local entropies: a matplotlib figure."""
+        from thermokern.quantities.samples.figures import (
+            entropy_figure,  # matplotlib, left alone by `import thermokern`
+        )
+
+        return entropy_figure(self)

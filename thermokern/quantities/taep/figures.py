@@ -1,0 +1,159 @@
+"""The figures of results. Imports matplotlib, so nothing that `import thermokern` loads may import this file."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from thermokern.quantities.results.style import (
+    COLLAPSED,
+    EXACT,
+    INK,
+    MUTED,
+    NETWORK,
+    THEORY,
+    draw_density,
+    style,
+)
+from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem
+from thermokern.quantities.taep.modes import collapsed_modes
+from thermokern.quantities.taep.result import TAEP
+
+# Modes up to which each bar is labelled with its share of the variance.
+LABELLED_MODES = 12
+
+
+def taep_figure(result: TAEP) -> Figure:
+    """The distribution of Δs, the weights that the fluctuation theorem gives it, and the modes where they are known."""
+    with style():
+        panels = 3 if result.modes else 2
+        figure = Figure(figsize=(3.6 * panels, 3.1), layout="constrained")
+        axes = figure.subplots(1, panels)
+        values = result.values[result.values.isfinite()].double().numpy()
+        if len(values) == 0:
+            for empty in axes:
+                empty.text(0.5, 0.5, "no paths", ha="center", va="center", transform=empty.transAxes)
+            return figure
+        draw_density(axes[0], values, EXACT, fill=True)
+        axes[0].axvline(result.mean.value, color=INK, lw=1)
+        axes[0].margins(y=0.05)
+        axes[0].set(
+            title=f"{len(values):,} paths: mean {result.mean},\nvariance {result.variance}",
+            xlabel="Δs (nats)",
+            ylabel="density",
+        )
+        order = np.sort(values)
+        exponent = result.sign * order
+        weight = np.cumsum(np.exp(exponent - exponent.max()))
+        axes[1].plot(order, np.arange(1, len(order) + 1) / len(order), color=EXACT, lw=2.4, label="paths")
+        axes[1].plot(order, weight / weight[-1], color=NETWORK, lw=1.2, label=f"weights {result.weight_name}")
+        axes[1].set(
+            title=f"⟨{result.weight_name}⟩ = {result.fluctuation_theorem}\n",
+            xlabel="Δs (nats)",
+            ylabel="cumulative share",
+            ylim=(-0.02, 1.22),
+            yticks=np.linspace(0.0, 1.0, 6),
+        )
+        axes[1].legend(loc="upper center", ncols=2)
+        if result.modes:
+            _draw_modes(axes[2], result)
+    return figure
+
+
+def theorem_figure(theorem: DetailedFluctuationTheorem) -> Figure:
+    """Densities of Δs over forward and reverse paths, and the log of their ratio beside the line that it should be."""
+    with style():
+        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+        densities, ratio = figure.subplots(1, 2)
+        edges = theorem.edges.numpy()
+        for name, density, colour in (
+            ("forward $p_F$", theorem.forward_density, EXACT),
+            ("reverse $p_R$", theorem.reverse_density, NETWORK),
+        ):
+            densities.stairs(density.numpy(), edges, color=colour, lw=1.2, label=name)
+            densities.stairs(density.numpy(), edges, color=colour, fill=True, alpha=0.2)
+        densities.set(title="Δs along paths of either direction", xlabel="Δs (nats)", ylabel="density")
+        densities.legend(loc="upper right")
+        draw_theorem(ratio, theorem)
+        ratio.set(title=f"slope {theorem.slope}, intercept {theorem.intercept}", ylabel="log $p_F/p_R$ ± 2 s.e.")
+        ratio.legend(loc="upper left")
+    return figure
+
+
+def draw_theorem(axes: Axes, theorem: DetailedFluctuationTheorem) -> None:
+    """``log p_F/p_R`` of each bin ± 2 s.e., the theorem's line and the regression's."""
+    centres = (0.5 * (theorem.edges[1:] + theorem.edges[:-1])).numpy()
+    known = theorem.log_ratio.isfinite().numpy()
+    axes.errorbar(
+        centres[known],
+        theorem.log_ratio.numpy()[known],
+        2.0 * theorem.log_ratio_stderr.numpy()[known],
+        fmt="o",
+        ms=3,
+        lw=1,
+        color=EXACT,
+        label="paths",
+    )
+    ends = centres[known][[0, -1]] if known.any() else centres[[0, -1]]
+    axes.plot(ends, ends, color=THEORY, lw=1.2, label="theorem")
+    if np.isfinite(theorem.slope.value):
+        fit = theorem.intercept.value + theorem.slope.value * ends
+        axes.plot(ends, fit, color=NETWORK, lw=1, ls="--", label="regression")
+    axes.set_xlabel("Δs (nats)")
+
+
+def _draw_modes(axes: Axes, result: TAEP) -> None:
+    """Mean Δs of each mode, ± 2 s.e., darker the more of the variance is the mode's; collapsed modes red."""
+    collapsed = {mode.index for mode in collapsed_modes(result.modes, result.mean)}
+    modes = [mode for mode in result.modes if mode.n_paths]
+    shares = [_share(mode.share_of_variance.value) for mode in modes]
+    top = max(shares, default=0.0) or 1.0
+    axes.bar(
+        [mode.index for mode in modes],
+        [mode.mean.value for mode in modes],
+        yerr=[2.0 * _share(mode.mean.stderr) for mode in modes],
+        color=[
+            _shade(COLLAPSED if mode.index in collapsed else EXACT, share / top)
+            for mode, share in zip(modes, shares, strict=True)
+        ],
+        edgecolor=[COLLAPSED if mode.index in collapsed else EXACT for mode in modes],
+        lw=0.6,
+        error_kw={"lw": 1, "ecolor": INK, "capsize": 2},
+    )
+    axes.axhline(0.0, color=MUTED, lw=0.6)
+    axes.axhline(result.mean.value, color=INK, lw=1, ls="--")
+    axes.margins(y=0.16)
+    labelled = len(result.modes) <= LABELLED_MODES
+    if labelled:
+        for mode, share in zip(modes, shares, strict=True):
+            above = mode.mean.value >= 0.0
+            tip = mode.mean.value + (2.0 if above else -2.0) * _share(mode.mean.stderr)
+            axes.annotate(
+                f"{share:.0%}" if np.isfinite(mode.share_of_variance.value) else "",
+                (mode.index, tip),
+                (0, 3 if above else -3),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if above else "top",
+                fontsize=7,
+            )
+    if labelled:
+        axes.set_xticks(range(len(result.modes)))
+    if not any(mode.mean.value for mode in modes):
+        axes.set_ylim(-1.0, 1.0)
+    title = "mode means ± 2 s.e." + (", red: collapsed" if collapsed else "")
+    legend = ("% and shade" if labelled else "shade") + ": share of variance"
+    axes.set(title=f"{title}\n{legend}", xlabel="mode", ylabel="mean Δs (nats)")
+
+
+def _share(value: float) -> float:
+    return value if np.isfinite(value) else 0.0
+
+
+def _shade(colour: str, strength: float) -> tuple[float, float, float]:
+    """`colour` on white, from pale (0) to full (1)."""
+    alpha = 0.15 + 0.85 * strength
+    r, g, b = (1.0 - alpha * (1.0 - channel) for channel in mpl.colors.to_rgb(colour))
+    return r, g, b

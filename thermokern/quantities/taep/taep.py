@@ -1,0 +1,357 @@
+"""Time-asymmetry entropy production (TAEP), trajectory by trajectory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from thermokern import ops
+from thermokern.ops.checks import MAX_DIM, check_finite, check_seed
+from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
+from thermokern.quantities.engine.backends import choose_backend
+from thermokern.quantities.engine.problem import DIVERGENCES, ScoreLike, describe, one_process
+from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
+from thermokern.quantities.results.estimate import (
+    FEW_PATHS,
+    ExponentialAverage,
+    FewPathsWarning,
+    exponential_average,
+    mean_estimate,
+    variance_estimate,
+)
+from thermokern.quantities.taep.modes import mode_breakdown, start_component
+from thermokern.quantities.taep.probe_noise import probe_noise
+from thermokern.quantities.taep.result import TAEP
+from thermokern.targets import Distribution, common_axes
+
+SCHEMES = ("auto", *ops.SCHEMES)
+# Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
+_REVERSE_OFFSET = 2**62
+
+
+def taep(
+    model: ScoreLike,
+    reference: ScoreLike,
+    process: LinearProcess | None = None,
+    *,
+    n_paths: int | None = None,
+    x0: Tensor | np.ndarray | None = None,
+    n_steps: int = 1000,
+    t_eps: float | None = None,
+    spacing: str | None = None,
+    scheme: str = "auto",
+    chain: str = DEFAULT_CHAIN,
+    seed: int = 0,
+    path_offset: int = 0,
+    direction: str = "forward",
+    from_prior: bool = False,
+    backend: str = "auto",
+    divergence: str = "auto",
+    probes: int = 1,
+    memory_budget: int | None = None,
+    checkpoint: str | Path | None = None,
+    gradient: bool = False,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    allow_nonfinite: bool = False,
+    progress: bool = False,
+) -> TAEP:
+    """Time-asymmetry entropy production of a model's score against a reference score, path by path.
+
+    ``Δs = log p[x]/p̃_θ[x̄]``: the log ratio of the forward path's density to that of the reversed path under the model's
+    reverse dynamics. With ``δ = s_θ − s_*`` and ``D = g²/2`` (the divergence term as the Itô product asks),
+
+        Δs = ∫ D [l(s_θ) − l(s_*)] dt + ∫ g δ·dw,   l(s) = |s|² + 2∇·s.
+
+    Parameters
+    ----------
+    model, reference : Distribution, ScoreModel or callable ``(x, t) -> score``
+        ``s_θ`` and ``s_*``. A distribution stands for its exact score.
+    process : LinearProcess, optional
+        May be left out where the model or the reference carries one; two that differ are an error.
+    n_paths : int, optional
+        Paths to start from `reference`, which must be a distribution. Exactly one of `n_paths` and `x0`.
+    x0 : Tensor or array, optional
+        (n, …) data points at t = 0, diffused exactly to ``t_eps``, where each path starts; images included.
+    n_steps, t_eps, spacing
+        The time grid, see :meth:`LinearProcess.grid`.
+    scheme : {"auto", "stratonovich", "ito", "backward-ito", "sampler"}
+        How the stochastic integral is discretised, see :func:`thermokern.processes.step_table`; ``auto`` is
+        ``stratonovich`` (d ≤ 16), else ``backward-ito``, which needs no divergence. ``sampler`` is the log density
+        ratio of the discrete chains themselves: ``⟨e^{−Δ}⟩ = 1`` for any number of steps; its reference must be a
+        distribution.
+    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+        The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
+    seed, path_offset : int
+        Path ``i`` depends on `seed` and ``path_offset + i`` alone.
+    direction : {"forward", "reverse"}
+        ``forward``: the process's own paths from the data. ``reverse``: paths that the model drives back from
+        ``t_end``, ``x_k = x_{k+1} − f x h + g² s_θ h + g √h z̃``, which start from the reference's law there. Δs is the
+        same functional of the path read forward in time, its sign not flipped: ``p_F(a) = e^a p_R(a)`` and
+        ``⟨e^{+Δs}⟩ = 1`` over reverse paths (Eq. 31). Takes `n_paths`.
+    from_prior : bool
+        Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
+        ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
+        reference's log density.
+    backend : {"auto", "fused", "streamed", "reference"}
+        ``fused``: kernels for mixtures and perceptrons. ``streamed``: any network and any shape of state; forward paths
+        are simulated first and the network sees many points of them at once. ``reference``: PyTorch, step by step.
+        ``auto`` takes the first of these that serves, the last where both scores are distributions.
+    divergence : {"auto", "exact", "hutchinson"}
+        Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
+        dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
+    probes : int
+        In each of the two sets of probes whose mean is taken.
+    memory_budget : int, optional
+        Streamed: bytes that one batch of the network may take, measured on a few points; halved where memory runs out
+        all the same. Results depend on it by rounding alone.
+    checkpoint : path, optional
+        Streamed: a folder that keeps the state of the run, from which the same call goes on after a kill, to the same
+        bits.
+    gradient : bool
+        ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can be a loss: streamed and
+        in the reference backend. Streamed paths are computed again in the backward pass, block by block, to spare
+        memory.
+    device : torch.device or str
+        Where the paths are, ``cpu`` or ``cuda``: of the fused kernels and of streams, whose networks are evaluated
+        where their parameters are. What is returned is on the CPU.
+    dtype : torch.dtype, optional
+        Of the paths, float32 or float64; float32 when left out.
+    allow_nonfinite : bool
+        Return NaN or infinite values that arise on a path instead of raising. They are in every statistic.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    TAEP
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
+    FloatingPointError
+        When values on a path stop being finite.
+
+    Warns
+    -----
+    FewPathsWarning
+        When fewer than one path in a hundred carries ``⟨e^{−Δs}⟩``, or when its variance is infinite.
+
+    Notes
+    -----
+    Two mixtures whose full covariances one rotation makes diagonal run in these axes, in every backend: a seed's noise
+    is then the noise along them, and so is that of the start.
+
+    Strong order 1 in the step for ``stratonovich`` when δ is a gradient, ½ for ``ito`` and ``backward-ito``. Cost: one
+    evaluation of both scores for each path and node; memory grows with paths, not with steps.
+
+    Probes are fresh at every node. One probe kept along a path makes errors that add up rather than average out: they
+    inflate the variance many times over and break ``⟨e^{−Δs}⟩ = 1``.
+
+    References
+    ----------
+    Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
+    """
+    process = one_process(process, model, reference)
+    if direction not in ops.DIRECTIONS:
+        raise ValueError(f"direction: expected one of {ops.DIRECTIONS}, got {direction!r}")
+    reverse = direction == "reverse"
+    if reverse and x0 is not None:
+        raise ValueError("x0: reverse paths start at t_end, not from data; give n_paths")
+    if from_prior and not isinstance(reference, Distribution):
+        raise TypeError("reference: from_prior needs its log density at t_end, so a distribution")
+    check_seed(seed, path_offset)
+    draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
+    start = _data(reference, n_paths, x0, seed, draws)
+    shape = tuple(start.shape[1:])
+    start = start.flatten(1)
+    dim = start.shape[1]
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
+    if scheme == "auto":
+        scheme = "stratonovich" if dim <= MAX_DIM else "backward-ito"
+    dtype = torch.float32 if dtype is None else dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+    for name, score in {"model": model, "reference": reference}.items():
+        if isinstance(score, Distribution) and score.dim != dim:
+            raise ValueError(f"{name}: expected dimension {dim} as the paths have it, got {score.dim}")
+    if scheme == "sampler" and not isinstance(reference, Distribution):
+        raise TypeError("reference: the sampler scheme needs its density, so a distribution")
+    streaming = _streaming(divergence, probes, memory_budget, checkpoint, gradient, progress)
+    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
+    turned = common_axes(model, reference)
+    if turned is not None:
+        start = turned.turn(start)
+    z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
+    if reverse and from_prior:
+        x_first = process.prior(dim).stddev * z
+    else:  # data diffused exactly to the node where paths begin
+        x_first = table.mean_scale[0] * start + table.variance[0].sqrt() * z
+    x_first = x_first.to(dtype)
+
+    scores = (model, reference) if turned is None else (turned.model, turned.reference)
+    runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
+    there, difference = x_first.to(device), None
+    if isinstance(runner, StreamedPaths):
+        values, mismatch, x_last, difference = runner(there, seed, path_offset)
+    else:
+        parts = [
+            runner(there[low:high], seed, path_offset + low)
+            for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
+        ]
+        values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
+    values, mismatch, x_last = values.cpu(), mismatch.cpu(), x_last.cpu()
+    if turned is not None:
+        x_first, x_last = turned.turn_back(x_first), turned.turn_back(x_last)
+    x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
+    ends = (table.times.min().item(), table.times.max().item())
+    if scheme == "sampler":
+        assert isinstance(reference, Distribution)
+        log_ratio = reference.log_prob(x_start, ends[0], process) - reference.log_prob(x_end, ends[1], process)
+        values = values + log_ratio + dim * table.chain_log_scale
+    if from_prior:
+        assert isinstance(reference, Distribution)
+        log_prior = process.prior(dim).log_prob(x_end.double()).to(dtype)
+        values = values + reference.log_prob(x_end, ends[1], process) - log_prior
+    _check_paths(values, allow_nonfinite)
+
+    drawn = None if reverse else n_paths  # components that paths were drawn from; else that of where they lie
+    component = start_component(reference, process, x_start, ends[0], n_paths=drawn, seed=seed, path_offset=path_offset)
+    sign = 1.0 if reverse else -1.0
+    average = exponential_average(values, sign)
+    _warn_few_paths(average, table)
+    settings_of_run = runner.settings() if isinstance(runner, StreamedPaths) else {}
+    return TAEP(
+        values=values,
+        mean=mean_estimate(values),
+        variance=variance_estimate(values),
+        fluctuation_theorem=average,
+        score_matching=mean_estimate(mismatch),
+        x_start=x_start.detach().reshape(-1, *shape),
+        x_end=x_end.detach().reshape(-1, *shape),
+        endpoint_log_ratio=_endpoint_log_ratio(model, reference, process, ends, x_start, x_end),
+        reference_is_exact=isinstance(reference, Distribution) and x0 is None,
+        backend=ran,
+        backend_reason=reason if backend == "auto" else "",
+        settings={
+            "model": describe(model),
+            "reference": describe(reference),
+            "process": repr(process),
+            "n_steps": n_steps,
+            "t_eps": ends[0],
+            "spacing": spacing or process.default_spacing,
+            "scheme": scheme,
+            "chain": chain,
+            "seed": seed,
+            "path_offset": path_offset,
+            "direction": direction,
+            "from_prior": from_prior,
+            "dtype": str(dtype)[6:],
+            "torch": str(torch.__version__),
+            **settings_of_run,
+        },
+        start_component=component,
+        modes=mode_breakdown(values, component, reference, scale=sign),
+        probe_noise=None if difference is None else probe_noise(values, difference.cpu(), probes),
+    )
+
+
+def _data(
+    reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
+) -> Tensor:
+    """Data points at t = 0, (n, …) float64."""
+    if (n_paths is None) == (x0 is None):
+        raise ValueError("n_paths, x0: expected exactly one of the two")
+    if n_paths is not None:
+        if not isinstance(reference, Distribution):
+            raise TypeError("n_paths: the reference cannot be sampled; give data points x0")
+        if isinstance(n_paths, bool) or not isinstance(n_paths, int) or n_paths < 0:
+            raise ValueError(f"n_paths: expected a non-negative integer, got {n_paths!r}")
+        return reference.sample(n_paths, seed, path_offset)
+    points = torch.as_tensor(x0)
+    if points.dim() < 2 or 0 in points.shape[1:]:
+        raise ValueError(f"x0: expected (n, d) or (n, …), got {tuple(points.shape)}")
+    if points.requires_grad:
+        raise ValueError("x0: requires a gradient, which taep does not give: use x0.detach()")
+    points = points.to("cpu", torch.float64)
+    check_finite(x0=points)
+    return points
+
+
+def _streaming(
+    divergence: str,
+    probes: int,
+    memory_budget: int | None,
+    checkpoint: str | Path | None,
+    gradient: bool,
+    progress: bool,
+) -> Streaming:
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"divergence: expected one of {DIVERGENCES}, got {divergence!r}")
+    for name, value in {"probes": probes, "memory_budget": memory_budget}.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    if gradient and checkpoint is not None:
+        raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
+    folder = None if checkpoint is None else Path(checkpoint)
+    return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
+
+
+def _chunks(n: int, n_steps: int, fused: bool, progress: bool) -> Iterator[tuple[int, int]]:
+    """Ranges of paths, small enough that a progress bar moves. There is always one, so that n = 0 gives results."""
+    size = max(1024, (20_000_000 if fused else 2_000_000) // n_steps)
+    with tqdm(total=n, disable=not progress, unit="path", unit_scale=True, desc="TAEP") as bar:
+        for low in range(0, max(n, 1), size):
+            high = min(low + size, n)
+            yield low, high
+            bar.update(high - low)
+
+
+def _check_paths(values: Tensor, allow_nonfinite: bool) -> None:
+    bad = len(values) - int(torch.isfinite(values).sum())
+    if bad and not allow_nonfinite:
+        raise FloatingPointError(
+            f"{bad} of {len(values)} paths stopped being finite: the network's output or the step may be too large; "
+            "allow_nonfinite=True returns them as they are"
+        )
+
+
+def _warn_few_paths(average: ExponentialAverage, table: ops.StepTable) -> None:
+    if not average.n:
+        return
+    reasons = []
+    if average.effective_sample_size < FEW_PATHS * average.n:
+        reasons.append(f"it is carried by {average.effective_sample_size:.1f} of {average.n} paths")
+    if table.chain_variance_ratio >= 2.0:
+        reasons.append(
+            f"its variance is infinite (the reverse chain's step variance is up to {table.chain_variance_ratio:.3g} "
+            "times the forward chain's, and from 2 on e^{−Δ} has none): use more steps"
+        )
+    if reasons:
+        message = "the standard error of ⟨exp(−Δs)⟩ is not to be trusted: " + "; ".join(reasons)
+        warnings.warn(message, FewPathsWarning, stacklevel=3)
+
+
+def _endpoint_log_ratio(
+    model: ScoreLike,
+    reference: ScoreLike,
+    process: LinearProcess,
+    ends: tuple[float, float],
+    x_start: Tensor,
+    x_end: Tensor,
+) -> Tensor | None:
+    if not isinstance(model, Distribution) or not isinstance(reference, Distribution):
+        return None
+    start, end = (
+        reference.log_prob(x, t, process) - model.log_prob(x, t, process)
+        for x, t in zip((x_start, x_end), ends, strict=True)
+    )
+    return start - end

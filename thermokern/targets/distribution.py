@@ -1,0 +1,72 @@
+"""What a target is: a law of data whose score is known in closed form at every time of a process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern import ops
+from thermokern.processes import LinearProcess
+
+ArrayLike = (
+    Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]] | float
+)
+
+
+class Distribution(ABC):
+    """A law of data, diffused exactly by a process: score, divergence and log density at every time.
+
+    Times are those of the process; ``t = 0`` is the data themselves.
+
+    Attributes
+    ----------
+    dim : int
+    """
+
+    dim: int
+
+    @abstractmethod
+    def sample(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:
+        """`n` points at data time, (n, d) float64. Point ``i`` depends on `seed` and ``path_offset + i`` alone."""
+
+    @abstractmethod
+    def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
+        """Score (n, d), divergence (n,) and log density (n,) at time `t`, in the dtype of `x` (n, d)."""
+
+    @abstractmethod
+    def entropy(self) -> float:
+        """``−∫ p log p dx`` at data time, nats; a ValueError where it is not known."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, object]:
+        """What defines the law, for reports and saved results."""
+
+    def score(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
+        """``∇ log p_t(x)``, (n, d), nats per data unit."""
+        return self.evaluate(x, t, process).score
+
+    def divergence(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
+        """``∇·∇ log p_t(x)``, (n,), nats per squared data unit."""
+        return self.evaluate(x, t, process).divergence
+
+    def log_prob(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
+        """``log p_t(x)``, (n,), nats."""
+        return self.evaluate(x, t, process).log_density
+
+
+def transition(t: float, process: LinearProcess) -> tuple[float, float]:
+    """``m`` and ``v`` of the transition from the data to time `t`; at t = 0 exactly 1 and 0."""
+    return (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
+
+
+def as_float64(name: str, values: ArrayLike | None) -> Tensor:
+    # Numbers and lists straight to float64: PyTorch's own choice for them is float32, and 0.3 would be 0.30000001.
+    given = values if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values, dtype=torch.float64)
+    tensor = torch.as_tensor(given).detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{name}: expected finite numbers")
+    return tensor
