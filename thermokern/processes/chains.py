@@ -14,6 +14,8 @@ from torch import Tensor
 
 from thermokern.processes.linear import LinearProcess
 
+INTEGRATORS = ("exact", "euler-maruyama")
+
 
 class Chain(NamedTuple):
     """Forward ``x_{k+1} ~ N(drift x_k, noise² I)``, in reverse ``x_k ~ N(position x_{k+1} + score s_θ, variance I)``.
@@ -31,9 +33,19 @@ class Chain(NamedTuple):
 def euler_maruyama(process: LinearProcess, times: Tensor) -> Chain:
     """Euler–Maruyama steps of the process and of its reverse: variance ``g²_{k+1} h_k``."""
     h = times.diff()  # (n_steps,)
-    f, g2 = process.f(times), process.g2(times)  # (n_nodes,)
-    push = g2[1:] * h
-    return Chain(1.0 + f[:-1] * h, g2[:-1].sqrt() * h.sqrt(), 1.0 - f[1:] * h, push, push)
+    leave, reach = process.coefficients(times)
+    push = reach.g2 * h
+    return Chain(1.0 + leave.f * h, leave.g2.sqrt() * h.sqrt(), 1.0 - reach.f * h, push, push)
+
+
+def clock(process: LinearProcess, times: Tensor) -> Chain:
+    """The process's exact transitions, and Euler–Maruyama steps of the reverse on the exact clock.
+
+    On the clock ``q = v/m²`` the scaled state ``y = x/m`` is Brownian motion, ``dy = dw(q)``, without error at any
+    step, and its reverse steps by ``y_k = y_{k+1} + Δq m s_θ + √Δq z``.
+    """
+    drift, added = transitions(process, times)
+    return Chain(drift, added.sqrt(), 1.0 / drift, added / drift, added / drift.square())
 
 
 def ddpm(process: LinearProcess, times: Tensor) -> Chain:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,13 @@ from torch import Tensor
 Time = TypeVar("Time", float, Tensor)
 
 SPACINGS = ("uniform", "log-snr")
+
+
+class Coefficients(NamedTuple):
+    """Of the equation at one end of every step, (n_steps,) each."""
+
+    f: Tensor
+    g2: Tensor
 
 
 class LinearProcess(ABC):
@@ -62,6 +69,11 @@ class LinearProcess(ABC):
     def g2(self, t: Time) -> Time:
         """Squared noise amplitude ``g²(t)``, squared data units per unit time; same shape as `t`."""
         return _at(self._g2, t)
+
+    def coefficients(self, times: Tensor) -> tuple[Coefficients, Coefficients]:
+        """``f`` and ``g²`` at the nodes that steps leave and at those that they reach, from inside each step."""
+        f, g2 = self.f(times), self.g2(times)
+        return Coefficients(f[:-1], g2[:-1]), Coefficients(f[1:], g2[1:])
 
     def mean_scale(self, t: Time) -> Time:
         """``m(t)`` of ``x_t | x_0 ~ N(m x_0, v I)``, dimensionless; same shape as `t`."""
