@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.quantities.results.pareto import UNRELIABLE, pareto_shape
 from thermokern.quantities.results.storage import stored
 
 # A share of effective paths below which the exponential average is carried by too few to be trusted.
@@ -71,14 +72,23 @@ class ExponentialAverage(Estimate):
         ``(Σw)²/Σw²`` of the weights ``w = e^{±x}``: how many equal weights would average as well.
     n : int
         Size of the sample.
+    pareto_shape : float
+        Of the largest weights, see :func:`pareto_shape`: above ½ the weights have no variance, and the standard error
+        is unreliable whatever the effective sample size. NaN where there are too few weights to say.
     """
 
     effective_sample_size: float = math.nan
     n: int = 0
+    pareto_shape: float = math.nan
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether the standard error can be trusted, as far as the weights tell."""
+        return not (self.pareto_shape > UNRELIABLE or self.effective_sample_size < FEW_PATHS * self.n)
 
 
 def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:
-    """``⟨e^{scale · x}⟩`` over `values` (n,), by log-sum-exp, with its effective sample size."""
+    """``⟨e^{scale · x}⟩`` over `values` (n,), by log-sum-exp, with its effective sample size and Pareto shape."""
     n = len(values)
     sums = ops.exponential_sums(values, scale)
     if n == 0:
@@ -86,7 +96,9 @@ def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:
     unit = _exp(sums.top)
     mean, square = sums.first / n, sums.second / n
     stderr = math.sqrt(max(0.0, square - mean**2) / (n - 1)) if n > 1 else math.nan
-    return ExponentialAverage(unit * mean, unit * stderr, "", sums.first**2 / sums.second, n)
+    return ExponentialAverage(
+        unit * mean, unit * stderr, "", sums.first**2 / sums.second, n, pareto_shape(scale * values)
+    )
 
 
 def _exp(x: float) -> float:

@@ -103,17 +103,7 @@ def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40
     *Efficient estimation of free energy differences from Monte Carlo data*, 1976, for the regression; Prentice and
     Pyke, *Logistic disease incidence models and case-control studies*, 1979, for the intercept's error.
     """
-    for name, result, direction in (("forward", forward, "forward"), ("reverse", reverse, "reverse")):
-        if result.settings["direction"] != direction:
-            raise ValueError(f"{name}: expected {direction} paths, got {result.settings['direction']}")
-        if not result.reference_is_exact:
-            raise ValueError(f"{name}: expected paths of an exact reference; this one's is not")
-        if len(result.values) < 2 or not bool(result.values.isfinite().all()):
-            raise ValueError(f"{name}: expected at least two paths, all finite, got {len(result.values)}")
-    for key in _COMMON:
-        ahead, back = forward.settings[key], reverse.settings[key]
-        if ahead != back:
-            raise ValueError(f"reverse: {key} differs: {ahead} forward, {back} reverse")
+    check_pair(forward, reverse)
     if bins < 1:
         raise ValueError(f"bins: expected at least 1, got {bins}")
     a_f, a_r = forward.values.double(), reverse.values.double()
@@ -138,6 +128,21 @@ def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40
         slope=slope,
         intercept=intercept,
     )
+
+
+def check_pair(forward: TAEP, reverse: TAEP) -> None:
+    """Raise unless these are paths of both directions of one calculation with an exact reference."""
+    for name, result, direction in (("forward", forward, "forward"), ("reverse", reverse, "reverse")):
+        if result.settings["direction"] != direction:
+            raise ValueError(f"{name}: expected {direction} paths, got {result.settings['direction']}")
+        if not result.reference_is_exact:
+            raise ValueError(f"{name}: expected paths of an exact reference; this one's is not")
+        if len(result.values) < 2 or not bool(result.values.isfinite().all()):
+            raise ValueError(f"{name}: expected at least two paths, all finite, got {len(result.values)}")
+    for key in _COMMON:
+        ahead, back = forward.settings[key], reverse.settings[key]
+        if ahead != back:
+            raise ValueError(f"reverse: {key} differs: {ahead} forward, {back} reverse")
 
 
 def _logistic_regression(a_f: Tensor, a_r: Tensor) -> tuple[Estimate, Estimate]:
