@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import PRECISIONS, check_seed
+from thermokern.ops.checks import PRECISIONS, check_like, check_tensor, checked_integer, checked_seed
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
@@ -109,9 +109,10 @@ def trajectory_step(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 28.
     """
+    check_tensor("x", x, "n", "d")
     step = _Step(table, node, x)
     _check(x, step, model, reference, noise, carried, previous)
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     way = route(x, model, reference, noise, carried, previous)
     if way is Route.REFERENCE or not has_kernels(x.device):
         return trajectory_step_reference(
@@ -151,8 +152,7 @@ class _Step:
     """One row of a table, in the dtype of `x`."""
 
     def __init__(self, table: StepTable, node: int, x: Tensor) -> None:
-        if not 0 <= node < len(table.times):
-            raise ValueError(f"node: expected a row of the table, 0 to {len(table.times) - 1}, got {node}")
+        node = checked_integer("node", node, 0, len(table.times))
         self.node, self.table = node, table
         self.row = table.columns[node].to(x)  # (13,)
         self.sampler, self.reverse = table.scheme == "sampler", table.direction == "reverse"
@@ -180,15 +180,10 @@ class _Step:
 
 
 def _check(x: Tensor, step: _Step, model: Tensor, reference: Tensor, *others: Tensor | None) -> None:
-    if x.dim() != 2 or x.dtype not in PRECISIONS:
-        raise ValueError(f"x: expected (n, d) float32 or float64, got {tuple(x.shape)} {str(x.dtype)[6:]}")
     names = ("model", "reference", "noise", "carried", "previous")
     for name, tensor in zip(names, (model, reference, *others), strict=True):
-        if tensor is not None and (tensor.shape != x.shape or tensor.dtype != x.dtype):
-            raise ValueError(
-                f"{name}: expected {tuple(x.shape)} {str(x.dtype)[6:]} as x is, "
-                f"got {tuple(tensor.shape)} {str(tensor.dtype)[6:]}"
-            )
+        if tensor is not None:
+            check_like(name, tensor, x, x.shape)
     if step.node > 0 and step.reverse and others[1] is None:
         raise ValueError("carried: reverse paths need the noise that the node before returned")
     if step.node > 0 and step.sampler and not step.reverse and others[2] is None:
@@ -394,5 +389,4 @@ register(
     " int path_offset, SymInt first) -> (Tensor, Tensor, Tensor, Tensor)",
     _trajectory_step,
     _fake,
-    dispatch=("CPU", "CUDA"),
 )

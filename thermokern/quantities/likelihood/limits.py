@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.models import ScoreLike, one_process
+from thermokern.ops.checks import checked_integer
+from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike, log_prior, one_process
+from thermokern.quantities.engine.problem import check_prior, log_prior
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.limits_result import Limits
 from thermokern.quantities.likelihood.log_likelihood import log_likelihood
@@ -82,9 +85,9 @@ def limits(
     diffusion-based generative models and score matching*, 2021; Ding, Quan and Tu, *Stochastic thermodynamics of score
     matching in diffusion models*, 2026, Eq. 33.
     """
-    process = one_process(process, model)
-    if n_likelihood is not None and (not isinstance(n_likelihood, int) or n_likelihood < 1):
-        raise ValueError(f"n_likelihood: expected an integer of at least 1, got {n_likelihood!r}")
+    process = one_process(process, model=model)
+    n_likelihood = checked_integer("n_likelihood", DEFAULT_LIKELIHOOD if n_likelihood is None else n_likelihood, 1)
+    rtol, atol = checked_tolerances(rtol, atol)  # before the pass over paths, which takes longest
     a, settings = averages_of(
         model,
         data,
@@ -101,6 +104,7 @@ def limits(
         dtype=dtype,
         progress=progress,
     )
+    check_prior(prior, a.dim)
     rates = rates_from(a, process, {**settings, "direction": "forward"})
     law = data if isinstance(data, Distribution) else None
     start = a.times[0].item()
@@ -114,7 +118,7 @@ def limits(
     energy, spread = a.integrals[:, ra.ENERGY], a.integrals[:, ra.DIVERGENCE]
     mismatch = a.integrals[:, ra.MISMATCH] if law is not None else None
 
-    n_ode = min(len(x_start), DEFAULT_LIKELIHOOD if n_likelihood is None else n_likelihood)
+    n_ode = min(len(x_start), n_likelihood)
     shape = torch.as_tensor(data).shape[1:] if law is None else torch.Size([a.dim])
     ode = log_likelihood(
         model,
