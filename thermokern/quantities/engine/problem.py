@@ -108,6 +108,15 @@ def drawn(law: Distribution, n_paths: int | None, seed: int, path_offset: int) -
     return law.sample(checked_integer("n_paths", n_paths, 0), seed, path_offset), torch.Size([law.dim])
 
 
+def blank(n: int, *scores: ScoreLike) -> tuple[Tensor, torch.Size]:
+    """Zeros (n, d) float64 in the place of data, and the shape of a point as the first score that knows has it."""
+    for score in scores:
+        shape = (score.dim,) if isinstance(score, Distribution) else getattr(score, "shape", None)
+        if shape is not None:
+            return torch.zeros(n, math.prod(shape), dtype=torch.float64), torch.Size(shape)
+    raise ValueError("model: neither score knows the shape of a point; give ScoreModel(..., shape=(3, 32, 32)), say")
+
+
 def describe(score: ScoreLike) -> dict[str, Any]:
     """What a score is, ready for :mod:`json`."""
     if isinstance(score, Distribution):
