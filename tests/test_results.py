@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from safetensors import safe_open
 from tolerances import assert_exact
@@ -104,7 +105,11 @@ def test_one_panel_is_drawn_where_it_is_told_and_several_refuse(result: Result) 
     if storage.kind_of(result) in ONE_PANEL:
         assert result.plot(ax) is ax.figure
         assert ax.get_title()
-        assert len(result.plot().axes) == 1
+        (alone,) = result.plot().axes
+        canvas = FigureCanvasAgg(alone.figure)
+        canvas.draw()
+        title = alone.title.get_window_extent(canvas.get_renderer())
+        assert 0 <= title.x0 < title.x1 <= canvas.get_width_height()[0]
     else:
         with pytest.raises(ValueError, match="^ax: this figure has [23] panels"):
             result.plot(ax)
@@ -143,9 +148,10 @@ def test_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["pandas"], "DataFrame", dict, raising=False)
     frame = divergence.to_frame()
     assert {name: column.tolist() for name, column in frame.items()} == {"value": [-3.0] * 3, "value_stderr": [0.0] * 3}
-    table = tk.load(next(path for path in FILES if path.stem == "coverage"))
-    assert [*table.to_frame()] == ["name", "estimate", "estimate_stderr"]
-    assert table.to_frame()["estimate"][2] == table.precision.value
+    table = tk.load(next(path for path in FILES if path.stem == "entropy-table"))
+    frame = table.to_frame()
+    assert [*frame] == ["estimator", "nats", "nats_stderr", "bias_nats", "bias_nats_stderr"]
+    assert (frame["nats"][0], frame["nats_stderr"][0]) == (table.rows()[0][1].value, table.rows()[0][1].stderr)
 
 
 def test_frames_of_pandas_itself(result: Result) -> None:

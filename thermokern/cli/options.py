@@ -9,7 +9,7 @@ from typing import TypeAlias
 from matplotlib.figure import Figure
 
 import thermokern
-from thermokern.quantities.results import Result
+from thermokern.quantities import Result
 from thermokern.report import write_result
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import thermokern
 from thermokern.cli.options import Parsers, footer, list_files
-from thermokern.quantities.results import Result
+from thermokern.quantities import Result
 from thermokern.report import write_result
 
 
