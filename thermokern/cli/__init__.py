@@ -9,10 +9,10 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import entropy, likelihood_sweeps, limits, mode_collapse, table1, taep, tools, training
+from thermokern.cli import entropy, likelihood_sweeps, limits, mode_collapse, show, table1, taep, tools, training
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, limits, entropy, tools)
+COMMANDS = (mode_collapse, taep, show, limits, entropy, tools)
 EXPERIMENTS = (mode_collapse, table1, likelihood_sweeps, training)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from thermokern.papers.kodama2025 import CapacitySweep, LimitsSweep, PenaltySweep
 from thermokern.report import html
-from thermokern.report.reports import write_files
 from thermokern.report.sweep_figures import capacity_figure, limits_sweep_figure, penalty_figure
 
 
@@ -44,7 +43,7 @@ def write_limits_sweep(result: LimitsSweep, out: Path, footer: str) -> list[Path
         ],
         footer,
     )
-    return write_files(out, "limits.png", picture, result.to_json(), page)
+    return html.write_files(out, "limits.png", picture, result.to_json(), page)
 
 
 def write_capacity(result: CapacitySweep, out: Path, footer: str) -> list[Path]:
@@ -76,7 +75,7 @@ def write_capacity(result: CapacitySweep, out: Path, footer: str) -> list[Path]:
         ],
         footer,
     )
-    return write_files(out, "capacity.png", picture, result.to_json(), page)
+    return html.write_files(out, "capacity.png", picture, result.to_json(), page)
 
 
 def write_penalty(result: PenaltySweep, out: Path, footer: str) -> list[Path]:
@@ -98,4 +97,4 @@ def write_penalty(result: PenaltySweep, out: Path, footer: str) -> list[Path]:
         ],
         footer,
     )
-    return write_files(out, "entropy_penalty.png", picture, result.to_json(), page)
+    return html.write_files(out, "entropy_penalty.png", picture, result.to_json(), page)

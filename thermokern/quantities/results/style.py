@@ -1,14 +1,15 @@
-"""How thermokern's figures look."""
+"""How thermokern's figures look, and the two things that each `figures` module needs: who draws what, and panels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 Colour = str | tuple[float, float, float, float]
 
@@ -45,6 +46,26 @@ def style() -> Iterator[None]:
     }
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield
+
+
+def no_figure(result: object, ax: Axes | None = None) -> Figure:
+    """Where a `figures` module begins: ``figure = singledispatch(no_figure)``, to which each result's is registered."""
+    raise TypeError(f"plot: a {type(result).__name__} has no figure")
+
+
+def panels(
+    ax: Axes | None, columns: int, width: float, height: float = 3.1, ratios: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A new figure of `columns` panels, inches wide and high; or `ax` and its figure, where one panel is all."""
+    if ax is None:
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, list(figure.subplots(1, columns, squeeze=False, width_ratios=ratios)[0])
+    if columns > 1:
+        raise ValueError(f"ax: this figure has {columns} panels and makes its own axes; leave ax out")
+    whole = ax.figure
+    while isinstance(whole, SubFigure):
+        whole = whole.figure
+    return whole, [ax]
 
 
 def severities(count: int) -> list[Colour]:

@@ -1,0 +1,132 @@
+"""What every result is: a summary, numbers for JSON, a file, a table, a figure."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.storage import save
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Result(ABC):
+    """What a calculation gives.
+
+    A result is a frozen dataclass that :func:`~thermokern.quantities.results.storage.stored` has named. It writes
+    `summary` and `numbers`, and `columns` where it has natural rows; its folder's ``figures.py`` registers how it is
+    drawn. All else is here.
+    """
+
+    title: ClassVar[str] = ""
+    """The heading of the result's page."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """The estimates, for people."""
+
+    @abstractmethod
+    def numbers(self) -> dict[str, object]:
+        """What :meth:`to_json` shows, by name: numbers, estimates, parts, other results; ``settings`` too."""
+
+    def columns(self) -> Mapping[str, Tensor | Sequence[object]]:
+        """The columns of :meth:`to_frame`, all of one length: tensors (n,), or sequences of numbers or estimates."""
+        raise TypeError(f"to_frame: a {type(self).__name__} has no natural rows; to_json() holds its numbers")
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, ready for :mod:`json`: all but the tensors of paths or points, which :meth:`save` keeps.
+
+        Every estimate is ``{"value", "stderr", "unit"}``, with fields of its own where it has more. NaN and the
+        infinities are null.
+        """
+        return {name: encoded(value) for name, value in self.numbers().items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
+        save(self, path)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The rows as a pandas table. An estimate takes two columns, the second named ``…_stderr``.
+
+        Raises
+        ------
+        ImportError
+            Where pandas is not installed: it comes with ``thermokern[pandas]``.
+        TypeError
+            Where the result has no natural rows.
+        """
+        columns = self.columns()
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_frame: pandas is not installed: pip install 'thermokern[pandas]'") from None
+        flat: dict[str, object] = {}
+        for name, column in columns.items():
+            if isinstance(column, Tensor):
+                flat[name] = column.detach().cpu().numpy()
+            elif any(isinstance(item, Estimate) for item in column):
+                known = [item if isinstance(item, Estimate) else Estimate(math.nan, math.nan) for item in column]
+                flat[name] = [item.value for item in known]
+                flat[f"{name}_stderr"] = [item.stderr for item in known]
+            else:
+                flat[name] = list(column)
+        return pandas.DataFrame(flat)
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """The result's figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw a figure of one panel.
+
+        Returns
+        -------
+        matplotlib Figure
+            That of `ax` where it is given.
+
+        Raises
+        ------
+        ValueError
+            When `ax` is given and the figure has several panels.
+        TypeError
+            When the result has no figure.
+        """
+        # The one lazy import of the house: a result's figures import the result, and matplotlib waits until asked for.
+        figures = import_module(f"{type(self).__module__.rpartition('.')[0]}.figures")
+        drawn: Figure = figures.figure(self, ax=ax)
+        return drawn
+
+
+def encoded(value: object) -> Any:
+    """A value as JSON has it: results and their parts as dictionaries, NaN and infinities as None.
+
+    A tensor becomes a list; the tensors that are fields of a part are left out.
+    """
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Result):
+        return value.to_json()
+    if isinstance(value, Tensor):
+        return encoded(value.tolist())
+    if is_dataclass(value) and not isinstance(value, type):
+        items = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: encoded(item) for name, item in items if not isinstance(item, Tensor)}
+    if isinstance(value, Mapping):
+        return {str(key): encoded(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [encoded(item) for item in value]
+    raise TypeError(f"to_json: expected numbers, strings, estimates and parts, got {type(value).__name__}")
