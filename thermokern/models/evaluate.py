@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from thermokern import ops
 from thermokern.models.jacobian import exact_divergence
-from thermokern.models.score_model import ScoreModel
+from thermokern.models.score_model import ScoreLike, ScoreModel
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import Distribution
 from thermokern.targets.mixture import GaussianMixture
 
 _BLOCK = 2**18  # numbers (points × components × d) that PyTorch holds at once in each intermediate
-
-ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
 
 
 def score_and_divergence(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models.score_model import ScoreModel
+from thermokern.ops.checks import checked_number
 
 
 def guided(conditional: ScoreModel, unconditional: ScoreModel, weight: float) -> ScoreModel:
@@ -40,7 +41,7 @@ def guided(conditional: ScoreModel, unconditional: ScoreModel, weight: float) ->
             raise TypeError(f"{name}: expected a ScoreModel, got {type(model).__name__}")
     if conditional.process != unconditional.process:
         raise ValueError(f"unconditional: its process {unconditional.process} is not {conditional.process}")
-    network = _Guided(conditional, unconditional, float(weight))
+    network = _Guided(conditional, unconditional, checked_number("weight", weight))
     return ScoreModel(network, conditional.process, "score", conditional.shape or unconditional.shape)
 
 
