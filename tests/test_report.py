@@ -19,6 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from safetensors.torch import save_file
+from thermokern.report.figures import theorems_figure
 from tolerances import assert_exact
 
 import thermokern as tk
@@ -26,7 +27,6 @@ from thermokern.cli import main
 from thermokern.papers.ding2026 import PANELS, mode_collapse
 from thermokern.quantities.results import storage
 from thermokern.report import reports, write_mode_collapse, write_taep
-from thermokern.report.figures import theorems_figure
 
 TARGET = tk.GaussianMixture.ring()
 MODEL = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)

@@ -9,11 +9,10 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import entropy, likelihood_sweeps, limits, mode_collapse, table1, taep, tools, training
+from thermokern.cli import entropy, limits, reproduce, taep, tools
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, limits, entropy, tools)
-EXPERIMENTS = (mode_collapse, table1, likelihood_sweeps, training)
+COMMANDS = (reproduce, taep, limits, entropy, tools)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,10 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands, common, output)
-    reproduce = commands.add_parser("reproduce", help="a paper's figure or table")
-    experiments = reproduce.add_subparsers(required=True, metavar="experiment")
-    for experiment in EXPERIMENTS:
-        experiment.add_experiment(experiments, common, output)
     return parser
 
 

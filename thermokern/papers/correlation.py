@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from thermokern.quantities import Estimate
+from thermokern.quantities.results import Result
 from thermokern.quantities.results.storage import stored
 
 _RESAMPLES = 2000
@@ -73,7 +73,7 @@ def permutation_p_value(a: Tensor, b: Tensor, seed: int = 0) -> float:
 
 @stored("rank-correlation")
 @dataclass(frozen=True)
-class RankCorrelation:
+class RankCorrelation(Result):
     """Spearman's ρ between two quantities along training.
 
     Attributes
@@ -88,16 +88,19 @@ class RankCorrelation:
     rho: Estimate
     p_value: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Ready for :mod:`json`."""
-        return asdict(self)
+    def summary(self) -> str:
+        return f"Spearman's ρ {self.rho}, p = {self.p_value:.2g}"
+
+    def numbers(self) -> dict[str, object]:
+        return {"rho": self.rho, "p_value": self.p_value}
 
 
 def bootstrap_correlation(
-    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    first: Callable[[Tensor, Tensor], Tensor],
+    second: Callable[[Tensor, Tensor], Tensor],
+    *,
     n_paths: int,
     n_points: int,
-    *,
     seed: int = 0,
     replicates: int = 500,
 ) -> RankCorrelation:
@@ -105,16 +108,17 @@ def bootstrap_correlation(
 
     Parameters
     ----------
-    both : callable
-        From indices of paths and of points, both quantities at each checkpoint, (checkpoints,) each.
+    first, second : callable
+        The quantities at each checkpoint, (checkpoints,), from indices of paths and of points.
     n_paths, n_points : int
     """
     generator = torch.Generator().manual_seed(seed)
-    a, b = both(torch.arange(n_paths), torch.arange(n_points))
+    everything = torch.arange(n_paths), torch.arange(n_points)
+    a, b = first(*everything), second(*everything)
     drawn = []
     for _ in range(replicates):
         paths = torch.randint(n_paths, (n_paths,), generator=generator)
         points = torch.randint(n_points, (n_points,), generator=generator)
-        drawn.append(spearman_coefficient(*both(paths, points)))
+        drawn.append(spearman_coefficient(first(paths, points), second(paths, points)))
     error = torch.stack(drawn).std().item()
     return RankCorrelation(Estimate(spearman_coefficient(a, b).item(), error, ""), permutation_p_value(a, b, seed))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
 
 from matplotlib.figure import Figure
+
+from thermokern.quantities.results import Estimate
 
 _STYLE = """
 :root { --ink: #1f2933; --muted: #616e7c; --line: #e4e7eb; --accent: #2b6cb0; }
@@ -73,3 +76,8 @@ def figure(picture: Figure, alt: str, caption: str) -> str:
         f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def percent(share: Estimate) -> str:
+    """A share and its standard error in percent."""
+    return f"{Estimate(100.0 * share.value, 100.0 * share.stderr)} %" if math.isfinite(share.value) else "–"
