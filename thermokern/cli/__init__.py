@@ -17,7 +17,7 @@ COMMANDS = (reproduce, taep, limits, entropy, tools)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     if options.threads is not None:
         if options.threads < 1:
             print(f"error: --threads: expected at least 1, got {options.threads}", file=sys.stderr)
@@ -41,7 +41,8 @@ def _show_warning(message: Warning | str, *_: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of every command and experiment."""
     common, output = common_options(), output_options()
     parser = argparse.ArgumentParser(prog="thermokern", description=thermokern.__doc__)
     parser.add_argument("--version", action="version", version=f"thermokern {thermokern.__version__}")
