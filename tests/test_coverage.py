@@ -61,7 +61,7 @@ def test_expected_coverage_of_one_law(n: int, m: int, k: int) -> None:
     for seed in range(300):
         x = normals(n + m, 2, seed) ** 3
         values.append(tk.coverage(x[:n], x[n:], k, stderr=False).coverage.value)
-    mean = tk.quantities.estimate.mean_estimate(torch.tensor(values, dtype=torch.float64))
+    mean = tk.quantities.results.estimate.mean_estimate(torch.tensor(values, dtype=torch.float64))
     expected = 1.0 - math.prod((n - i) / (n + m - i) for i in range(1, k + 1))
     assert abs(expected_coverage(n, m, k) - expected) < 1e-14
     assert_z(mean.z(expected), 3.0, "coverage of one law")

@@ -93,7 +93,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     direct = tk.entropy_table(POINTS, ks=(1, 10), bins=20)
     assert printed.startswith(direct.summary() + "\n")
     assert sorted(path.name for path in out.iterdir()) == [
-        "entropy.png",
+        "entropy-table.png",
         "report.html",
         "result.json",
         "result.safetensors",
@@ -106,7 +106,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert "data:image/png;base64," in page
     assert "http" not in page.replace("http-equiv", "")
     assert "roll.npy: 600 points in 2 dimensions" in page
-    assert (out / "entropy.png").stat().st_size > 20_000
+    assert (out / "entropy-table.png").stat().st_size > 20_000
 
 
 def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from thermokern.cli import main
 from thermokern.papers.ding2026 import PANELS, mode_collapse
 from thermokern.papers.ding2026.mode_collapse_figure import theorems_figure
 from thermokern.quantities.results import storage
-from thermokern.report import reports, write_taep
+from thermokern.report import results, write_result
 
 TARGET = tk.GaussianMixture.ring()
 MODEL = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)
@@ -148,9 +148,9 @@ def rows(page: str) -> list[list[str]]:
 
 
 def test_page_has_a_row_for_each_mode(result: tk.TAEP, tmp_path: Path) -> None:
-    picture, numbers, page = write_taep(result, tmp_path / "out", "footer")
+    picture, numbers, page = write_result(result, tmp_path / "out", "footer")
     text = page.read_text()
-    table = rows(text)
+    table = rows(text.split("Mode by mode")[1])
     assert [row[0] for row in table] == [str(c) for c in range(8)]
     for row, mode in zip(table, result.modes, strict=True):
         assert row[1:4] == ["0.125", f"{mode.n_paths:,}", str(mode.mean)]
@@ -168,15 +168,15 @@ def test_page_has_a_row_for_each_mode(result: tk.TAEP, tmp_path: Path) -> None:
 
 
 def test_of_many_modes_the_page_keeps_those_of_highest_mean(many: tk.TAEP, tmp_path: Path) -> None:
-    text = write_taep(many, tmp_path, "footer")[2].read_text()
-    shown = {int(row[0]) for row in rows(text)}
+    text = write_result(many, tmp_path, "footer")[2].read_text()
+    shown = {int(row[0]) for row in rows(text.split("Mode by mode")[1])}
     by_mean = sorted(many.modes, key=lambda mode: -mode.mean.value)
-    assert shown == {mode.index for mode in by_mean[: reports.MODES_SHOWN]}
+    assert shown == {mode.index for mode in by_mean[: results.MODES_SHOWN]}
     assert "10 modes of lower mean are left out" in text
 
 
 def test_page_without_modes_has_no_table_of_modes(tmp_path: Path) -> None:
-    assert "Mode by mode" not in write_taep(plain(), tmp_path, "footer")[2].read_text()
+    assert "Mode by mode" not in write_result(plain(), tmp_path, "footer")[2].read_text()
 
 
 def test_mode_collapse_page_has_a_table_for_one_model_of_each_panel(tmp_path: Path) -> None:

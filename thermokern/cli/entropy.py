@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from thermokern.cli.options import Parsers, footer, list_files
+from thermokern.cli.options import Parsers, hand_over
 from thermokern.cli.points import read_points
 from thermokern.quantities import entropy_table
 from thermokern.quantities.samples.entropy_table import KS
-from thermokern.report import write_entropy
+from thermokern.quantities.samples.figures import table_figure
+from thermokern.report.results import ENTROPY_MAP
 
 
 def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
@@ -38,9 +39,7 @@ def _entropy(options: argparse.Namespace) -> None:
         seed=options.seed or 0,
         progress=not options.quiet,
     )
-    print(table.summary())
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        saved = options.out / "result.safetensors"
-        table.save(saved)
-        list_files([saved, *write_entropy(table, options.out, footer(), points, options.file.name)])
+    lead = f"{options.file.name}: {table.n:,} points in {table.dim} dimension{'s' * (table.dim > 1)}."
+    # The points themselves are in no result: the map of them is drawn here.
+    drawn = options.out is not None and table.dim == 2
+    hand_over(table, options.out, lead, table_figure(table, points) if drawn else None, ENTROPY_MAP * drawn)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from thermokern.cli import config as files
-from thermokern.cli.options import Parsers, footer, list_files
+from thermokern.cli.options import Parsers, hand_over
 from thermokern.quantities import Limits, limits
-from thermokern.report import write_limits
 
 _OPTIONS = (
     "data_entropy",
@@ -35,13 +34,7 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
 
 
 def _limits(options: argparse.Namespace) -> None:
-    result = run_limits(options.config, seed=options.seed, progress=not options.quiet)
-    print(result.summary())
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        saved = options.out / "result.safetensors"
-        result.save(saved)
-        list_files([saved, *write_limits(result, options.out, footer())])
+    hand_over(run_limits(options.config, seed=options.seed, progress=not options.quiet), options.out)
 
 
 def run_limits(path: Path, *, seed: int | None = None, progress: bool = True) -> Limits:

@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+from matplotlib.figure import Figure
+
 import thermokern
+from thermokern.quantities import Result
+from thermokern.report import write_result
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -37,6 +41,18 @@ def list_files(paths: list[Path]) -> None:
     """Say what was written."""
     for path in paths:
         print(f"wrote {path}")
+
+
+def hand_over(
+    result: Result, out: Path | None, lead: str = "", picture: Figure | None = None, caption: str = ""
+) -> None:
+    """Print a result; where there is a folder, save it there beside its figure, numbers and page."""
+    print(result.summary())
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        saved = out / "result.safetensors"
+        result.save(saved)
+        list_files([saved, *write_result(result, out, footer(), lead=lead, picture=picture, caption=caption)])
 
 
 def footer() -> str:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from thermokern.quantities import Estimate
-from thermokern.quantities.results import Result
 from thermokern.quantities.results.storage import stored
 
 _RESAMPLES = 2000
@@ -73,7 +72,7 @@ def permutation_p_value(a: Tensor, b: Tensor, seed: int = 0) -> float:
 
 @stored("rank-correlation")
 @dataclass(frozen=True)
-class RankCorrelation(Result):
+class RankCorrelation:
     """Spearman's ρ between two quantities along training.
 
     Attributes
@@ -87,12 +86,6 @@ class RankCorrelation(Result):
 
     rho: Estimate
     p_value: float
-
-    def summary(self) -> str:
-        return f"Spearman's ρ {self.rho}, p = {self.p_value:.2g}"
-
-    def numbers(self) -> dict[str, object]:
-        return {"rho": self.rho, "p_value": self.p_value}
 
 
 def bootstrap_correlation(

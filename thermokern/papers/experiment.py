@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from thermokern.quantities.results import Result
 from thermokern.report import html
-from thermokern.report.reports import write_files
 
 
 class ExperimentResult(Result):
@@ -44,7 +43,7 @@ class ExperimentResult(Result):
         """Write the figure, ``result.json`` and ``report.html`` into the folder `out`; the files written."""
         picture = self.figure()
         page = html.page(self.title, self.lead(), self.sections(picture), footer)
-        return write_files(out, self.picture, picture, self.to_json(), page)
+        return html.write_files(out, self.picture, picture, self.to_json(), page)
 
 
 @dataclass(frozen=True)

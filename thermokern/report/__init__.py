@@ -1,13 +1,5 @@
 """Self-contained HTML pages of results."""
 
-from thermokern.quantities.taep.figures import taep_figure
-from thermokern.report.entropy import write_entropy
-from thermokern.report.limits import write_limits
-from thermokern.report.reports import write_taep
+from thermokern.report.results import write_result
 
-__all__ = [
-    "taep_figure",
-    "write_entropy",
-    "write_limits",
-    "write_taep",
-]
+__all__ = ["write_result"]

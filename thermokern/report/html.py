@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from thermokern.quantities.results import Estimate
+from thermokern.quantities import Estimate
+from thermokern.quantities.results.result import encoded
 
 _STYLE = """
 :root { --ink: #1f2933; --muted: #616e7c; --line: #e4e7eb; --accent: #2b6cb0; }
@@ -81,3 +85,13 @@ def figure(picture: Figure, alt: str, caption: str) -> str:
 def percent(share: Estimate) -> str:
     """A share and its standard error in percent."""
     return f"{Estimate(100.0 * share.value, 100.0 * share.stderr)} %" if math.isfinite(share.value) else "–"
+
+
+def write_files(out: Path, name: str, picture: Figure, numbers: dict[str, Any], page: str) -> list[Path]:
+    """A figure under its name, result.json and report.html in the folder `out`, which is made; the files written."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / name, out / "result.json", out / "report.html"]
+    picture.savefig(paths[0])
+    paths[1].write_text(json.dumps(encoded(numbers), indent=2, allow_nan=False) + "\n")
+    paths[2].write_text(page)
+    return paths

@@ -17,7 +17,7 @@ from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.entropy_table import plain
 from thermokern.quantities.samples.figures import table_figure
 from thermokern.report import html
-from thermokern.report.entropy import CAPTION, ERRORS, MAP
+from thermokern.report.results import ENTROPY_CAPTION, ENTROPY_ERRORS, ENTROPY_MAP, entropy_section
 from thermokern.targets import SwissRoll
 
 NOISE = 0.5
@@ -141,20 +141,18 @@ class Table1(ExperimentResult):
         return f"Kodama and Hinczewski, Table 1: {points}."
 
     def sections(self, picture: Figure) -> list[str]:
-        table = self.table
         rows = [(_EXACT, f"{self.exact_bits:.6f}", "", "", "")]
         for row in self.rows():
             off = f"{row.value.value - self.exact_bits:+.4f}"
             paper = "" if row.paper is None else f"{row.paper:.3f}"
             rows.append((row.name, plain(row.value), off, _signed(row.bias), paper))
         networks = [html.paragraph(f"Model-based: {self.networks}.")] if self.networks else []
-        histogram = [] if table.histogram is None else [html.preformatted(table.histogram.summary())]
         return [
             html.section(
                 "Table",
                 html.paragraph(
-                    f"Bits per dimension, {ERRORS} The paper's histogram takes the number of bins that agrees with "
-                    "its nearest neighbours at, for example, k = 10, and so is no second witness; here Knuth's rule "
+                    f"Bits per dimension, {ENTROPY_ERRORS}The paper's histogram takes the number of bins that agrees "
+                    "with its nearest neighbours at, for example, k = 10, and so is no second witness; here Knuth's rule "
                     "takes it from the points alone. The paper does not give the number of points; its k-NN line "
                     "stands beside k = 10."
                 ),
@@ -162,9 +160,10 @@ class Table1(ExperimentResult):
                 *networks,
             ),
             html.section(
-                "Figure", html.figure(picture, "Entropy against k and n, and local entropies", f"{CAPTION} {MAP}")
+                "Figure",
+                html.figure(picture, "Entropy against k and n, and local entropies", ENTROPY_CAPTION + ENTROPY_MAP),
             ),
-            html.section("How", html.preformatted(table.knn.summary()), *histogram),
+            entropy_section(self.table),
         ]
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermokern.quantities.dissipation.result import THEOREMS, EntropyProduction
-from thermokern.quantities.results.style import EXACT, INK, NETWORK, POINTS, draw_density, style
+from thermokern.quantities.results.style import EXACT, INK, NETWORK, POINTS, draw_density, no_figure, panels, style
 
 _COLOURS = dict(zip(THEOREMS, (EXACT, NETWORK, POINTS), strict=True))
 
+figure = singledispatch(no_figure)
+"""The figure of a result of this folder: ``figure(result, ax=None)``, which :meth:`Result.plot` calls."""
 
-def dissipation_figure(result: EntropyProduction) -> Figure:
+
+@figure.register
+def dissipation_figure(result: EntropyProduction, ax: Axes | None = None) -> Figure:
     """The distribution of each part that obeys a fluctuation theorem, and the weights that the theorem gives paths."""
     parts = {name: part for name, part in result.parts().items() if name in THEOREMS} or {"bath": result.bath}
     with style():
-        figure = Figure(figsize=(3.6 * len(parts), 3.1), layout="constrained")
-        axes = np.atleast_1d(figure.subplots(1, len(parts)))
+        drawn, axes = panels(ax, len(parts), 3.6 * len(parts))
         for panel, (name, part) in zip(axes, parts.items(), strict=True):
             values = part.values[part.values.isfinite()].double().numpy()
             colour = _COLOURS.get(name, EXACT)
@@ -29,4 +35,4 @@ def dissipation_figure(result: EntropyProduction) -> Figure:
             panel.axvline(part.mean.value, color=INK, lw=1)
             average = "" if part.fluctuation_theorem is None else f"\n⟨exp(−X)⟩ = {part.fluctuation_theorem}"
             panel.set(title=f"{name}: {part.mean}{average}", xlabel="X (nats)", ylabel="density")
-    return figure
+    return drawn

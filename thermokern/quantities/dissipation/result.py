@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage, exponential_average, mean_estimate
-from thermokern.quantities.results.storage import save, stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 
 PARTS = ("system", "bath", "total", "nonadiabatic", "housekeeping", "excess")
 THEOREMS = ("total", "nonadiabatic", "housekeeping")  # the parts X with ⟨e^{−X}⟩ = 1
@@ -45,7 +42,7 @@ def entropy_part(name: str, values: Tensor) -> EntropyPart:
 
 @stored("entropy-production")
 @dataclass(frozen=True, eq=False)
-class EntropyProduction:
+class EntropyProduction(Result):
     """Classical entropy production along each path of an overdamped Langevin system. Nats throughout.
 
     ``total = system + bath = nonadiabatic + housekeeping`` and ``bath = excess + housekeeping``.
@@ -73,6 +70,8 @@ class EntropyProduction:
         Under ``auto``, why not the fused kernel; else empty.
     settings : dict
     """
+
+    title: ClassVar[str] = "Entropy production of an overdamped Langevin system"
 
     system: EntropyPart | None
     bath: EntropyPart
@@ -110,19 +109,10 @@ class EntropyProduction:
             lines.append(f"  not known: {', '.join(unknown)} (they need log_density or stationary)")
         return "\n".join([*lines, f"  backend       {self.backend}{reason}"])
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-path tensors, ready for :mod:`json`."""
-        parts = {}
-        for name, part in self.parts().items():
-            parts[name] = {"mean": {"value": part.mean.value, "stderr": part.mean.stderr, "unit": part.mean.unit}}
-            if (average := part.fluctuation_theorem) is not None:
-                parts[name]["fluctuation_theorem"] = {
-                    "value": average.value,
-                    "stderr": average.stderr,
-                    "effective_sample_size": average.effective_sample_size,
-                }
+    def numbers(self) -> dict[str, object]:
+        """The parts that are known, and what ran."""
         return {
-            "parts": parts,
+            "parts": self.parts(),
             "n_paths": len(self.x_start),
             "duration": self.duration,
             "backend": self.backend,
@@ -130,12 +120,6 @@ class EntropyProduction:
             "settings": self.settings,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
-
-    def plot(self) -> Figure:
-        """Densities of the parts, and how paths carry the fluctuation theorems: a matplotlib figure."""
-        from thermokern.quantities.dissipation.figures import dissipation_figure  # matplotlib, not wanted at import
-
-        return dissipation_figure(self)
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each path."""
+        return {name: part.values for name, part in self.parts().items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
 from thermokern.ops.checks import PRECISIONS, check_seed
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
+from thermokern.quantities.results.estimate import mean_estimate
+from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
 from thermokern.targets import Distribution
 
@@ -21,7 +24,7 @@ METHODS = ("exact", "hutchinson")
 
 @stored("divergence")
 @dataclass(frozen=True, eq=False)
-class Divergence:
+class Divergence(Result):
     """``∇·s`` at each point.
 
     Attributes
@@ -34,11 +37,36 @@ class Divergence:
         Why not vectorised forward mode; empty where it served.
     """
 
+    title: ClassVar[str] = "Divergence of a vector field"
+
     values: Tensor
     stderr: Tensor
     method: str
     mode: str
     reason: str
+
+    def summary(self) -> str:
+        """The mean over the points and how it was made, for people."""
+        reason = f" ({self.reason})" if self.reason else ""
+        return (
+            f"Divergence at {len(self.values)} points\n"
+            f"  mean over the points    {mean_estimate(self.values.detach(), '')}\n"
+            f"  method                  {self.method}, {self.mode} mode{reason}"
+        )
+
+    def numbers(self) -> dict[str, object]:
+        """The mean over the points, and how it was made."""
+        return {
+            "mean": mean_estimate(self.values.detach(), ""),
+            "n_points": len(self.values),
+            "method": self.method,
+            "mode": self.mode,
+            "reason": self.reason,
+        }
+
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each point."""
+        return {"value": self.values, "value_stderr": self.stderr}
 
 
 def divergence(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +26,8 @@ from thermokern.quantities.engine.problem import (
 )
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.results.storage import save, stored
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 from thermokern.targets import Distribution, Gaussian
 
 METHODS = ("continuous", *CHAINS)
@@ -37,7 +37,7 @@ _BATCH = 2**21  # numbers of x that are alive at once
 
 @stored("elbo")
 @dataclass(frozen=True, eq=False)
-class Elbo:
+class Elbo(Result):
     """Evidence lower bound of each point: at most its log-likelihood under the stochastic sampler, on average.
 
     Attributes
@@ -49,6 +49,8 @@ class Elbo:
     dim : int
     settings : dict
     """
+
+    title: ClassVar[str] = "Variational bound on the log-likelihood"
 
     values: Tensor
     stderr: Tensor
@@ -75,18 +77,13 @@ class Elbo:
             ]
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the tensors of points, ready for :mod:`json`."""
-        nll = self.nll
-        return {
-            "nll": {"value": nll.value, "stderr": nll.stderr, "unit": nll.unit},
-            "n_points": len(self.values),
-            "settings": self.settings,
-        }
+    def numbers(self) -> dict[str, object]:
+        """The mean over the points."""
+        return {"nll": self.nll, "n_points": len(self.values), "settings": self.settings}
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each point."""
+        return {"value": self.values, "value_stderr": self.stderr}
 
 
 def elbo(

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from thermokern.quantities.likelihood.rates_result import EntropyRates
 from thermokern.quantities.likelihood.result import LogLikelihood
 from thermokern.quantities.likelihood.verdicts import Verdict
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.storage import save, stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 
 
 @stored("limits")
 @dataclass(frozen=True, eq=False)
-class Limits:
+class Limits(Result):
     """Negative log-likelihoods, bounds and entropies, nats, of the law at t_eps on the scale of the data.
 
     Attributes
@@ -54,6 +51,8 @@ class Limits:
     dim : int
     settings : dict
     """
+
+    title: ClassVar[str] = "Limits of a score-based model"
 
     nll_ode: Estimate
     nll_plugin: Estimate
@@ -113,22 +112,16 @@ class Limits:
         ]
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the tensors of points, ready for :mod:`json`."""
+    def numbers(self) -> dict[str, object]:
+        """The estimates that are known, the verdicts, the rates and the likelihood."""
         return {
-            **{name: {"value": e.value, "stderr": e.stderr, "unit": e.unit} for name, e in self.named().items()},
-            "verdicts": [verdict.to_json() for verdict in self.verdicts],
-            "rates": self.rates.to_json(),
-            "likelihood": self.likelihood.to_json(),
+            **self.named(),
+            "verdicts": self.verdicts,
+            "rates": self.rates,
+            "likelihood": self.likelihood,
             "settings": self.settings,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
-
-    def plot(self) -> Figure:
-        """Likelihoods and bounds beside the entropy rates: a matplotlib figure."""
-        from thermokern.quantities.likelihood.figures import limits_figure
-
-        return limits_figure(self)
+    def columns(self) -> dict[str, list[object]]:
+        """A row for each estimate that is known."""
+        return {"name": [*self.named()], "estimate": [*self.named().values()]}

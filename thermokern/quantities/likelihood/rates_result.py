@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.storage import save, stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 
 
 @stored("entropy-rate")
 @dataclass(frozen=True, eq=False)
-class EntropyRate:
+class EntropyRate(Result):
     """One rate over time and its integral. Nats per unit of process time; nats.
 
     Attributes
@@ -34,26 +31,40 @@ class EntropyRate:
         at the first times. Infinite where that power does not vanish.
     """
 
+    title: ClassVar[str] = "Entropy rate"
+
     values: Tensor
     stderr: Tensor
     integral: Estimate
     quadrature_error: float
     below: Estimate
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything, ready for :mod:`json`."""
+    def summary(self) -> str:
+        """The integral, its errors and what it leaves out, for people."""
+        return (
+            f"entropy rate at {len(self.values)} times\n"
+            f"  integral                {self.integral} {self.integral.unit}, quadrature {self.quadrature_error:.1e}\n"
+            f"  below t_eps             {self.below} {self.below.unit}"
+        )
+
+    def numbers(self) -> dict[str, object]:
+        """The rate at each time, and its integral."""
         return {
-            "values": self.values.tolist(),
-            "stderr": self.stderr.tolist(),
-            "integral": {"value": self.integral.value, "stderr": self.integral.stderr},
+            "values": self.values,
+            "stderr": self.stderr,
+            "integral": self.integral,
             "quadrature_error": self.quadrature_error,
-            "below_t_eps": {"value": self.below.value, "stderr": self.below.stderr},
+            "below_t_eps": self.below,
         }
+
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each time."""
+        return {"rate": self.values, "rate_stderr": self.stderr}
 
 
 @stored("entropy-rates")
 @dataclass(frozen=True, eq=False)
-class EntropyRates:
+class EntropyRates(Result):
     """Entropy rates with a model's score, over the marginals of the data.
 
     Attributes
@@ -79,6 +90,8 @@ class EntropyRates:
     exchange_ratio_values : Tensor
         (n_nodes,) the same at each time.
     """
+
+    title: ClassVar[str] = "Entropy rates of a score-based model"
 
     t: Tensor
     log_snr: Tensor
@@ -133,25 +146,22 @@ class EntropyRates:
         ]
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything, ready for :mod:`json`."""
+    def numbers(self) -> dict[str, object]:
+        """The rates that are known, at each time and integrated."""
         return {
-            "t": self.t.tolist(),
-            "log_snr": self.log_snr.tolist(),
-            **{name: rate.to_json() for name, rate in self.named().items()},
-            "exchange_ratio": {"value": self.exchange_ratio.value, "stderr": self.exchange_ratio.stderr},
+            "t": self.t,
+            "log_snr": self.log_snr,
+            **self.named(),
+            "exchange_ratio": self.exchange_ratio,
             "n_paths": self.n_paths,
             "backend": self.backend,
             "backend_reason": self.backend_reason,
             "settings": self.settings,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
-
-    def plot(self) -> Figure:
-        """Rates over the log signal-to-noise ratio: a matplotlib figure."""
-        from thermokern.quantities.likelihood.figures import rates_figure
-
-        return rates_figure(self)
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each time."""
+        columns = {"t": self.t, "log_snr": self.log_snr}
+        for name, rate in self.named().items():
+            columns |= {name: rate.values, f"{name}_stderr": rate.stderr}
+        return columns

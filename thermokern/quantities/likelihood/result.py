@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.results.storage import save, stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 
 
 @stored("log-likelihood")
 @dataclass(frozen=True, eq=False)
-class LogLikelihood:
+class LogLikelihood(Result):
     """Log-likelihood of each point under the probability-flow equation. Nats throughout, float64.
 
     Attributes
@@ -47,6 +44,8 @@ class LogLikelihood:
     backend, backend_reason : str
     settings : dict
     """
+
+    title: ClassVar[str] = "Log-likelihood under the probability flow"
 
     values: Tensor
     stderr: Tensor
@@ -99,12 +98,11 @@ class LogLikelihood:
             lines.insert(3, f"  prior mismatch          {mean_estimate(-self.prior_mismatch)} nats of the NLL")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the tensors of points, ready for :mod:`json`."""
-        nll, bits = self.nll, self.bits_per_dim()
+    def numbers(self) -> dict[str, object]:
+        """The mean over the points, and what ran."""
         return {
-            "nll": {"value": nll.value, "stderr": nll.stderr, "unit": nll.unit},
-            "bits_per_dim": {"value": bits.value, "stderr": bits.stderr, "unit": bits.unit},
+            "nll": self.nll,
+            "bits_per_dim": self.bits_per_dim(),
             "n_points": len(self.values),
             "nfe_mean": self.nfe.double().mean().item(),
             "backend": self.backend,
@@ -112,12 +110,7 @@ class LogLikelihood:
             "settings": self.settings,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
-
-    def plot(self) -> Figure:
-        """Density of ``log p`` and evaluations of a point: a matplotlib figure."""
-        from thermokern.quantities.likelihood.figures import likelihood_figure
-
-        return likelihood_figure(self)
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each point."""
+        names = ("values", "stderr", "nfe", "prior_term", "divergence_term", "t_eps_term", "prior_mismatch")
+        return {name: column for name in names if (column := getattr(self, name)) is not None}

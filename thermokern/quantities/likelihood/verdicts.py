@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.storage import stored
@@ -53,19 +52,6 @@ class Verdict:
         """One line, for people."""
         promise = "promised" if self.promised else "not promised"
         return f"{self.outcome:<7} {self.statement:<48} {self.likelihood:<11} {promise:<12} margin {self.margin}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, ready for :mod:`json`."""
-        pairs = {"left": self.left, "right": self.right, "margin": self.margin}
-        return {
-            "statement": self.statement,
-            "likelihood": self.likelihood,
-            "promised": self.promised,
-            "reason": self.reason,
-            **{name: {"value": e.value, "stderr": e.stderr} for name, e in pairs.items()},
-            "slack": self.slack,
-            "outcome": self.outcome,
-        }
 
 
 def judge(

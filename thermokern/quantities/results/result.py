@@ -38,7 +38,7 @@ class Result(ABC):
 
     @abstractmethod
     def numbers(self) -> dict[str, object]:
-        """What :meth:`to_json` shows, by name: numbers, estimates, parts, other results. The settings are `settings`."""
+        """What :meth:`to_json` shows, by name: numbers, estimates, parts, other results; ``settings`` too."""
 
     def columns(self) -> Mapping[str, Tensor | Sequence[object]]:
         """The columns of :meth:`to_frame`, all of one length: tensors (n,), or sequences of numbers or estimates."""
@@ -105,7 +105,7 @@ class Result(ABC):
         """
         # The one lazy import of the house: a result's figures import the result, and matplotlib waits until asked for.
         figures = import_module(f"{type(self).__module__.rpartition('.')[0]}.figures")
-        drawn: Figure = figures.figure(self, ax)
+        drawn: Figure = figures.figure(self, ax=ax)
         return drawn
 
 

@@ -47,6 +47,13 @@ def stored(kind: str) -> Callable[[Class], Class]:
     return register
 
 
+def kind_of(result: object) -> str:
+    """The name under which a result stands in files."""
+    if type(result) not in _NAMES:
+        raise TypeError(f"result: expected one of {', '.join(sorted(_KINDS))}, got {type(result).__name__}")
+    return _NAMES[type(result)]
+
+
 def save(result: Any, path: str | Path) -> None:
     """Write a result as one safetensors file, whole or not at all.
 
@@ -64,9 +71,7 @@ def save(result: Any, path: str | Path) -> None:
     FileNotFoundError
         When the folder is missing.
     """
-    path = Path(path)
-    if type(result) not in _NAMES:
-        raise TypeError(f"result: expected one of {', '.join(sorted(_KINDS))}, got {type(result).__name__}")
+    path, kind = Path(path), kind_of(result)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: no such folder {path.parent}")
     if path.is_dir():
@@ -76,7 +81,7 @@ def save(result: Any, path: str | Path) -> None:
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "kind": _NAMES[type(result)],
+        "kind": kind,
         "versions": json.dumps({"thermokern": VERSION, "torch": torch.__version__}),
         "result": json.dumps(body, allow_nan=False),
     }

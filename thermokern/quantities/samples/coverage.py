@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +12,8 @@ from torch import Tensor
 from thermokern.ops import KDTree
 from thermokern.ops.checks import check_seed
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.storage import save, stored
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.errors_by_parts import block_errors
 from thermokern.quantities.samples.inputs import SampleLike, check_neighbours, checked_sample, scaled, search_device
 
@@ -23,7 +23,7 @@ _NEAR = 16  # balls tried first for a point, by their centres' distance
 
 @stored("coverage")
 @dataclass(frozen=True, eq=False)
-class Coverage:
+class Coverage(Result):
     """How generated points and real ones cover each other. Ball i: all that is nearer to real point i than its k-th
     nearest other real point.
 
@@ -48,6 +48,8 @@ class Coverage:
     settings : dict
     """
 
+    title: ClassVar[str] = "Coverage of one sample by another"
+
     coverage: Estimate
     density: Estimate
     precision: Estimate
@@ -71,18 +73,17 @@ class Coverage:
             ]
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-point numbers, ready for :mod:`json`."""
-        estimates = {name: getattr(self, name) for name in NAMES}
-        return {
-            **{name: {"value": e.value, "stderr": e.stderr} for name, e in estimates.items()},
-            "expected_coverage": self.expected_coverage,
-            "settings": self.settings,
-        }
+    def named(self) -> dict[str, Estimate]:
+        """The four estimates by name."""
+        return {name: getattr(self, name) for name in NAMES}
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
+    def numbers(self) -> dict[str, object]:
+        """The four estimates."""
+        return {**self.named(), "expected_coverage": self.expected_coverage, "settings": self.settings}
+
+    def columns(self) -> dict[str, list[object]]:
+        """A row for each of the four estimates."""
+        return {"name": [*NAMES], "estimate": [*self.named().values()]}
 
 
 def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: bool = True, seed: int = 0) -> Coverage:

@@ -6,21 +6,18 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 from tqdm.auto import tqdm
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.storage import save, stored
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.entropy_histogram import Bins, histogram_entropy
 from thermokern.quantities.samples.entropy_knn import entropies_over_k, kozachenko_leonenko
 from thermokern.quantities.samples.entropy_maxima import box_entropy, gaussian_entropy
 from thermokern.quantities.samples.inputs import SampleLike, check_neighbours, checked_sample, jittered
 from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 KS = (1, 3, 5, 10, 20)
 HISTOGRAM_DIM = 2  # up to which a histogram is made unasked
@@ -29,7 +26,7 @@ _LN2 = math.log(2.0)
 
 @stored("entropy-table")
 @dataclass(frozen=True, eq=False)
-class EntropyTable:
+class EntropyTable(Result):
     """Estimates of the entropy of one sample. Nats.
 
     Attributes
@@ -42,6 +39,8 @@ class EntropyTable:
         What a Gaussian of the same covariance and a uniform law on the same box have.
     dim, n : int
     """
+
+    title: ClassVar[str] = "Entropy of a sample"
 
     knn: EntropyEstimate
     over_k: tuple[tuple[int, Estimate], ...]
@@ -82,36 +81,28 @@ class EntropyTable:
                 lines.append(f"{label}: the bias exceeds the standard error, which is sampling error alone")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """All but the per-point numbers, ready for :mod:`json`."""
+    def numbers(self) -> dict[str, object]:
+        """The table, and its two estimates in full."""
         return {
             "n": self.n,
             "dim": self.dim,
             "rows": [
                 {
                     "estimator": label,
-                    "nats": {"value": estimate.value, "stderr": _number(estimate.stderr)},
-                    "bits_per_dim": {
-                        "value": self.bits_per_dim(estimate).value,
-                        "stderr": _number(self.bits_per_dim(estimate).stderr),
-                    },
-                    "bias_nats": {"value": _number(bias.value), "stderr": _number(bias.stderr)},
+                    "nats": Estimate(estimate.value, estimate.stderr),
+                    "bits_per_dim": self.bits_per_dim(estimate),
+                    "bias_nats": bias,
                 }
                 for label, estimate, bias in self.rows()
             ],
-            "knn": _numbers(self.knn.to_json()),
-            "histogram": None if self.histogram is None else _numbers(self.histogram.to_json()),
+            "knn": self.knn,
+            "histogram": self.histogram,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
-
-    def plot(self) -> Figure:
-        """Estimates against k and n, and the map of local entropies in the plane: a matplotlib figure."""
-        from thermokern.quantities.samples.figures import table_figure  # matplotlib, left alone by `import thermokern`
-
-        return table_figure(self)
+    def columns(self) -> dict[str, list[object]]:
+        """A row for each estimator."""
+        labels, estimates, biases = zip(*self.rows(), strict=True)
+        return {"estimator": [*labels], "nats": [*estimates], "bias_nats": [*biases]}
 
 
 def entropy_table(
@@ -173,16 +164,3 @@ def entropy_table(
 def plain(estimate: Estimate) -> str:
     """An estimate, its error left out where it is not known."""
     return str(estimate) if math.isfinite(estimate.stderr) else f"{estimate.value:.4f}"
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _numbers(value: Any) -> Any:
-    """JSON without NaN."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return _number(value) if isinstance(value, float) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import singledispatch
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,44 +12,93 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, style
+from thermokern.quantities.results.style import (
+    COLLAPSED,
+    EXACT,
+    INK,
+    MUTED,
+    NETWORK,
+    draw_density,
+    no_figure,
+    panels,
+    style,
+)
+from thermokern.quantities.samples.coverage import Coverage
 from thermokern.quantities.samples.entropy_table import EntropyTable
-from thermokern.quantities.samples.result import EntropyEstimate
+from thermokern.quantities.samples.result import EntropyEstimate, SampleEstimate
 
 # Points of the map of local entropies at most.
 _SHOWN = 20_000
 
+figure = singledispatch(no_figure)
+"""The figure of a result of this folder: ``figure(result, ax=None)``, which :meth:`Result.plot` calls."""
 
+
+@figure.register
+def sample_figure(result: SampleEstimate, ax: Axes | None = None) -> Figure:
+    """The density of what each point adds."""
+    with style():
+        drawn, (panel,) = panels(ax, 1, 5.0)
+        local = result.local[result.local.isfinite()].numpy()
+        if len(local):
+            draw_density(panel, local, EXACT, fill=True)
+        panel.axvline(result.value, color=INK, lw=1)
+        panel.set(title=f"{result.method}\n{result} {result.unit}", xlabel="of each point", ylabel="density")
+    return drawn
+
+
+@figure.register
+def coverage_figure(result: Coverage, ax: Axes | None = None) -> Figure:
+    """The four estimates ± 2 s.e., and the coverage that two samples of one law have."""
+    with style():
+        drawn, (panel,) = panels(ax, 1, 3.6)
+        names, estimates = [*result.named()], [*result.named().values()]
+        errors = [2.0 * (item.stderr if math.isfinite(item.stderr) else 0.0) for item in estimates]
+        panel.errorbar(names, [item.value for item in estimates], errors, fmt="o", ms=4, color=EXACT, capsize=3)
+        panel.plot(["coverage"], [result.expected_coverage], "_", ms=20, color=INK, label="two samples of one law")
+        panel.margins(0.12)
+        panel.set(title="± 2 s.e.", ylim=(0.0, None))
+        panel.legend(loc="best")
+    return drawn
+
+
+@figure.register
 def entropy_figure(
-    result: EntropyEstimate, x: Tensor | None = None, over_k: Sequence[tuple[int, Estimate]] | None = None
+    result: EntropyEstimate,
+    x: Tensor | None = None,
+    over_k: Sequence[tuple[int, Estimate]] | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """The estimate against k and against n; with points (n, 2), the map of their local entropies."""
     with style():
         flat = x is not None and x.shape[1] == 2
-        figure = Figure(figsize=(10.8 if flat else 7.2, 3.1), layout="constrained")
-        axes = figure.subplots(1, 3 if flat else 2)
+        drawn, axes = panels(ax, 3 if flat else 2, 10.8 if flat else 7.2)
         draw_series(
             axes[0], result.by_k if over_k is None else over_k, "k", f"{len(result.local):,} points", result.unit
         )
         draw_sizes(axes[1], result)
         if flat:
             assert x is not None
-            draw_map(figure, axes[2], x, result.local, result.unit)
-    return figure
+            draw_map(drawn, axes[2], x, result.local, result.unit)
+    return drawn
 
 
-def table_figure(table: EntropyTable, x: Tensor | None = None, truth: float | None = None) -> Figure:
+@figure.register
+def table_figure(
+    table: EntropyTable, x: Tensor | None = None, truth: float | None = None, *, ax: Axes | None = None
+) -> Figure:
     """Estimates against k with the histogram beside them, against n, and with points (n, 2) the map."""
     with style():
-        figure = entropy_figure(table.knn, x, table.over_k)
-        axes = figure.axes[0]
+        drawn = entropy_figure(table.knn, x, table.over_k, ax=ax)
+        axes = drawn.axes[0]
         if table.histogram is not None:
             draw_level(axes, table.histogram, "histogram", NETWORK)
         if truth is not None:
-            for panel in figure.axes[:2]:
+            for panel in drawn.axes[:2]:
                 panel.axhline(truth, color=INK, lw=1, label="exact")
         axes.legend(loc="best")
-    return figure
+    return drawn
 
 
 def draw_series(

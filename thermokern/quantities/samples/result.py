@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.storage import save, stored
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 
 _LN2 = math.log(2.0)
 _PER_UNIT = {"nats": 1.0, "bits": _LN2, "bans": math.log(10.0)}
@@ -26,7 +23,7 @@ class BiasWarning(UserWarning):
 
 @stored("sample-estimate")
 @dataclass(frozen=True, eq=False)
-class SampleEstimate(Estimate):
+class SampleEstimate(Estimate, Result):
     """An estimate from samples.
 
     Attributes
@@ -42,6 +39,8 @@ class SampleEstimate(Estimate):
         All that defines the calculation.
     """
 
+    title: ClassVar[str] = "Estimate from a sample"
+
     local: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
     method: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -50,8 +49,8 @@ class SampleEstimate(Estimate):
         """The estimate and how it was made, for people."""
         return f"{self.method}: {self} {self.unit} from {len(self.local):,} points".rstrip()
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-point numbers, ready for :mod:`json`."""
+    def numbers(self) -> dict[str, object]:
+        """The estimate, and how it was made."""
         return {
             "method": self.method,
             "value": self.value,
@@ -61,9 +60,9 @@ class SampleEstimate(Estimate):
             "settings": self.settings,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each point."""
+        return {"local": self.local}
 
 
 @stored("entropy-estimate")
@@ -85,6 +84,8 @@ class EntropyEstimate(SampleEstimate):
     by_size : tuple of (n, Estimate)
         The estimate from nested parts of the sample, averaged over parts of one size.
     """
+
+    title: ClassVar[str] = "Entropy of a sample"
 
     bias: Estimate = field(default_factory=lambda: Estimate(math.nan, math.nan))
     bias_noise: float = 0.0
@@ -116,20 +117,13 @@ class EntropyEstimate(SampleEstimate):
             lines.append(f"  bits per dimension      {self.bits_per_dim}")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-point numbers, ready for :mod:`json`."""
+    def numbers(self) -> dict[str, object]:
+        """The estimate, its bias, and the estimate at other k and from parts of the sample."""
         return {
-            **super().to_json(),
-            "bias": {"value": self.bias.value, "stderr": self.bias.stderr, "noise": self.bias_noise},
+            **super().numbers(),
+            "bias": self.bias,
+            "bias_noise": self.bias_noise,
             "dim": self.dim,
-            "by_k": [{"k": k, "value": e.value, "stderr": e.stderr} for k, e in self.by_k],
-            "by_size": [{"n": n, "value": e.value, "stderr": e.stderr} for n, e in self.by_size],
+            "by_k": [{"k": k, **asdict(estimate)} for k, estimate in self.by_k],
+            "by_size": [{"n": n, **asdict(estimate)} for n, estimate in self.by_size],
         }
-
-    def plot(self) -> Figure:
-        """The estimate against k and against n, and local entropies: a matplotlib figure."""
-        from thermokern.quantities.samples.figures import (
-            entropy_figure,  # matplotlib, left alone by `import thermokern`
-        )
-
-        return entropy_figure(self)

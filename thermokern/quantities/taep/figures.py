@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +17,8 @@ from thermokern.quantities.results.style import (
     NETWORK,
     THEORY,
     draw_density,
+    no_figure,
+    panels,
     style,
 )
 from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem
@@ -24,18 +28,21 @@ from thermokern.quantities.taep.result import TAEP
 # Modes up to which each bar is labelled with its share of the variance.
 LABELLED_MODES = 12
 
+figure = singledispatch(no_figure)
+"""The figure of a result of this folder: ``figure(result, ax=None)``, which :meth:`Result.plot` calls."""
 
-def taep_figure(result: TAEP) -> Figure:
+
+@figure.register
+def taep_figure(result: TAEP, ax: Axes | None = None) -> Figure:
     """The distribution of Δs, the weights that the fluctuation theorem gives it, and the modes where they are known."""
     with style():
-        panels = 3 if result.modes else 2
-        figure = Figure(figsize=(3.6 * panels, 3.1), layout="constrained")
-        axes = figure.subplots(1, panels)
+        count = 3 if result.modes else 2
+        drawn, axes = panels(ax, count, 3.6 * count)
         values = result.values[result.values.isfinite()].double().numpy()
         if len(values) == 0:
             for empty in axes:
                 empty.text(0.5, 0.5, "no paths", ha="center", va="center", transform=empty.transAxes)
-            return figure
+            return drawn
         draw_density(axes[0], values, EXACT, fill=True)
         axes[0].axvline(result.mean.value, color=INK, lw=1)
         axes[0].margins(y=0.05)
@@ -59,14 +66,14 @@ def taep_figure(result: TAEP) -> Figure:
         axes[1].legend(loc="upper center", ncols=2)
         if result.modes:
             _draw_modes(axes[2], result)
-    return figure
+    return drawn
 
 
-def theorem_figure(theorem: DetailedFluctuationTheorem) -> Figure:
+@figure.register
+def theorem_figure(theorem: DetailedFluctuationTheorem, ax: Axes | None = None) -> Figure:
     """Densities of Δs over forward and reverse paths, and the log of their ratio beside the line that it should be."""
     with style():
-        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
-        densities, ratio = figure.subplots(1, 2)
+        drawn, (densities, ratio) = panels(ax, 2, 7.2)
         edges = theorem.edges.numpy()
         for name, density, colour in (
             ("forward $p_F$", theorem.forward_density, EXACT),
@@ -79,7 +86,7 @@ def theorem_figure(theorem: DetailedFluctuationTheorem) -> Figure:
         draw_theorem(ratio, theorem)
         ratio.set(title=f"slope {theorem.slope}, intercept {theorem.intercept}", ylabel="log $p_F/p_R$ ± 2 s.e.")
         ratio.legend(loc="upper left")
-    return figure
+    return drawn
 
 
 def draw_theorem(axes: Axes, theorem: DetailedFluctuationTheorem) -> None:

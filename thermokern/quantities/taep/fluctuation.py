@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.result import TAEP
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # What both ensembles must have in common, or they do not speak of one model.
 _COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "chain", "from_prior")
 
 
+@stored("detailed-fluctuation-theorem")
 @dataclass(frozen=True, eq=False)
-class DetailedFluctuationTheorem:
+class DetailedFluctuationTheorem(Result):
     """``p_F(a) = e^a p_R(a)``: both histograms of Δs, and the line ``log p_F/p_R = intercept + slope · a``.
 
     Attributes
@@ -34,6 +34,8 @@ class DetailedFluctuationTheorem:
     slope, intercept : Estimate
         1 and 0 when the theorem holds. From a logistic regression of direction on Δs, which needs no bins.
     """
+
+    title: ClassVar[str] = "The detailed fluctuation theorem"
 
     edges: Tensor
     forward_density: Tensor
@@ -51,15 +53,20 @@ class DetailedFluctuationTheorem:
             f"  intercept               {self.intercept}   (0 expected, z = {self.intercept.z(0.0):+.1f})"
         )
 
-    def plot(self) -> Figure:
-        """Both densities, and the log of their ratio beside the line of slope 1."""
-        from thermokern.quantities.taep.figures import theorem_figure  # matplotlib, only when a figure is wanted
+    def numbers(self) -> dict[str, object]:
+        """Slope and intercept."""
+        return {"slope": self.slope, "intercept": self.intercept}
 
-        return theorem_figure(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Slope and intercept, ready for :mod:`json`."""
-        return {"slope": asdict(self.slope), "intercept": asdict(self.intercept)}
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each bin."""
+        return {
+            "low": self.edges[:-1],
+            "high": self.edges[1:],
+            "forward_density": self.forward_density,
+            "reverse_density": self.reverse_density,
+            "log_ratio": self.log_ratio,
+            "log_ratio_stderr": self.log_ratio_stderr,
+        }
 
 
 def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40) -> DetailedFluctuationTheorem:

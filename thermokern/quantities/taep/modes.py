@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,10 +50,6 @@ class Mode:
     mean: Estimate
     share_of_variance: Estimate
     fluctuation_theorem: ExponentialAverage
-
-    def to_json(self) -> dict[str, Any]:
-        """The mode's numbers, ready for :mod:`json`."""
-        return asdict(self)
 
 
 def start_component(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -32,10 +31,6 @@ class ProbeNoise:
     contribution: Estimate
     corrected_variance: Estimate
     probes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Ready for :mod:`json`."""
-        return asdict(self)
 
 
 def probe_noise(values: Tensor, difference: Tensor, probes: int) -> ProbeNoise:

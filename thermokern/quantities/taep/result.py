@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
-from thermokern.quantities.results.storage import save, stored
+from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @stored("taep")
 @dataclass(frozen=True, eq=False)
-class TAEP:
+class TAEP(Result):
     """Time-asymmetry entropy production of each path, and its statistics. Nats throughout.
 
     Attributes
@@ -55,6 +52,8 @@ class TAEP:
     probe_noise : ProbeNoise or None
         Where a divergence came from probes: their share of the variance, and the variance without it.
     """
+
+    title: ClassVar[str] = "Time-asymmetry entropy production"
 
     values: Tensor
     mean: Estimate
@@ -109,33 +108,27 @@ class TAEP:
             lines.insert(after, f"  most collapsed mode     {worst}")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-path tensors, ready for :mod:`json`."""
-        average = self.fluctuation_theorem
+    def numbers(self) -> dict[str, object]:
+        """The estimates, what ran, and the modes where they are known."""
         return {
-            "mean": _pair(self.mean),
-            "variance": _pair(self.variance),
-            "fluctuation_theorem": {**_pair(average), "effective_sample_size": average.effective_sample_size},
-            "score_matching": _pair(self.score_matching),
+            "mean": self.mean,
+            "variance": self.variance,
+            "fluctuation_theorem": self.fluctuation_theorem,
+            "score_matching": self.score_matching,
             "n_paths": len(self.values),
             "reference_is_exact": self.reference_is_exact,
             "backend": self.backend,
             "backend_reason": self.backend_reason,
             "settings": self.settings,
-            "modes": [mode.to_json() for mode in self.modes],
-            "probe_noise": None if self.probe_noise is None else self.probe_noise.to_json(),
+            "modes": self.modes,
+            "probe_noise": self.probe_noise,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
-
-    def plot(self) -> Figure:
-        """Density of Δs, how paths carry ``⟨e^{−Δs}⟩``, and where modes are known their means: a matplotlib figure."""
-        from thermokern.quantities.taep.figures import taep_figure  # matplotlib, which `import thermokern` leaves alone
-
-        return taep_figure(self)
-
-
-def _pair(estimate: Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "stderr": estimate.stderr, "unit": estimate.unit}
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each path."""
+        columns = {
+            "value": self.values,
+            "endpoint_log_ratio": self.endpoint_log_ratio,
+            "start_component": self.start_component,
+        }
+        return {name: column for name, column in columns.items() if column is not None}
