@@ -152,8 +152,8 @@ class Table1(ExperimentResult):
                 "Table",
                 html.paragraph(
                     f"Bits per dimension, {ENTROPY_ERRORS}The paper's histogram takes the number of bins that agrees "
-                    "with its nearest neighbours at, for example, k = 10, and so is no second witness; here Knuth's rule "
-                    "takes it from the points alone. The paper does not give the number of points; its k-NN line "
+                    "with its nearest neighbours at, for example, k = 10, and so is no second witness; here Knuth's "
+                    "rule takes it from the points alone. The paper does not give the number of points; its k-NN line "
                     "stands beside k = 10."
                 ),
                 html.table(("estimator", "here", "here − exact", "bias it reports", "paper"), rows),
