@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -235,10 +236,18 @@ def _by_torch(
 # ---- derivatives: inputs x, model, reference, drawn, carried, previous; outputs value, mismatch, x_next, noise
 
 
-def _forward(inputs: tuple[Tensor, ...], row: Tensor, sampler: bool, reverse: bool, advance: bool) -> Any:
-    x, model, reference, *noise = (tensor.contiguous() for tensor in inputs)
+def _forward(tensors: Sequence[Tensor], sampler: bool, reverse: bool, advance: bool) -> Any:
+    x, model, reference, drawn, carried, previous, row = (tensor.contiguous() for tensor in tensors)
     return torch.ops.thermokern.trajectory_step(
-        x, model, reference, row, *noise, False, False, sampler, reverse, advance, 0, 0, 0
+        *(x, model, reference, row, drawn, carried, previous),
+        draw=False,
+        draw_carried=False,
+        sampler=sampler,
+        reverse=reverse,
+        advance=advance,
+        seed=0,
+        path_offset=0,
+        first=0,
     )
 
 
@@ -292,12 +301,13 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> Any:
-        return _forward(arguments[:6], *arguments[6:])
+        *tensors, sampler, reverse, advance = arguments
+        return _forward(tensors, sampler, reverse, advance)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs[:7])
-        ctx.sampler, ctx.reverse, ctx.advance = inputs[7:]
+        *tensors, ctx.sampler, ctx.reverse, ctx.advance = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -309,10 +319,10 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
-        ctx.save_for_backward(*arguments[:7])
-        ctx.save_for_forward(*arguments[:7])
-        ctx.sampler, ctx.reverse, ctx.advance = arguments[7:]
-        return _forward(arguments[:6], *arguments[6:])
+        *tensors, ctx.sampler, ctx.reverse, ctx.advance = arguments
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        return _forward(tensors, ctx.sampler, ctx.reverse, ctx.advance)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -321,10 +331,11 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         *inputs, row = ctx.saved_tensors
+        *of_inputs, _row, _sampler, _reverse, _advance = tangents
         c = dict(zip(COLUMNS, row.unbind(), strict=True))
         x, model, reference, _, carried, _ = inputs
         t_x, t_model, t_reference, t_drawn, t_carried, t_previous = (
-            torch.zeros_like(x) if tangent is None else tangent for tangent in tangents[:6]
+            torch.zeros_like(x) if tangent is None else tangent for tangent in of_inputs
         )
         z, led, w = _residual(c, tuple(inputs), ctx.reverse)
         t_next, t_z = c["drift"] * t_x + c["noise"] * t_drawn, t_drawn
@@ -361,9 +372,7 @@ def _trajectory_step(
     path_offset: int,
     first: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    value, mismatch, following, noise = _fake(
-        x, model, reference, row, drawn, carried, previous, draw, draw_carried, sampler, reverse, advance, 0, 0, 0
-    )
+    value, mismatch, following, noise = _outputs(x, reverse, advance)
     tensors = (x, model, reference, row, drawn, carried, previous)
     run_kernel(
         "trajectory_step",
@@ -375,8 +384,27 @@ def _trajectory_step(
     return value, mismatch, following, noise
 
 
-def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    reverse, advance = arguments[9:11]
+def _fake(
+    x: Tensor,
+    model: Tensor,
+    reference: Tensor,
+    row: Tensor,
+    drawn: Tensor | None,
+    carried: Tensor | None,
+    previous: Tensor | None,
+    draw: bool,
+    draw_carried: bool,
+    sampler: bool,
+    reverse: bool,
+    advance: bool,
+    seed: int,
+    path_offset: int,
+    first: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _outputs(x, reverse, advance)
+
+
+def _outputs(x: Tensor, reverse: bool, advance: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     empty = x.new_empty(0, x.shape[1])
     following = torch.empty_like(x) if advance else empty
     noise = torch.empty_like(x) if reverse else empty.clone()

@@ -14,7 +14,7 @@ from thermokern.quantities.likelihood import (
     limits,
     log_likelihood,
 )
-from thermokern.quantities.results import Estimate, ExponentialAverage, FewPathsWarning, load
+from thermokern.quantities.results import Estimate, ExponentialAverage, FewPathsWarning, Result, load
 from thermokern.quantities.samples import (
     BiasWarning,
     Coverage,
@@ -59,6 +59,7 @@ __all__ = [
     "LogLikelihood",
     "Mode",
     "ProbeNoise",
+    "Result",
     "SampleEstimate",
     "Verdict",
     "coverage",

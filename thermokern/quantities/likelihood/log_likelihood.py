@@ -38,12 +38,12 @@ def log_likelihood(
     x: Tensor | np.ndarray,
     process: LinearProcess | None = None,
     *,
+    t_eps: float | None = None,
+    prior: Distribution | None = None,
     divergence: str = "auto",
     probes: int = 1,
     rtol: float = 1e-5,
     atol: float = 1e-5,
-    t_eps: float | None = None,
-    prior: Distribution | None = None,
     dequantize: float = 0.0,
     repeats: int = 1,
     seed: int = 0,
@@ -64,6 +64,10 @@ def log_likelihood(
         (n, …) data points.
     process : LinearProcess, optional
         May be left out where the model carries one.
+    t_eps : float, optional
+        Where the equation ends near the data: 1e-5, or the process's own first time where it has one (EDM, DiscreteVP).
+    prior : Distribution, optional
+        A law of data whose diffused law at ``t_end`` takes the place of the process's Gaussian prior.
     divergence : {"auto", "exact", "hutchinson"}
         ``auto``: exact up to 16 dimensions and of distributions; else Hutchinson's estimate with random signs, each
         probe fixed along the whole path of its point.
@@ -72,10 +76,6 @@ def log_likelihood(
     rtol, atol : float
         Tolerance of a step along each axis of x and of the accumulated divergence, ``atol + rtol |value|``. The step is
         chosen by the mean square over these d + 1 errors in units of their tolerances, for each point by itself.
-    t_eps : float, optional
-        Where the equation ends near the data: 1e-5, or the process's own first time where it has one (EDM, DiscreteVP).
-    prior : Distribution, optional
-        A law of data whose diffused law at ``t_end`` takes the place of the process's Gaussian prior.
     dequantize : float
         Width of the bins of quantised data, each value being the lower edge of its bin: uniform noise of that width is
         added. 1/256 for 8-bit images on [0, 1].

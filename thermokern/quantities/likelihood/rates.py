@@ -30,13 +30,13 @@ def entropy_rates(
     data: Distribution | Tensor | np.ndarray,
     process: LinearProcess | None = None,
     *,
-    direction: str = "forward",
     n_paths: int | None = None,
     n_steps: int = DEFAULT_STEPS,
     t_eps: float | None = None,
     spacing: str = "log-snr",
     divergence: str = "auto",
     probes: int = 1,
+    direction: str = "forward",
     seed: int = 0,
     path_offset: int = 0,
     backend: str = "auto",
@@ -61,8 +61,6 @@ def entropy_rates(
         The law of the data, or points (n, …). With a law the true score is known and compared with.
     process : LinearProcess, optional
         May be left out where the model carries one.
-    direction : {"forward", "reverse"}
-        ``reverse``: the controlled-forward process, under the same marginals.
     n_paths : int, optional
         100,000 of a law; every point once of points, which more paths take in turn.
     n_steps : int
@@ -72,6 +70,8 @@ def entropy_rates(
     spacing : {"log-snr", "uniform"}
     divergence : {"auto", "exact", "hutchinson"}
         ``auto``: exact up to 16 dimensions and of distributions; else with `probes` random signs, fresh at every time.
+    direction : {"forward", "reverse"}
+        ``reverse``: the controlled-forward process, under the same marginals.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "reference"}

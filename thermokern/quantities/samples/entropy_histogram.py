@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -177,7 +178,7 @@ def _resolve(bins: Bins, points: Tensor, place: Tensor, extent: Tensor) -> tuple
         width = scale * n ** (-1.0 / (dim + 2))
         counts = [min(_MAX_BINS, max(1, math.ceil(ratio))) for ratio in (extent / width).tolist()]
         return counts, 1.0 / (math.sqrt(12.0) * min(counts))
-    each = list(bins) if isinstance(bins, Sequence | np.ndarray) else [bins] * dim
+    each = [bins] * dim if np.ndim(bins) == 0 else list(cast(Sequence[int], bins))
     numbers = [checked_integer("bins", count, 1) for count in each]
     if len(numbers) != dim:
         raise ValueError(f"bins: expected one number or {dim}, or one of {RULES}, got {bins!r}")
