@@ -57,7 +57,7 @@ class TAEP(Result):
     endpoint_error : EndpointError or None
         Values less `endpoint_log_ratio`, paired: their mean and the RMS of a path. None for the sampler's chains.
     consistency : Estimate or None
-        Mean of the values less ``∫ D |δ|² dt`` of each path (over reverse paths that the model drives: plus), which is 0
+        Mean of the values less ``∫ D |δ|² dt`` of each path (over reverse paths that the model drives: plus). It is 0
         where the identity holds.
     half_variance_ratio : Estimate or None
         ``Var/(2 mean)``, which is 1 near the optimum (Eq. 41).

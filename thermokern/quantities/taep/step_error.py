@@ -1,4 +1,4 @@
-"""The error of the step: extrapolation on the same paths, what is left of it, and the witnesses that a result carries."""
+"""The error of the step: extrapolation on the same paths, what it leaves, and the witnesses that a result carries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StepTooLongWarning(UserWarning):
 class StepError:
     """What the finite step does to the statistics of the extrapolated values, each paired over the paths.
 
-    With V_h the sum of a path over all nodes and V_{2h}, V_{4h} those over every second and every fourth, the values are
+    V_h is the sum of a path over all nodes, V_{2h} and V_{4h} those over every second and every fourth. The values are
     ``R_h = 2 V_h − V_{2h}``, whose mean has an error of second order; a third of the difference between a statistic of
     R_h and that of ``R_{2h} = 2 V_{2h} − V_{4h}`` is what that order leaves.
 

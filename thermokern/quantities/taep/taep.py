@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models import ScoreLike, one_process
 from thermokern.ops.checks import MAX_DIM, checked_choice, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
-from thermokern.quantities.engine.backends import Runner, choose_backend
+from thermokern.quantities.engine.backends import choose_backend
+from thermokern.quantities.engine.paths import run_paths
 from thermokern.quantities.engine.problem import (
     DIVERGENCES,
-    Problem,
     blank,
     check_dim,
     checked_data,
@@ -165,7 +162,7 @@ def taep(
     Warns
     -----
     FewPathsWarning
-        When the standard error of ``⟨e^{−Δs}⟩`` is unreliable: its weights have a Pareto shape above ½, or fewer than one
+        When the standard error of ``⟨e^{−Δs}⟩`` is unreliable: its weights have a Pareto shape above ½, fewer than one
         path in a hundred carries it, or its variance is infinite.
     StepTooLongWarning
         When a step is long beside the narrowest scale of the reference, or when the values miss what they are in
@@ -236,7 +233,7 @@ def taep(
     if driver == "reference":  # kernels let the first of two scores drive; the sums then change sign
         scores = (scores[1], scores[0])
     runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
-    sums = _run(runner, x_first.to(device), problem, n_steps, ran == "fused", progress)
+    sums = run_paths(runner, x_first.to(device), problem, n_steps, ran == "fused", progress)
     values, coarse, x_last = sums.value, sums.coarse, sums.x_last
     if driver == "reference":
         values, coarse = -values, None if coarse is None else -coarse
@@ -309,37 +306,6 @@ def taep(
     return result
 
 
-class _Sums(NamedTuple):
-    """Of each path, on the CPU."""
-
-    value: Tensor  # (n,)
-    mismatch: Tensor  # (n,)
-    x_last: Tensor  # (n, d)
-    coarse: Tensor | None  # (2, n)
-    difference: Tensor | None  # (n,) by one set of probes minus the other
-
-
-def _run(runner: Runner, x: Tensor, problem: Problem, n_steps: int, fused: bool, progress: bool) -> _Sums:
-    seed, path_offset = problem.seed, problem.path_offset
-    difference: Tensor | None = None
-    if isinstance(runner, StreamedPaths):
-        value, mismatch, x_last, difference, coarse = runner(x, seed, path_offset)
-    else:
-        parts = [
-            runner(x[low:high], seed, path_offset + low) for low, high in _chunks(len(x), n_steps, fused, progress)
-        ]
-        value, mismatch, x_last = (torch.cat(part) for part in zip(*(part[:3] for part in parts), strict=True))
-        halves = [part.coarse for part in parts if part.coarse is not None]
-        coarse = torch.cat(halves, dim=1) if halves else None
-    return _Sums(
-        value=value.cpu(),
-        mismatch=mismatch.cpu(),
-        x_last=x_last.cpu(),
-        coarse=None if coarse is None else coarse.cpu(),
-        difference=None if difference is None else difference.cpu(),
-    )
-
-
 def _data(
     reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
 ) -> tuple[Tensor, torch.Size]:
@@ -370,16 +336,6 @@ def _streaming(
         raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
     folder = None if checkpoint is None else Path(checkpoint)
     return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
-
-
-def _chunks(n: int, n_steps: int, fused: bool, progress: bool) -> Iterator[tuple[int, int]]:
-    """Ranges of paths, small enough that a progress bar moves. There is always one, so that n = 0 gives results."""
-    size = max(1024, (20_000_000 if fused else 2_000_000) // n_steps)
-    with tqdm(total=n, disable=not progress, unit="path", unit_scale=True, desc="TAEP") as bar:
-        for low in range(0, max(n, 1), size):
-            high = min(low + size, n)
-            yield low, high
-            bar.update(high - low)
 
 
 def _check_paths(values: Tensor, allow_nonfinite: bool) -> None:
