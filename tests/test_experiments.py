@@ -70,6 +70,11 @@ def test_report_is_whole(result: ModeCollapse, tmp_path: Path) -> None:
     assert str(first.exact.mean) in text
     assert picture.stat().st_size > 50_000
     assert str(first.exact.mean) in result.summary()
+    result.save(tmp_path / "result.safetensors")
+    loaded = tk.load(tmp_path / "result.safetensors")
+    assert loaded.summary() == result.summary()
+    assert list(loaded.evaluations) == list(COLLAPSES)
+    assert len(loaded.plot().axes) == len(result.plot().axes)
 
 
 def test_training_learns_a_gaussian(tmp_path: Path) -> None:

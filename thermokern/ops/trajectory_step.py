@@ -238,17 +238,9 @@ def _by_torch(
 
 def _forward(tensors: Sequence[Tensor], sampler: bool, reverse: bool, advance: bool) -> Any:
     x, model, reference, drawn, carried, previous, row = (tensor.contiguous() for tensor in tensors)
-    return torch.ops.thermokern.trajectory_step(
-        *(x, model, reference, row, drawn, carried, previous),
-        draw=False,
-        draw_carried=False,
-        sampler=sampler,
-        reverse=reverse,
-        advance=advance,
-        seed=0,
-        path_offset=0,
-        first=0,
-    )
+    no_draws = {"draw": False, "draw_carried": False, "seed": 0, "path_offset": 0, "first": 0}
+    flags = {"sampler": sampler, "reverse": reverse, "advance": advance}
+    return torch.ops.thermokern.trajectory_step(x, model, reference, row, drawn, carried, previous, **flags, **no_draws)
 
 
 def _residual(c: dict[str, Tensor], inputs: tuple[Tensor, ...], reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -384,23 +376,8 @@ def _trajectory_step(
     return value, mismatch, following, noise
 
 
-def _fake(
-    x: Tensor,
-    model: Tensor,
-    reference: Tensor,
-    row: Tensor,
-    drawn: Tensor | None,
-    carried: Tensor | None,
-    previous: Tensor | None,
-    draw: bool,
-    draw_carried: bool,
-    sampler: bool,
-    reverse: bool,
-    advance: bool,
-    seed: int,
-    path_offset: int,
-    first: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    *_, reverse, advance, _seed, _path_offset, _first = arguments
     return _outputs(x, reverse, advance)
 
 

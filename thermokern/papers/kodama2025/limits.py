@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from thermokern.models import load_checkpoint
 from thermokern.papers.correlation import pearson, spearman
 from thermokern.papers.experiment import Experiment, ExperimentResult
-from thermokern.papers.kodama2025.evaluation import read_estimate
+from thermokern.papers.kodama2025.evaluation import Likelihoods, read_estimate
 from thermokern.papers.kodama2025.sweep import (
     PROCESSES,
     PROFILE_HELP,
@@ -42,6 +42,11 @@ from thermokern.report import html
 # What the paper prints, over all of its runs: NLL against the performance gap (Sec. 4).
 PAPER = {"pearson": 0.803, "spearman": 0.909}
 _RATE_STEPS = 96  # of the right panel's grid
+# A likelihood's NLL less S_data, and its gap to the bound.
+_KL_AND_GAP: dict[str, Callable[[Likelihoods], tuple[Estimate, Estimate]]] = {
+    "ode": lambda found: (found.kl_ode, found.gap_ode),
+    "plugin": lambda found: (found.kl_plugin, found.gap_plugin),
+}
 _MARKERS = {
     ("gaussian", "VE"): "o",
     ("gaussian", "VP"): "s",
@@ -100,13 +105,13 @@ class LimitsSweep(ExperimentResult):
 
         `likelihood` is ``ode`` or ``plugin``; `data` takes the networks of one data set alone.
         """
-        found = [network.found for network in self.select(data)]
-        if likelihood == "ode":
-            pairs = [(each.bits(each.kl_ode, above=True), each.bits(each.gap_ode)) for each in found]
-        else:
-            pairs = [(each.bits(each.kl_plugin, above=True), each.bits(each.gap_plugin)) for each in found]
-        nll, gap = torch.tensor([(nll.value, gap.value) for nll, gap in pairs]).T.contiguous()
-        return {"pearson": pearson(nll, gap), "spearman": spearman(nll, gap)}
+        kl_and_gap = _KL_AND_GAP[likelihood]
+        pairs = []
+        for network in self.select(data):
+            kl, gap = kl_and_gap(network.found)
+            pairs.append((network.found.bits(kl, above=True).value, network.found.bits(gap).value))
+        nll, gaps = torch.tensor(pairs).T.contiguous()
+        return {"pearson": pearson(nll, gaps), "spearman": spearman(nll, gaps)}
 
     def broken(self) -> list[Network]:
         """Networks whose NLL of the probability flow lies below the bound, by three standard errors."""
@@ -138,9 +143,9 @@ class LimitsSweep(ExperimentResult):
                 )
         lines.append("")
         for likelihood, label in (("ode", "probability flow"), ("plugin", "plug-in")):
-            found_here = self.correlations(likelihood)
+            overall = self.correlations(likelihood)
             lines.append(
-                f"NLL ({label}) and its gap: Pearson {found_here['pearson']}, Spearman {found_here['spearman']} "
+                f"NLL ({label}) and its gap: Pearson {overall['pearson']}, Spearman {overall['spearman']} "
                 f"(paper: {PAPER['pearson']}, {PAPER['spearman']})"
             )
         for data in names:
