@@ -59,8 +59,6 @@ class StepTable:
         (n_nodes,) float64, ``m`` and ``v`` of ``x_t | x_0 ~ N(m x_0, v I)``.
     chain_log_scale : float
         Sampler scheme: ``½ Σ log(C_k/G_k²)`` per dimension, with ``C_k`` the reverse chain's variances.
-    chain_variance_ratio : float
-        Sampler scheme: the largest ``C_k/G_k²``. The variance of ``e^{−Δ}`` is infinite from 2 on.
     """
 
     times: Tensor
@@ -69,7 +67,6 @@ class StepTable:
     mean_scale: Tensor
     variance: Tensor
     chain_log_scale: float = 0.0
-    chain_variance_ratio: float = 1.0
     direction: str = "forward"
 
     @property

@@ -84,3 +84,35 @@ def transitions(process: LinearProcess, times: Tensor) -> tuple[Tensor, Tensor]:
     if not bool((added > 0.0).all()):
         raise ValueError("times: expected steps long enough that float64 resolves their noise")
     return drift, added
+
+
+def weights_have_variance(
+    process: LinearProcess, times: Tensor, steps: Chain, data_variance: float, model_variance: float
+) -> bool:
+    """Whether the variance of ``e^{−Δ}`` over forward paths of a pair of chains is finite, as far as tails decide.
+
+    ``E[e^{−2Δ}] = ∫ [p_T Π reverse]²/(p_0 Π forward)`` is a Gaussian integral where the law of the data, and the law
+    whose score the model has, are Gaussian far out. It is done node by node: with ``s_θ = −x/τ`` there, a step has the
+    exponent ``−a x_k² + 2 b x_k x_{k+1} − c x_{k+1}²``, and is finite where every ``a > 0``.
+
+    Parameters
+    ----------
+    process : LinearProcess
+    times : Tensor
+        (n_nodes,) increasing.
+    steps : Chain
+    data_variance, model_variance : float
+        The largest variances of both laws at data time; 0 for bounded laws.
+    """
+    m2, v = process.mean_scale(times).square(), process.variance(times)
+    pull = (steps.position - steps.score / (m2[1:] * model_variance + v[1:])).tolist()
+    marginal = m2 * data_variance + v
+    carried = -0.5 / marginal[0].item()
+    columns = (steps.drift.tolist(), steps.noise.square().tolist(), pull, steps.variance.tolist())
+    for drift, added, back, variance in zip(*columns, strict=True):
+        a = carried + 1.0 / variance - 0.5 * drift * drift / added
+        if a <= 0.0:
+            return False
+        b = back / variance - 0.5 * drift / added
+        carried = back * back / variance - 0.5 / added - b * b / a
+    return carried + 1.0 / marginal[-1].item() > 0.0

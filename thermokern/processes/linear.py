@@ -18,7 +18,7 @@ from thermokern.ops.checks import checked_choice, checked_integer, checked_numbe
 
 Time = TypeVar("Time", float, Tensor)
 
-SPACINGS = ("uniform", "log-snr")
+SPACINGS = ("uniform", "log-snr", "mixed")
 
 
 class Coefficients(NamedTuple):
@@ -46,7 +46,7 @@ class LinearProcess(ABC):
 
     t_end: float = 1.0
     default_t_eps: float = 1e-3
-    default_spacing: str = "uniform"
+    default_spacing: str = "mixed"
 
     @abstractmethod
     def _f(self, t: Tensor) -> Tensor: ...
@@ -114,8 +114,10 @@ class LinearProcess(ABC):
             Number of steps, at least 1.
         t_eps : float, optional
             First time, in ``(0, t_end)``. The process's own choice when left out.
-        spacing : {"uniform", "log-snr"}, optional
-            Uniform in time, or uniform in :meth:`log_snr`. The process's own choice when left out.
+        spacing : {"uniform", "log-snr", "mixed"}, optional
+            Uniform in time, uniform in :meth:`log_snr`, or uniform in the mean of the shares of both that have passed.
+            The process's own choice when left out: ``mixed``, which serves sharp laws nearly as well as ``log-snr`` and
+            wide ones nearly as well as ``uniform``; ``log-snr`` for EDM.
 
         Returns
         -------
@@ -129,8 +131,16 @@ class LinearProcess(ABC):
         uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64)
         if spacing == "uniform":
             return uniform
-        log_snr = torch.linspace(self.log_snr(t_eps), self.log_snr(self.t_end), n_steps + 1, dtype=torch.float64)
-        times = _bisect(self.log_snr, log_snr, t_eps, self.t_end)
+        first, last = self.log_snr(t_eps), self.log_snr(self.t_end)
+        weight = 0.5 if spacing == "mixed" else 0.0
+
+        def left(t: Tensor) -> Tensor:
+            """The share of the way that is left at t, (n,), falling from 1 to 0."""
+            in_time = (self.t_end - t) / (self.t_end - t_eps)
+            return weight * in_time + (1.0 - weight) * (self.log_snr(t) - last) / (first - last)
+
+        shares = torch.linspace(1.0, 0.0, n_steps + 1, dtype=torch.float64)
+        times = _bisect(left, shares, t_eps, self.t_end)
         times[0], times[-1] = t_eps, self.t_end
         return times
 
@@ -253,6 +263,16 @@ class VE(LinearProcess):
     def _variance(self, t: Tensor) -> Tensor:
         rate = 2.0 * math.log(self.sigma)
         return torch.expm1(rate * t) / rate
+
+
+def checked_times(times: Tensor) -> Tensor:
+    """Times (n_nodes,) of a grid in float64, once they are known to increase."""
+    times = torch.as_tensor(times, dtype=torch.float64)
+    if times.dim() != 1 or times.numel() < 2:
+        raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
+    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
+        raise ValueError("times: expected finite increasing numbers")
+    return times
 
 
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:

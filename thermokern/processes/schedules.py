@@ -151,6 +151,18 @@ class DiscreteVP(BetaProcess):
         self.t_end = float(table.numel())
         self._knots = -edges[:-1].log()  # (N + 1,) B at t = 0 … N
 
+    def grid(self, n_steps: int, t_eps: float | None = None, spacing: str | None = None) -> Tensor:
+        """As :meth:`LinearProcess.grid`, of whole times where no `spacing` is given.
+
+        Whole times are what networks trained on the table have seen. They are spread evenly over those from `t_eps` on;
+        where more steps are asked for than there are whole times, the grid is uniform.
+        """
+        times = super().grid(n_steps, t_eps, spacing)
+        first = math.ceil(times[0].item())
+        if spacing is not None or n_steps > self.t_end - first:
+            return times
+        return torch.linspace(first, self.t_end, n_steps + 1, dtype=torch.float64).round()
+
     def settings(self) -> dict[str, Any]:
         return {"alphas_cumprod": self.alphas_cumprod.tolist()}
 

@@ -18,7 +18,7 @@ from thermokern.processes.chains import (
     euler_maruyama,
     transitions,
 )
-from thermokern.processes.linear import LinearProcess
+from thermokern.processes.linear import LinearProcess, checked_times
 
 
 def step_table(
@@ -88,17 +88,13 @@ def step_table(
         raise ValueError(f"forward: expected 'exact' with the scheme {scheme!r} and the chain {chain!r}")
     if coarse and (sampler or not exact):
         raise ValueError(f"coarse: the scheme {scheme!r} with integrator={integrator!r} has no coarse sums")
-    times = _checked(times)
+    times = checked_times(times)
     column = dict(zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64), strict=True))
-    log_scale, ratio = 0.0, 1.0
+    log_scale = 0.0
     if sampler:
-        steps = CHAINS[chain](process, times)
-        if chain == DEFAULT_CHAIN and forward == "exact":
-            drift, added = transitions(process, times)
-            steps = steps._replace(drift=drift, noise=added.sqrt())
+        steps = sampler_steps(process, times, chain, forward)
         _compare_chains(column, steps)
-        ratios = steps.variance / steps.noise.square()
-        log_scale, ratio = 0.5 * ratios.log().sum().item(), ratios.max().item()
+        log_scale = 0.5 * (steps.variance / steps.noise.square()).log().sum().item()
     else:
         steps = clock(process, times) if exact else euler_maruyama(process, times)
     _step_forward(column, steps)
@@ -113,9 +109,17 @@ def step_table(
         mean_scale=process.mean_scale(times)[order],
         variance=process.variance(times)[order],
         chain_log_scale=log_scale,
-        chain_variance_ratio=ratio,
         direction=direction,
     )
+
+
+def sampler_steps(process: LinearProcess, times: Tensor, chain: str, forward: str) -> Chain:
+    """The pair of chains that the sampler scheme compares, as :func:`step_table` describes it."""
+    steps = CHAINS[chain](process, times)
+    if chain == DEFAULT_CHAIN and forward == "exact":
+        drift, added = transitions(process, times)
+        return steps._replace(drift=drift, noise=added.sqrt())
+    return steps
 
 
 class _Clock(NamedTuple):
@@ -197,7 +201,7 @@ def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = N
     The steps ``x' ~ N(F x, G² I)``, ``F = m'/m`` and ``G² = v' − F² v``, leave the marginal law of every node exact
     however far apart the times are.
     """
-    times = _checked(times)
+    times = checked_times(times)
     h = times.diff()  # (n_steps,)
     if weights is None:
         weights = torch.zeros_like(times)
@@ -220,16 +224,6 @@ def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = N
         variance=process.variance(times),
         rates=torch.stack([process.f(times), diffusion, weights, weights * diffusion, weights / diffusion], dim=1),
     )
-
-
-def _checked(times: Tensor) -> Tensor:
-    """The times of a table in float64."""
-    times = torch.as_tensor(times, dtype=torch.float64)
-    if times.dim() != 1 or times.numel() < 2:
-        raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
-    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
-        raise ValueError("times: expected finite increasing numbers")
-    return times
 
 
 def _drive_by_model(column: dict[str, Tensor], steps: Chain) -> None:

@@ -48,6 +48,10 @@ class Distribution(ABC):
         """The least variance along any direction of any part of the law, squared data units; 0 where it has edges."""
         return 0.0
 
+    def widest_variance(self) -> float:
+        """The largest variance along any direction of any part of the law, squared data units; 0 if it is bounded."""
+        return 0.0
+
     def score(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
         """``∇ log p_t(x)``, (n, d), nats per data unit."""
         return self.evaluate(x, t, process).score

@@ -92,6 +92,10 @@ class GaussianMixture(Distribution):
         """The least variance along any axis of any component, squared data units."""
         return self.eigenvalues.min().item()
 
+    def widest_variance(self) -> float:
+        """The largest variance along any axis of any component, squared data units."""
+        return self.eigenvalues.max().item()
+
     @property
     def variances(self) -> Tensor:
         """Diagonals of the covariances, (K, d), of a mixture whose covariances are diagonal."""

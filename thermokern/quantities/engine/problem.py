@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,11 @@ from thermokern.ops.checks import (
     checked_integer,
     checked_seed,
 )
-from thermokern.processes import LinearProcess
+from thermokern.processes import DiscreteVP, LinearProcess, checked_times
 from thermokern.targets import Distribution
 
 DIVERGENCES = ("auto", "exact", "hutchinson")
+DEFAULT_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,25 @@ def describe(score: ScoreLike) -> dict[str, Any]:
     if isinstance(score, ScoreModel):
         return {"kind": "ScoreModel", "network": type(score.network).__name__, "predicts": score.predicts}
     return {"kind": getattr(score, "__name__", type(score).__name__)}
+
+
+def grid_of(
+    process: LinearProcess,
+    n_steps: int | None,
+    t_eps: float | None,
+    spacing: str | None,
+    times: Tensor | Sequence[float] | None,
+) -> Tensor:
+    """The nodes of a calculation, (n_nodes,) float64: `times` as they are, or the process's grid."""
+    if times is None:
+        default = min(DEFAULT_STEPS, int(process.t_end) - 1) if isinstance(process, DiscreteVP) else DEFAULT_STEPS
+        return process.grid(default if n_steps is None else n_steps, t_eps, spacing)
+    if any(other is not None for other in (n_steps, t_eps, spacing)):
+        raise ValueError("times: expected either times or n_steps, t_eps and spacing, got both")
+    grid = checked_times(torch.as_tensor(times, dtype=torch.float64))
+    if not grid[0].item() > 0.0 or grid[-1].item() > process.t_end:
+        raise ValueError(f"times: expected times in (0, {process.t_end:g}], got {grid[0]:g} to {grid[-1]:g}")
+    return grid
 
 
 def first_time(process: LinearProcess) -> float:

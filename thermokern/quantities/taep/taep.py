@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreLike, one_process
 from thermokern.ops.checks import MAX_DIM, checked_choice, checked_dtype, checked_integer, checked_seed
-from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
+from thermokern.processes import DEFAULT_CHAIN, LinearProcess, sampler_steps, step_table, weights_have_variance
 from thermokern.quantities.engine.backends import choose_backend
 from thermokern.quantities.engine.paths import run_paths
 from thermokern.quantities.engine.problem import (
@@ -21,6 +22,7 @@ from thermokern.quantities.engine.problem import (
     checked_data,
     describe,
     drawn,
+    grid_of,
     problem_at,
 )
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
@@ -29,7 +31,12 @@ from thermokern.quantities.taep.modes import mode_breakdown, start_component
 from thermokern.quantities.taep.probe_noise import probe_noise
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.step_error import endpoint_error, extrapolated, half_variance_ratio, step_error
-from thermokern.quantities.taep.warn import warn_of_long_steps, warn_of_missed_witnesses, warn_of_unreliable_average
+from thermokern.quantities.taep.warn import (
+    warn_of_long_steps,
+    warn_of_missed_witnesses,
+    warn_of_times_between,
+    warn_of_unreliable_average,
+)
 from thermokern.targets import Distribution, common_axes
 
 SCHEMES = ("auto", *ops.SCHEMES)
@@ -45,9 +52,10 @@ def taep(
     *,
     n_paths: int | None = None,
     x0: Tensor | np.ndarray | None = None,
-    n_steps: int = 1000,
+    n_steps: int | None = None,
     t_eps: float | None = None,
     spacing: str | None = None,
+    times: Tensor | Sequence[float] | None = None,
     scheme: str = "auto",
     integrator: str = "exact",
     extrapolate: bool | None = None,
@@ -87,7 +95,9 @@ def taep(
     x0 : Tensor or array, optional
         (n, …) data points at t = 0, diffused exactly to ``t_eps``, where each path starts; images included.
     n_steps, t_eps, spacing
-        The time grid, see :meth:`LinearProcess.grid`.
+        The time grid, see :meth:`LinearProcess.grid`. 1000 steps when left out, fewer where a table has fewer.
+    times : Tensor or sequence, optional
+        (n_nodes,) increasing: the grid itself, in the place of the three.
     scheme : {"auto", "stratonovich", "ito", "backward-ito", "sampler"}
         How the stochastic integral is discretised, see :func:`thermokern.processes.step_table`; ``auto`` is
         ``stratonovich`` (d ≤ 16), else ``backward-ito``, which needs no divergence. ``sampler`` is the log density
@@ -216,8 +226,10 @@ def taep(
     if extrapolate and not can_extrapolate:
         raise ValueError('extrapolate: only integrator="exact" extrapolates, in all schemes but "sampler"')
     options = {"integrator": integrator, "chain": chain, "forward": forward}
-    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, coarse=extrapolate, **options)
+    grid = grid_of(process, n_steps, t_eps, spacing, times)
+    table = step_table(process, grid, scheme, direction, coarse=extrapolate, **options)
     n_steps = len(table.times) - 1
+    warn_of_times_between(process, grid, model, reference)
     warn_of_long_steps(reference, table)
     turned = common_axes(model, reference)
     if turned is not None:
@@ -282,7 +294,8 @@ def taep(
             "reference": describe(reference),
             "n_steps": n_steps,
             "t_eps": ends[0],
-            "spacing": spacing or process.default_spacing,
+            "spacing": "given" if times is not None else spacing or process.default_spacing,
+            **({} if times is None else {"times": grid.tolist()}),
             "scheme": scheme,
             **options,
             "extrapolate": extrapolate,
@@ -301,7 +314,10 @@ def taep(
         else None,
         half_variance_ratio=half_variance_ratio(values),
     )
-    warn_of_unreliable_average(result, table)
+    infinite = scheme == "sampler" and not weights_have_variance(
+        process, grid, sampler_steps(process, grid, chain, forward), *widest_variances(reference, model)
+    )
+    warn_of_unreliable_average(result, infinite)
     warn_of_missed_witnesses(result)
     return result
 
@@ -362,3 +378,9 @@ def _endpoint_log_ratio(
         for x, t in zip((x_start, x_end), ends, strict=True)
     )
     return start - end
+
+
+def widest_variances(*laws: ScoreLike) -> tuple[float, ...]:
+    """The largest variance of each law; that of the first for scores whose law is not known."""
+    known = [law.widest_variance() if isinstance(law, Distribution) else None for law in laws]
+    return tuple((known[0] or 0.0) if value is None else value for value in known)

@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 import warnings
 
+from torch import Tensor
+
 from thermokern import ops
-from thermokern.models import ScoreLike
+from thermokern.models import ScoreLike, ScoreModel
+from thermokern.processes import DiscreteVP, LinearProcess
 from thermokern.quantities.results.estimate import FEW_PATHS, FewPathsWarning
 from thermokern.quantities.results.pareto import UNRELIABLE
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.step_error import StepTooLongWarning
 from thermokern.targets import Distribution
 
+
+class TimesBetweenWarning(UserWarning):
+    """A network is asked for times at which it was not trained."""
+
+
 _LONG = 0.5  # of a step's clock time over the squared narrowest scale of the law there
 _MISSED = 4.0  # standard errors
 
 
-def warn_of_unreliable_average(result: TAEP, table: ops.StepTable) -> None:
+def warn_of_unreliable_average(result: TAEP, infinite: bool) -> None:
     """Where the standard error of ``⟨e^{∓Δs}⟩`` says less than it seems to."""
     average = result.fluctuation_theorem
     if not average.n:
@@ -29,10 +37,10 @@ def warn_of_unreliable_average(result: TAEP, table: ops.StepTable) -> None:
         )
     if average.effective_sample_size < FEW_PATHS * average.n:
         reasons.append(f"about {average.effective_sample_size:.1f} of {average.n} paths carry it; use more paths")
-    if table.chain_variance_ratio >= 2.0:
+    if infinite:
         reasons.append(
-            f"its variance is infinite (the reverse chain's step variance is up to {table.chain_variance_ratio:.3g} "
-            "times the forward chain's, and from 2 on e^{−Δ} has none); use more steps"
+            "its variance is infinite, since the sampler's steps are too long for the tails of the laws; use more "
+            'steps, or spacing="log-snr"'
         )
     if reasons:
         message = f"the standard error of ⟨{result.weight_name}⟩ is unreliable: " + "; ".join(reasons)
@@ -50,6 +58,18 @@ def warn_of_long_steps(reference: ScoreLike, table: ops.StepTable) -> None:
             f"a step of the grid moves paths by {math.sqrt(ratio):.2g} times the narrowest scale of the reference: use "
             'more steps, spacing="log-snr", or a larger t_eps',
             StepTooLongWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_times_between(process: LinearProcess, times: Tensor, *scores: ScoreLike) -> None:
+    """Where a network that was trained on the whole times of a table is asked for times between them."""
+    between = int((times != times.round()).sum())
+    if isinstance(process, DiscreteVP) and between and any(isinstance(score, ScoreModel) for score in scores):
+        warnings.warn(
+            f"{between} of {len(times)} times of the grid lie between the steps of the network's table, at which it was "
+            "not trained: leave out spacing, and take at most as many steps as the table has",
+            TimesBetweenWarning,
             stacklevel=3,
         )
 
