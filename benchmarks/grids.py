@@ -1,7 +1,7 @@
 """Which time grid a TAEP should take: errors of its mean at several numbers of steps, laws, processes and spacings.
 
 Every pair of laws has exact densities, so that the paths' own end points say what each value is in continuous time.
-Prints a Markdown table of the paired error of the mean, and of the RMS of a path, in nats: `python benchmarks/grids.py`.
+Prints a Markdown table of the paired error of the mean and of the RMS of a path, in nats: `python benchmarks/grids.py`.
 """
 
 from __future__ import annotations
