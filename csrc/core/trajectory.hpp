@@ -15,7 +15,7 @@
 #include "mixture.hpp"
 #include "mlp.hpp"
 #include "node.hpp"
-#include "philox.hpp"
+#include "normals.hpp"
 
 TK_BEGIN_NAMESPACE
 
@@ -132,12 +132,12 @@ struct TrajectorySettings {
 
 template <class S>
 TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
-    return {reinterpret_cast<const Node<S>*>(arguments.steps),
-            arguments.n_nodes,
-            arguments.divergence_weight,
-            arguments.sampler,
-            arguments.reverse,
-            arguments.seed};
+    return {.nodes = reinterpret_cast<const Node<S>*>(arguments.steps),
+            .n_nodes = arguments.n_nodes,
+            .divergence_weight = arguments.divergence_weight,
+            .sampler = arguments.sampler,
+            .reverse = arguments.reverse,
+            .seed = arguments.seed};
 }
 
 // An observer looks at a path at every node; this one does not.
@@ -159,8 +159,8 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
         const Node<ScalarOf<V>>& node = settings.nodes[k];
         V copy[max_dim];
-        const V* drawn =
-            stream.step(dim, k, copy);  // early, to overlap with the scores; the last node's have weight zero
+        // Early, to overlap with the scores; the last node's have weight zero.
+        const V* drawn = stream.step(dim, k, copy);
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
         observer.look(k, dim, x, model, model_divergence, reference);

@@ -2,7 +2,7 @@
 // block.
 #pragma once
 
-#include "elementary.cuh"
+#include "normals.cuh"
 #include "network.cuh"
 
 namespace tk::cuda {

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops._library import PRECISIONS, check_seed, has_kernels, register, run_kernel
 from thermokern.ops._routes import Route, route
 from thermokern.ops.normals import normals, normals_reference
 
-PROBES = ("rademacher", "gaussian", "sphere")
+PROBES = _core.PROBES
 
 
 def probes(
