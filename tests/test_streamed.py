@@ -78,7 +78,7 @@ def test_paths_in_chunks_are_the_paths_of_one_run(backend: str, monkeypatch: pyt
     """Both backends take long runs a chunk of paths at a time."""
     options = {"n_paths": 20, "n_steps": 10, "backend": backend, "dtype": F64, "scheme": "sampler", "path_offset": 6}
     whole = tk.taep(perceptron(F64), RING, **options)
-    module = importlib.import_module("thermokern.quantities.taep.taep")
+    module = importlib.import_module("thermokern.quantities.engine.paths")
     monkeypatch.setattr(module, "_chunks", lambda n, *_: [(0, 9), (9, n)])
     parts = tk.taep(perceptron(F64), RING, **options)
     assert rms(parts.x_end - whole.x_end) < 1e-12
