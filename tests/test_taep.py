@@ -139,7 +139,9 @@ def test_sampler_mean_is_the_exact_price_of_the_steps(name: str, n_steps: int, c
     target = tk.Gaussian([0.0], variance)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tk.FewPathsWarning)
-        result = tk.taep(target, target, process, n_paths=100_000, n_steps=n_steps, scheme="sampler", **options_of(chain))
+        result = tk.taep(
+            target, target, process, n_paths=100_000, n_steps=n_steps, scheme="sampler", **options_of(chain)
+        )
     times = process.grid(n_steps).tolist()
     first, last = (process.mean_scale(t) ** 2 * variance + process.variance(t) for t in (times[0], times[-1]))
     step = first
