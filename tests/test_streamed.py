@@ -228,7 +228,7 @@ def test_fresh_probes_and_one_probe_kept_along_the_path() -> None:
     truth = exact_variance(p, q, 1e-3)
     law, other = tk.Gaussian([0.0] * 64, p), tk.ScoreModel(Linear(q), PROCESS)
     options = {"n_paths": 1000, "n_steps": 100, "scheme": "stratonovich", "dtype": F64, "seed": 2}
-    options |= {"extrapolate": False, "integrator": "euler-maruyama"}  # of which probe_variance speaks
+    options |= {"extrapolate": False}  # of which probe_variance speaks
     fresh = tk.taep(other, law, divergence="hutchinson", **options)
     assert fresh.probe_noise is not None
     noise = fresh.probe_noise
@@ -243,7 +243,7 @@ def test_fresh_probes_and_one_probe_kept_along_the_path() -> None:
     assert_z(exact.variance.z(truth), 3.5, "exact variance")
     assert_z(exact.fluctuation_theorem.z(1.0), 3.5, "theorem with the exact divergence")
 
-    steps = step_table(PROCESS, PROCESS.grid(100), "stratonovich", integrator="euler-maruyama")
+    steps = step_table(PROCESS, PROCESS.grid(100), "stratonovich")
     v = ops.probes(1000, 64, dtype=F64)
     net = Linear(q)
 
@@ -277,7 +277,7 @@ def test_more_probes_add_less_variance() -> None:
     p, q = pair(20)
     law, model = tk.Gaussian([0.0] * 20, p), tk.ScoreModel(Linear(q), PROCESS)
     options = {"n_paths": 400, "n_steps": 20, "scheme": "ito", "divergence": "hutchinson", "dtype": F64}
-    options |= {"extrapolate": False, "integrator": "euler-maruyama"}  # of which probe_variance speaks
+    options |= {"extrapolate": False}  # of which probe_variance speaks
     one, four = (tk.taep(model, law, probes=probes, **options).probe_noise for probes in (1, 4))
     ratio = one.contribution.value / four.contribution.value
     error = ratio * math.hypot(*(n.contribution.stderr / n.contribution.value for n in (one, four)))

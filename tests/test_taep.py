@@ -184,8 +184,8 @@ def test_price_of_fifty_steps_by_chain() -> None:
 
 
 def test_too_few_steps_warn_that_few_paths_carry_the_average() -> None:
+    options = {"spacing": "uniform", "scheme": "sampler", "forward": "euler-maruyama"}
     with pytest.warns(tk.FewPathsWarning, match=r"about .* of 100000 paths carry it.*infinite"):
-        options = {"spacing": "uniform", "scheme": "sampler", "forward": "euler-maruyama"}
         result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=100_000, n_steps=50, **options)
     assert result.fluctuation_theorem.effective_sample_size < 0.01 * 100_000
 
