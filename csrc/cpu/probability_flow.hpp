@@ -20,7 +20,7 @@ void load_point(const ProbabilityFlowArguments<S>& arguments, std::int64_t row, 
 // Takes the points [begin, end) from u = 0 to u = 1.
 template <class S, class Field>
 void run_stretch(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim, std::int64_t begin,
-                        std::int64_t end, Native<S>* scratch) {
+                 std::int64_t end, Native<S>* scratch) {
     using V = Native<S>;
     const auto* table = reinterpret_cast<const FlowNode<S>*>(arguments.table);
     FlowState<V, Field::max_dim> state{}, next{};
@@ -79,7 +79,7 @@ void run_stretch(const ProbabilityFlowArguments<S>& arguments, const Field& fiel
 
 template <class S, class Field>
 bool run_flow(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim, std::int64_t scratch_size,
-                     double work, int threads, Interrupt interrupt) {
+              double work, int threads, Interrupt interrupt) {
     const Buffer<Native<S>> scratch(threads * scratch_size);
     const auto stretch = [&](std::int64_t begin, int thread) {
         const std::int64_t end = begin + flow_stretch < arguments.n ? begin + flow_stretch : arguments.n;

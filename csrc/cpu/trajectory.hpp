@@ -55,11 +55,11 @@ bool trajectory_of_mixtures(const TrajectoryArguments<S>& arguments, int threads
     });
 }
 
-#define TK_ELSEWHERE(S)                                                                                \
-    extern template bool trajectory_of_networks(const TrajectoryArguments<S>&, int, Interrupt);        \
-    extern template bool trajectory_of_shared<true>(const TrajectoryArguments<S>&, int, Interrupt);    \
-    extern template bool trajectory_of_shared<false>(const TrajectoryArguments<S>&, int, Interrupt);   \
-    extern template bool trajectory_of_mixtures<true>(const TrajectoryArguments<S>&, int, Interrupt);  \
+#define TK_ELSEWHERE(S)                                                                               \
+    extern template bool trajectory_of_networks(const TrajectoryArguments<S>&, int, Interrupt);       \
+    extern template bool trajectory_of_shared<true>(const TrajectoryArguments<S>&, int, Interrupt);   \
+    extern template bool trajectory_of_shared<false>(const TrajectoryArguments<S>&, int, Interrupt);  \
+    extern template bool trajectory_of_mixtures<true>(const TrajectoryArguments<S>&, int, Interrupt); \
     extern template bool trajectory_of_mixtures<false>(const TrajectoryArguments<S>&, int, Interrupt);
 TK_ELSEWHERE(float)
 TK_ELSEWHERE(double)
