@@ -238,6 +238,7 @@ def test_paths_do_not_depend_on_threads_chunks_or_offset() -> None:
     assert torch.equal(part.x_end, whole.x_end[1000:1501])
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_own_points_start_where_they_are_put() -> None:
     points = TARGET.sample(300, seed=9)
     result = tk.taep(MODEL, TARGET, tk.VP(), x0=points.numpy(), n_steps=20)
@@ -257,6 +258,7 @@ def test_no_paths_give_empty_results_and_nan_estimates() -> None:
     assert "TAEP of 0 forward paths" in result.summary()
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_reference_backend_agrees_with_the_fused_one_path_by_path() -> None:
     for scheme in step_schemes():
         fused = tk.taep(MODEL, TARGET, tk.VE(), n_paths=200, n_steps=250, scheme=scheme)
@@ -320,6 +322,7 @@ def test_processes_that_differ_or_are_missing_are_errors() -> None:
 # ---- where paths run
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 @pytest.mark.parametrize(
     ("backend", "divergence"), [("fused", "auto"), ("streamed", "auto"), ("streamed", "hutchinson")]
 )

@@ -220,7 +220,8 @@ void langevin(Numbers& random, std::int64_t n, std::int64_t dim) {
 template <class S>
 void averages(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
               std::int64_t nodes) {
-    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns), rates = random.vector<S>(nodes * 5);
+    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns),
+               rates = random.vector<S>(nodes * 5);
     std::vector<S> last(x.size()), integrals(static_cast<std::size_t>(7 * n));
     std::vector<double> mean(static_cast<std::size_t>(7 * nodes)), m2(mean);
     tk::TrajectoryArguments<S> paths{};
@@ -234,12 +235,9 @@ void averages(Numbers& random, const Source<S>& model, const Source<S>& referenc
     paths.path_offset = 11;
     paths.x = x.data();
     paths.x_last = last.data();
-    tk::cuda::trajectory_averages<S>({.paths = paths,
-                                      .rates = rates.data(),
-                                      .mean = mean.data(),
-                                      .m2 = m2.data(),
-                                      .integrals = integrals.data()},
-                                     nullptr);
+    tk::cuda::trajectory_averages<S>(
+        {.paths = paths, .rates = rates.data(), .mean = mean.data(), .m2 = m2.data(), .integrals = integrals.data()},
+        nullptr);
     report("averages", sizeof(S), n, dim, last, integrals, mean, m2);
 }
 
