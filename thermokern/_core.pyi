@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from thermokern._kernels import *  # noqa: F403
+from thermokern._kernels import *
 
 instruction_set: str
 instruction_sets: tuple[str, ...]

@@ -1,5 +1,5 @@
 """CUDA kernels of thermokern. Outputs are allocated by the caller."""
 
-from thermokern._kernels import *  # noqa: F403
+from thermokern._kernels import *
 
 def absence() -> str: ...
