@@ -1,6 +1,7 @@
 """Networks as scores: adapters, the papers' perceptron, files, fusion and guidance."""
 
 from thermokern.models.checkpoint import load_checkpoint, read_record, save_checkpoint
+from thermokern.models.conditional import ConditionalModel, conditional_score_at
 from thermokern.models.diffusers import from_diffusers
 from thermokern.models.fusion import fuse
 from thermokern.models.guidance import guided
@@ -10,8 +11,10 @@ from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import ScoreModel
 
 __all__ = [
+    "ConditionalModel",
     "ScoreMLP",
     "ScoreModel",
+    "conditional_score_at",
     "exact_divergence",
     "from_diffusers",
     "fuse",

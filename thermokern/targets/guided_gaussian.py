@@ -50,7 +50,7 @@ def guided_by_integration(covariance: Tensor, conditional: Tensor, w: float) -> 
         q = math.exp(log_q)
         pull = 0.5 * q * (1.0 + w) * (own / (part + q)) @ own.T
         drift = pull - 0.5 * q * w * (basis / (values + q)) @ basis.T
-        change = drift @ state
+        change: Tensor = drift @ state
         change[:, len(eye) :] -= pull
         return change
 

@@ -63,7 +63,9 @@ class JointGaussian(ConditionalLaw):
         if gain.dim() != 2 or 0 in gain.shape:
             raise ValueError(f"A: expected (d_y, d_x), got {tuple(gain.shape)}")
         self.dim_y, self.dim = gain.shape
-        if covariance.shape not in ((self.dim,), (self.dim, self.dim)) and not (covariance.dim() == 0 and self.dim == 1):
+        if covariance.shape not in ((self.dim,), (self.dim, self.dim)) and not (
+            covariance.dim() == 0 and self.dim == 1
+        ):
             raise ValueError(
                 f"covariance_x: expected ({self.dim},) or ({self.dim}, {self.dim}) as A has it, "
                 f"got {tuple(covariance.shape)}"
@@ -113,7 +115,8 @@ class JointGaussian(ConditionalLaw):
 
     def conditional_mean(self, y: Tensor) -> Tensor:
         """``E[x|y]`` of `y` (n, d_y), (n, d_x)."""
-        return self.mean + (y.to(torch.float64) - self.y.means[0]) @ self._regression.T
+        shift: Tensor = (y.to(torch.float64) - self.y.means[0]) @ self._regression.T
+        return self.mean + shift
 
     def given(self, y: ArrayLike) -> Gaussian:
         """The law of x for one `y` (d_y,), or a number."""
@@ -138,17 +141,18 @@ class JointGaussian(ConditionalLaw):
         if log_snr is None:
             return 0.5 * torch.linalg.slogdet(self._inner).logabsdet.item()
         q = math.exp(-log_snr)
-        return 0.5 * (torch.log(self.x.eigenvalues[0] + q).sum() - torch.log(self._given.eigenvalues[0] + q).sum()).item()
+        logs = ((law.eigenvalues[0] + q).log().sum().item() for law in (self.x, self._given))
+        return 0.5 * (next(logs) - next(logs))
 
     def total_entropy(self) -> float:
         """``KL(p ‖ N(0, 1)) = ½(tr Σ_x + |mean|² − d − ln det Σ_x)`` of x, nats: S_tot under VP (Eq. 6)."""
         values = self.x.eigenvalues[0]
-        return 0.5 * (values.sum() + self.mean.square().sum() - self.dim - values.log().sum()).item()
+        return 0.5 * float(values.sum() + self.mean.square().sum() - self.dim - values.log().sum())
 
     def total_correlation(self) -> float:
         """``½ Σ_k ln Σ_kk − ½ ln det Σ_x`` of the components of x, nats."""
         diagonal = self.x.covariances[0].diagonal()
-        return 0.5 * (diagonal.log().sum() - self.x.eigenvalues[0].log().sum()).item()
+        return 0.5 * float(diagonal.log().sum() - self.x.eigenvalues[0].log().sum())
 
     def guided(self, w: float) -> GuidedGaussian:
         """What the probability flow with ``(1 + w) s(x|y) − w s(x)`` generates, exactly.

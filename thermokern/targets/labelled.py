@@ -47,7 +47,9 @@ class Labelled(ConditionalLaw):
         counts = [len(law.points) for law in self.laws if isinstance(law, Empirical)]
         every = len(counts) == len(self.laws)
         if not every and not all(isinstance(law, GaussianMixture) for law in self.laws):
-            raise TypeError("laws: expected mixtures of Gaussians alone or empirical laws alone, which mix to their kind")
+            raise TypeError(
+                "laws: expected mixtures of Gaussians alone or empirical laws alone, which mix to their kind"
+            )
         own = torch.tensor(counts if every else [1.0] * len(self.laws), dtype=torch.float64)
         self.weights = own / own.sum() if weights is None else as_float64("weights", weights)
         if self.weights.shape != own.shape:
