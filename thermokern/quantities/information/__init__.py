@@ -1,0 +1,23 @@
+"""What a diffusion model stores and what its condition tells: integrals over noise levels of differences of scores."""
+
+from thermokern.quantities.information.estimates import FewEvaluationsWarning
+from thermokern.quantities.information.mutual_information import mutual_information
+from thermokern.quantities.information.neural_entropy import neural_entropy
+from thermokern.quantities.information.result import (
+    InformationCurve,
+    MutualInformation,
+    NeuralEntropy,
+    PointwiseMutualInformation,
+    TotalCorrelation,
+)
+
+__all__ = [
+    "FewEvaluationsWarning",
+    "InformationCurve",
+    "MutualInformation",
+    "NeuralEntropy",
+    "PointwiseMutualInformation",
+    "TotalCorrelation",
+    "mutual_information",
+    "neural_entropy",
+]

@@ -1,0 +1,68 @@
+"""Rates per unit of λ = ln(m²/v) at points of given noise levels: ``D|…|² dt = ½ v |…|² dλ``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from thermokern.models import ConditionalModel, ScoreModel, conditional_score_at
+from thermokern.models.evaluate import score_at
+from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.problem import ScoreLike
+from thermokern.quantities.information.integral import Batch, Integrand
+from thermokern.targets import ConditionalLaw
+
+ConditionalLike = ConditionalModel | ConditionalLaw
+
+GAP, LOSS, DIFFERENCE = range(3)
+COLUMNS = ("gap", "loss", "difference")
+
+
+def precision(model: ScoreLike | ConditionalLike) -> torch.dtype:
+    """float64, but for networks of other precision, which take float32."""
+    network = model.network if isinstance(model, ScoreModel | ConditionalModel) else None
+    if not isinstance(network, nn.Module):
+        return torch.float64
+    kinds = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    return torch.float64 if kinds <= {torch.float64} else torch.float32
+
+
+def pushed(model: ScoreLike, process: LinearProcess, batch: Batch, shape: torch.Size) -> Tensor:
+    """``√v s(x, t)``, (n, d) float64: minus the noise that a score sees in x."""
+    x = batch.x.to(precision(model))
+    return batch.root * score_at(model, process, x, batch.t, shape).double()
+
+
+def pushed_given(
+    model: ConditionalLike, process: LinearProcess, batch: Batch, shape: torch.Size, y: Tensor
+) -> Tensor:
+    """``√v s(x, t | y)``, (n, d) float64."""
+    x = batch.x.to(precision(model))
+    return batch.root * conditional_score_at(model, process, x, batch.t, y, shape).double()
+
+
+def pushed_by_reference(process: LinearProcess, batch: Batch, std: float) -> Tensor:
+    """The same of ``N(0, std²)`` diffused by the process."""
+    m = process.mean_scale(batch.t)[:, None]
+    return -batch.root * batch.x / (m.square() * std**2 + batch.root.square())
+
+
+def information_rates(
+    conditional: ConditionalLike,
+    unconditional: ScoreLike,
+    process: LinearProcess,
+    shape: torch.Size,
+    reference_std: float = 1.0,
+) -> Integrand:
+    """Gap, difference of losses, difference of entropies, in the order of ``COLUMNS``."""
+
+    def rates(batch: Batch) -> Tensor:
+        assert batch.y is not None
+        with_y = pushed_given(conditional, process, batch, shape, batch.y)
+        without = pushed(unconditional, process, batch, shape)
+        rest = pushed_by_reference(process, batch, reference_std)
+        apart, both = with_y - without, with_y + without
+        columns = (apart * apart, -apart * (both + 2.0 * batch.noise), apart * (both - 2.0 * rest))
+        return torch.stack([0.5 * column.sum(1) for column in columns], dim=1)
+
+    return rates
