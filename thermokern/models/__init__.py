@@ -2,7 +2,9 @@
 
 from thermokern.models.checkpoint import load_checkpoint, read_record, save_checkpoint
 from thermokern.models.conditional import ConditionalModel, conditional_score_at
+from thermokern.models.conditional_mlp import ConditionalMLP, FitHistory
 from thermokern.models.diffusers import from_diffusers
+from thermokern.models.fit import fit_scores
 from thermokern.models.fusion import fuse
 from thermokern.models.guidance import guided
 from thermokern.models.jacobian import exact_divergence
@@ -11,11 +13,14 @@ from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import ScoreModel
 
 __all__ = [
+    "ConditionalMLP",
     "ConditionalModel",
+    "FitHistory",
     "ScoreMLP",
     "ScoreModel",
     "conditional_score_at",
     "exact_divergence",
+    "fit_scores",
     "from_diffusers",
     "fuse",
     "guided",

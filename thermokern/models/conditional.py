@@ -53,13 +53,13 @@ class ConditionalModel:
             raise ValueError(f"predicts: expected one of {PREDICTIONS}, got {self.predicts!r}")
 
     def at(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Score of each point at a time and under a condition of its own, (n, …) as `x`; `t` (n,) float64, `y` (n, …)."""
+        """Score (n, …) of each point at its own time `t` (n,) float64 and under its own condition `y` (n, …)."""
         if len(y) != len(x):
             raise ValueError(f"y: expected {len(x)} conditions as x has points, got {len(y)}")
         return self._under(y).at(x, t)
 
     def given(self, y: Tensor | float) -> ScoreModel:
-        """The model under one condition for all samples: `y` is a label, a number or a tensor of one condition's shape."""
+        """The model under one condition for all samples: a label, a number or a tensor of one condition's shape."""
         condition = torch.as_tensor(y)
         return self._under(condition[None])
 

@@ -25,9 +25,10 @@ def guided_by_axes(covariance: Tensor, conditional: Tensor, w: float) -> tuple[T
 
 
 def axis_gain(ratio: Tensor, w: float) -> Tensor:
-    """``κ_w = (1 + w) R^{−w/2} ∫_0^1 (1 + (R − 1) s²)^{w/2} ds``, same shape as `ratio`; 1 at w = 0, R/(R − 1) as w → ∞.
+    """``κ_w = (1 + w) R^{−w/2} ∫_0^1 (1 + (R − 1) s²)^{w/2} ds``, shaped as `ratio`; 1 at w = 0, R/(R − 1) as w → ∞.
 
-    With ``s = sinh(a u)/sinh(a)``, ``sinh a = √(R − 1)``, the integrand is ``a cosh(a u)^{w+1}/sinh(a)``: smooth for all R.
+    With ``s = sinh(a u)/sinh(a)``, ``sinh a = √(R − 1)``, the integrand is ``a cosh(a u)^{w+1}/sinh(a)``: smooth for
+    all R.
     """
     nodes, weights = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(_NODES))
     a = torch.asinh((ratio - 1.0).sqrt())[..., None]  # (…, 1)

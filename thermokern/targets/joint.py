@@ -141,8 +141,8 @@ class JointGaussian(ConditionalLaw):
         if log_snr is None:
             return 0.5 * torch.linalg.slogdet(self._inner).logabsdet.item()
         q = math.exp(-log_snr)
-        logs = ((law.eigenvalues[0] + q).log().sum().item() for law in (self.x, self._given))
-        return 0.5 * (next(logs) - next(logs))
+        whole, part = ((law.eigenvalues[0] + q).log().sum().item() for law in (self.x, self._given))
+        return 0.5 * (float(whole) - float(part))
 
     def total_entropy(self) -> float:
         """``KL(p ‖ N(0, 1)) = ½(tr Σ_x + |mean|² − d − ln det Σ_x)`` of x, nats: S_tot under VP (Eq. 6)."""
@@ -158,9 +158,9 @@ class JointGaussian(ConditionalLaw):
         """What the probability flow with ``(1 + w) s(x|y) − w s(x)`` generates, exactly.
 
         Per axis that Σ_x and Σ_{x|y} share, with variances C and c and ``R = C/c``: ``Var = c R^{−w}``,
-        ``κ = (1 + w) R^{−w/2} ∫_0^1 (1 + (R − 1) s²)^{w/2} ds``, and ``I_w = Σ ½ ln(1 + κ² (R − 1) R^w)``, which grows as
-        ``(1 + w) I`` and does not saturate. Where they share none the linear matrix equation of the flow is integrated,
-        to about 1e-7 for w up to 8; beyond it loses digits.
+        ``κ = (1 + w) R^{−w/2} ∫_0^1 (1 + (R − 1) s²)^{w/2} ds``, and ``I_w = Σ ½ ln(1 + κ² (R − 1) R^w)``, which grows
+        as ``(1 + w) I`` and does not saturate. Where they share none the linear matrix equation of the flow is
+        integrated, to about 1e-7 for w up to 8; beyond it loses digits.
 
         Parameters
         ----------

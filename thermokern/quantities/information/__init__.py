@@ -3,6 +3,7 @@
 from thermokern.quantities.information.estimates import FewEvaluationsWarning
 from thermokern.quantities.information.mutual_information import mutual_information
 from thermokern.quantities.information.neural_entropy import neural_entropy
+from thermokern.quantities.information.pointwise import pointwise_mutual_information
 from thermokern.quantities.information.result import (
     InformationCurve,
     MutualInformation,
@@ -10,6 +11,7 @@ from thermokern.quantities.information.result import (
     PointwiseMutualInformation,
     TotalCorrelation,
 )
+from thermokern.quantities.information.total_correlation import total_correlation
 
 __all__ = [
     "FewEvaluationsWarning",
@@ -20,4 +22,6 @@ __all__ = [
     "TotalCorrelation",
     "mutual_information",
     "neural_entropy",
+    "pointwise_mutual_information",
+    "total_correlation",
 ]

@@ -50,7 +50,7 @@ def level_estimate(values: Tensor, clusters: Tensor | None = None, independent: 
 
 
 def effective_sample_size(values: Tensor) -> float:
-    """``(Σd²)²/Σd⁴`` of neighbours' differences: how many pairs of equal size would carry the standard error as well."""
+    """``(Σd²)²/Σd⁴`` of neighbours' differences: how many equal ones would carry the standard error as well."""
     square = _differences(values).square()
     total = square.sum().item()
     return total**2 / square.square().sum().item() if total > 0.0 else float(len(square))

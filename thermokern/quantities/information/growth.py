@@ -1,4 +1,4 @@
-"""``ln p(x|y)/p(x)`` of single points for many candidates y by differences of losses, and what a gambler makes of it."""
+"""``ln p(x|y)/p(x)`` of single points for many candidates y by differences of losses, and a gambler's use of it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """An integral over noise levels of averages over data: pilot, plan, evaluations, ends.
 
-Every quantity of this room is ``∫ E r(x_t, t) dλ`` with λ = ln(m²/v), ``D dt = ½ v dλ``, and r made of scores. A pilot on
-even levels says where r is large; the evaluations follow it, one level to each stratum; the two ends are rates at the
-first and the last level. :func:`evaluate` is the one place that calls scores: a fused kernel would stand there.
+Every quantity of this room is ``∫ E r(x_t, t) dλ`` with λ = ln(m²/v), ``D dt = ½ v dλ``, and r made of scores. A pilot
+on even levels says where r is large; the evaluations follow it, one level to each stratum; the two ends are rates at
+the first and the last level. :func:`evaluate` is the one place that calls scores: a fused kernel would stand there.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def evaluate(
     seed: int,
     bar: tqdm,  # type: ignore[type-arg]
 ) -> Tensor:
-    """Rates (n, columns) of data at noise levels (n,), batch by batch; evaluation i draws its noise by ``offset + i``."""
+    """Rates (n, columns) of data at noise levels (n,), in batches; evaluation i draws its noise by ``offset + i``."""
     n, dim = draws.x.shape
     times = process.times_at(log_snr)
     m, root = process.mean_scale(times)[:, None], process.variance(times).sqrt()[:, None]

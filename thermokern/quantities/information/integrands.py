@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -33,9 +35,7 @@ def pushed(model: ScoreLike, process: LinearProcess, batch: Batch, shape: torch.
     return batch.root * score_at(model, process, x, batch.t, shape).double()
 
 
-def pushed_given(
-    model: ConditionalLike, process: LinearProcess, batch: Batch, shape: torch.Size, y: Tensor
-) -> Tensor:
+def pushed_given(model: ConditionalLike, process: LinearProcess, batch: Batch, shape: torch.Size, y: Tensor) -> Tensor:
     """``√v s(x, t | y)``, (n, d) float64."""
     x = batch.x.to(precision(model))
     return batch.root * conditional_score_at(model, process, x, batch.t, y, shape).double()
@@ -64,5 +64,53 @@ def information_rates(
         apart, both = with_y - without, with_y + without
         columns = (apart * apart, -apart * (both + 2.0 * batch.noise), apart * (both - 2.0 * rest))
         return torch.stack([0.5 * column.sum(1) for column in columns], dim=1)
+
+    return rates
+
+
+def reference_rates(
+    model: ScoreLike | ConditionalLike,
+    process: LinearProcess,
+    shape: torch.Size,
+    std: float,
+    truth: ScoreLike | None = None,
+) -> Integrand:
+    """``½ v |s − s_ref|²`` of the reference ``N(0, std²)``, and beside it ``½ v |s − truth|²`` where that is given."""
+
+    def rates(batch: Batch) -> Tensor:
+        if isinstance(model, ConditionalModel | ConditionalLaw):
+            assert batch.y is not None
+            score = pushed_given(model, process, batch, shape, batch.y)
+        else:
+            score = pushed(model, process, batch, shape)
+        columns = [score - pushed_by_reference(process, batch, std)]
+        if truth is not None:
+            columns.append(score - pushed(truth, process, batch, shape))
+        return torch.stack([0.5 * column.square().sum(1) for column in columns], dim=1)
+
+    return rates
+
+
+def product_rates(
+    model: ScoreLike,
+    marginals: Sequence[ScoreLike] | ConditionalModel,
+    blocks: list[list[int]],
+    process: LinearProcess,
+    shape: torch.Size,
+) -> Integrand:
+    """``½ v |s − s_prod|²``, with the scores of the blocks of axes side by side."""
+    if not isinstance(marginals, ConditionalModel) and len(marginals) != len(blocks):
+        raise ValueError(f"marginals: expected {len(blocks)} as there are blocks, got {len(marginals)}")
+
+    def rates(batch: Batch) -> Tensor:
+        product = torch.empty_like(batch.x)
+        for k, axes in enumerate(blocks):
+            part, own = batch._replace(x=batch.x[:, axes]), torch.Size([len(axes)])
+            if isinstance(marginals, ConditionalModel):
+                number = torch.full((len(batch.x),), k, dtype=torch.int64)
+                product[:, axes] = pushed_given(marginals, process, part, own, number)
+            else:
+                product[:, axes] = pushed(marginals[k], process, part, own)
+        return 0.5 * (pushed(model, process, batch, shape) - product).square().sum(1)[:, None]
 
     return rates

@@ -92,8 +92,8 @@ def mutual_information(
     Notes
     -----
     Valid for any linear process: the value depends on the law alone. With exact scores gap, loss and entropy difference
-    agree. With ``L = ∫ D E|s_θ − s|² dt`` of each score, in any case ``E loss = I + L_u − L_c``, whereas the gap may err
-    either way: so the loss is the value of networks, `orthogonality` shows in standard errors whether the scores
+    agree. With ``L = ∫ D E|s_θ − s|² dt`` of each score, in any case ``E loss = I + L_u − L_c``, whereas the gap may
+    err either way: so the loss is the value of networks, `orthogonality` shows in standard errors whether the scores
     contradict each other, and for labels ``growth ≤ I ≤ H(Y)`` holds for any scores. The errors are those of
     sampling data, noise and levels, by data point where points recur; not those of the model.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from thermokern.models import ConditionalModel
 from thermokern.processes import VP, CosineVP, DiscreteVP, LinearProcess
 from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.quantities.information.estimates import total
-from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Batch, Options, integrate
-from thermokern.quantities.information.integrands import pushed, pushed_by_reference, pushed_given
+from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
+from thermokern.quantities.information.integrands import reference_rates
 from thermokern.quantities.information.problem import described, described_data, process_of, source_of
 from thermokern.quantities.information.result import NONE, NeuralEntropy, curve_of
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -78,9 +77,9 @@ def neural_entropy(
     Notes
     -----
     Valid for any linear process. S changes with shift and scale of the data, which mutual information does not: images
-    in [0, 1] that are not centred carry ½|E x|² beside. Below t_eps a density leaves as much as its rate there. A direction
-    of no width adds ½ nat for every unit of λ, without end: `below` is then infinite, and `collapsed_directions` counts
-    them. The error is that of sampling data, noise and levels; not that of the model.
+    in [0, 1] that are not centred carry ½|E x|² beside. Below t_eps a density leaves as much as its rate there. A
+    direction of no width adds ½ nat for every unit of λ, without end: `below` is then infinite, and
+    `collapsed_directions` counts them. The error is that of sampling data, noise and levels; not that of the model.
 
     References
     ----------
@@ -98,17 +97,7 @@ def neural_entropy(
     shape = source.shape
     truth = law if isinstance(law, Distribution) and law is not model and not by_condition else None
 
-    def rates(batch: Batch) -> Tensor:
-        if isinstance(model, ConditionalModel | ConditionalLaw):
-            assert batch.y is not None
-            score = pushed_given(model, process, batch, shape, batch.y)
-        else:
-            score = pushed(model, process, batch, shape)
-        columns = [score - pushed_by_reference(process, batch, std)]
-        if truth is not None:
-            columns.append(score - pushed(truth, process, batch, shape))
-        return torch.stack([0.5 * column.square().sum(1) for column in columns], dim=1)
-
+    rates = reference_rates(model, process, shape, std, truth)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress)
     integral = integrate(rates, source, process, 0, options)
     values = integral.values[:, 0].contiguous()

@@ -180,8 +180,8 @@ class MutualInformation(LevelResult):
     label_entropy : Estimate or None
         H(Y), which bounds the information from above; of data their frequencies'.
     growth : Estimate or None
-        ``E ln π(y|x)/p(y)`` of the posterior π that the scores give: a Kelly gambler's growth rate, which for any scores
-        bounds the information from below, as long as the data are held out.
+        ``E ln π(y|x)/p(y)`` of the posterior π that the scores give: a Kelly gambler's growth rate, which for any
+        scores bounds the information from below, as long as the data are held out.
     verdicts : tuple of Verdict
     effective_sample_size : float
         Pairs of evaluations of equal size that would carry the standard error of `value` as well.
@@ -284,6 +284,8 @@ class PointwiseMutualInformation(Result):
         ``E ln π(y|x)/p(y)``, with candidates and y: a lower bound of the information for any scores.
     method : str
     settings : dict
+    x_start, x_end : Tensor or None
+        (n, d) of paths: where they are at t_eps, whose information `values` are, and at t_end, whose they are less of.
     """
 
     title: ClassVar[str] = "Pointwise mutual information"
@@ -295,6 +297,8 @@ class PointwiseMutualInformation(Result):
     growth: Estimate | None
     method: str
     settings: dict[str, Any]
+    x_start: Tensor | None
+    x_end: Tensor | None
 
     def summary(self) -> str:
         """The mean, and how far single pairs spread, for people."""
@@ -302,7 +306,8 @@ class PointwiseMutualInformation(Result):
         lines = [f"Pointwise mutual information of {len(self.values):,} pairs by {self.method}, {s['process']}"]
         if math.isfinite(self.mean.value):
             lines.append(f"  mean                    {self.mean} nats")
-        lines.append(f"  standard deviation      {self.values.std().item():.4f}")
+        if self.values.dim() == 1:
+            lines.append(f"  standard deviation      {self.values.std().item():.4f}")
         if self.method == "loss":
             lines.append(f"  typical standard error  {self.stderr.square().mean().sqrt().item():.4f} of one value")
         if self.growth is not None:
