@@ -1,5 +1,6 @@
 """Figures and self-contained HTML reports."""
 
+from thermokern.report import information as _information  # noqa: F401  registers its particulars
 from thermokern.report.entropy import write_table1
 from thermokern.report.figures import mode_collapse_figure
 from thermokern.report.reports import write_mode_collapse

@@ -139,10 +139,11 @@ class JointGaussian(ConditionalLaw):
         That is ``½ ln det(Σ_x + q) − ½ ln det(Σ_{x|y} + q)`` with ``q = e^{−log_snr}``, under any process.
         """
         if log_snr is None:
-            return 0.5 * torch.linalg.slogdet(self._inner).logabsdet.item()
+            return 0.5 * float(torch.linalg.slogdet(self._inner).logabsdet)
         q = math.exp(-log_snr)
         whole, part = ((law.eigenvalues[0] + q).log().sum().item() for law in (self.x, self._given))
-        return 0.5 * (float(whole) - float(part))
+        difference: float = whole - part
+        return 0.5 * difference
 
     def total_entropy(self) -> float:
         """``KL(p ‖ N(0, 1)) = ½(tr Σ_x + |mean|² − d − ln det Σ_x)`` of x, nats: S_tot under VP (Eq. 6)."""

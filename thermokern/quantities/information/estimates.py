@@ -11,7 +11,7 @@ from torch import Tensor
 from thermokern.quantities.results.estimate import Estimate, FewPathsWarning, mean_estimate
 
 _BLOCK = 64  # neighbours in λ whose mean stands for the expectation there
-_FEW = 100.0
+_FEW = 25.0  # below it the standard error itself is off by a tenth or more
 _CLEAR = 5.0  # standard errors that a rate must stand above for its exponent to be read
 _DECADE = 1.5  # in λ: the stretch over which the exponent at an end is read
 _LEAST_EXPONENT = 0.25  # below it what lies beyond the end is not finite, as far as can be seen
