@@ -41,6 +41,15 @@ def pushed_given(model: ConditionalLike, process: LinearProcess, batch: Batch, s
     return batch.root * conditional_score_at(model, process, x, batch.t, y, shape).double()
 
 
+def _pushed_either(
+    model: ScoreLike | ConditionalLike, process: LinearProcess, batch: Batch, shape: torch.Size
+) -> Tensor:
+    if isinstance(model, ConditionalModel | ConditionalLaw):
+        assert batch.y is not None
+        return pushed_given(model, process, batch, shape, batch.y)
+    return pushed(model, process, batch, shape)
+
+
 def pushed_by_reference(process: LinearProcess, batch: Batch, std: float) -> Tensor:
     """The same of ``N(0, std²)`` diffused by the process."""
     m = process.mean_scale(batch.t)[:, None]
@@ -73,19 +82,15 @@ def reference_rates(
     process: LinearProcess,
     shape: torch.Size,
     std: float,
-    truth: ScoreLike | None = None,
+    truth: ScoreLike | ConditionalLike | None = None,
 ) -> Integrand:
     """``½ v |s − s_ref|²`` of the reference ``N(0, std²)``, and beside it ``½ v |s − truth|²`` where that is given."""
 
     def rates(batch: Batch) -> Tensor:
-        if isinstance(model, ConditionalModel | ConditionalLaw):
-            assert batch.y is not None
-            score = pushed_given(model, process, batch, shape, batch.y)
-        else:
-            score = pushed(model, process, batch, shape)
+        score = _pushed_either(model, process, batch, shape)
         columns = [score - pushed_by_reference(process, batch, std)]
         if truth is not None:
-            columns.append(score - pushed(truth, process, batch, shape))
+            columns.append(score - _pushed_either(truth, process, batch, shape))
         return torch.stack([0.5 * column.square().sum(1) for column in columns], dim=1)
 
     return rates

@@ -95,7 +95,7 @@ def neural_entropy(
     law = data.marginal if isinstance(data, ConditionalLaw) and not by_condition else data
     source = source_of(law, condition, seed)
     shape = source.shape
-    truth = law if isinstance(law, Distribution) and law is not model and not by_condition else None
+    truth = law if isinstance(law, Distribution | ConditionalLaw) and law is not model else None
 
     rates = reference_rates(model, process, shape, std, truth)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress)
