@@ -9,10 +9,21 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import entropy, likelihood_sweeps, limits, mode_collapse, show, table1, taep, tools, training
+from thermokern.cli import (
+    entropy,
+    information,
+    likelihood_sweeps,
+    limits,
+    mode_collapse,
+    show,
+    table1,
+    taep,
+    tools,
+    training,
+)
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, show, limits, entropy, tools)
+COMMANDS = (mode_collapse, taep, show, limits, entropy, information, tools)
 EXPERIMENTS = (mode_collapse, table1, likelihood_sweeps, training)
 
 
