@@ -50,11 +50,8 @@ def calibration(seeds: int) -> None:
 
 def sampling() -> None:
     """Standard errors at 65,536 evaluations, and z."""
-    print(
-       
-        "| law | sampling | I (true) |
-        gap | loss | difference | S_tot (true) | S_tot |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| law | sampling | I (true) | gap | loss | difference | S_tot (true) | S_tot |")
+    print("|---|---|---|---|---|---|---|---|")
     laws = {"B": case_b(), "C(1e-3)": case_c(1e-3), "C(1e-4)": case_c(1e-4), "D(.05)": case_d(0.05)}
     for name, law in laws.items():
         for kind in ("adaptive", "log-snr", "uniform"):
@@ -81,9 +78,8 @@ def digits() -> None:
 
 def trained() -> None:
     """Scores trained on pairs, and nearest neighbours on as many."""
-    print(
-        "| law | pairs | steps | I | loss | gap | loss − gap | KSG | seconds |\n|---|---|---|---|---|---|---|---|---|"
-    )
+    print("| law | pairs | steps | I | loss | gap | loss − gap | KSG | seconds |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, law in (("B", case_b()), ("three classes", three_classes())):
         truth = law.mutual_information() if isinstance(law, tk.JointGaussian) else 0.879519
         x, y = law.sample(20_000, 1)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import thermokern as tk
 from thermokern.models import load_checkpoint, read_record, save_checkpoint
-from thermokern.papers.ding2026.mode_collapse import COLLAPSES, shipped_checkpoints
+from thermokern.papers.ding2026.collapses import COLLAPSES, shipped_checkpoints
 from thermokern.processes import PROCESSES
 
 

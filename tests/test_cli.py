@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 import thermokern as tk
-from thermokern.cli import main
+from thermokern.cli import command_parser, main
+from thermokern.papers.experiments import EXPERIMENTS
 
 CONFIG = """
 model:
@@ -143,3 +144,47 @@ def test_info_names_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_threads_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--threads", "0"]) == 2
     assert "--threads" in capsys.readouterr().err
+
+
+def test_each_experiment_writes_to_a_folder_of_its_own_and_no_other_command_writes_unasked() -> None:
+    """Commands share the options of a parent parser: the default of one must not become that of all."""
+    parser = command_parser()
+    for arguments in (["taep", "a.yaml"], ["limits", "a.yaml"], ["entropy", "a.npy"], ["show", "a.safetensors"]):
+        assert parser.parse_args(arguments).out is None, arguments
+    assert parser.parse_args(["demo"]).out == Path("out/demo")
+    for experiment in EXPERIMENTS:
+        assert parser.parse_args(["reproduce", experiment.name]).out == Path("out") / experiment.name
+
+
+def test_a_command_without_out_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("points.npy", tk.SwissRoll().sample(300).numpy())
+    assert main(["entropy", "points.npy", "--quiet"]) == 0
+    assert "wrote" not in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["points.npy"]
+
+
+def test_profiles_of_experiments(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every experiment names its profiles; flags of before select one and say so."""
+    parser = command_parser()
+    assert len({experiment.name for experiment in EXPERIMENTS}) == len(EXPERIMENTS)
+    for experiment in EXPERIMENTS:
+        assert set(experiment.profiles) <= {"shipped", "quick", "reduced", "full"}
+        assert experiment.default is None or experiment.default in experiment.profiles
+        for profile in experiment.profiles:
+            assert parser.parse_args(["reproduce", experiment.name, "--profile", profile]).profile == profile
+    with pytest.raises(SystemExit):
+        parser.parse_args(["reproduce", "table1", "--profile", "reduced"])
+    assert "--profile" in capsys.readouterr().err
+    options = ["reproduce", "training", "--quiet", "--out", str(tmp_path)]
+    assert main([*options, "--shipped"]) == 0
+    old, said = capsys.readouterr()
+    assert said == "warning: --shipped is deprecated; use --profile shipped\n"
+    assert main([*options, "--profile", "shipped"]) == 0
+    new, said = capsys.readouterr()
+    assert said == ""
+    assert old.split("\nin ")[0] == new.split("\nin ")[0]
+    assert main([*options, "--profile", "full", "--data", "digits"]) == 2
+    assert "--data: expected mnist or cifar10" in capsys.readouterr().err

@@ -386,13 +386,16 @@ def test_settings_are_short() -> None:
             "high: expected numbers above low, got 1 for a low of 1 on axis 1",
         ),
         (lambda: tk.UniformBox([-math.inf], [0.0]), "low: expected finite"),
-        (lambda: tk.SwissRoll(0.0), "noise: expected a finite positive number, got 0.0"),
+        (lambda: tk.SwissRoll(0.0), "noise: expected a finite number above 0, got 0.0"),
         (lambda: tk.SwissRoll(math.nan), "noise"),
         (lambda: tk.SwissRoll("0.5"), "noise"),
         (lambda: tk.Empirical([0.0, 1.0]), "points: expected \\(N, d\\), got \\(2,\\)"),
         (lambda: tk.Empirical(torch.zeros(0, 2)), "points"),
         (lambda: tk.Empirical([[math.nan]]), "points: expected finite"),
-        (lambda: tk.Empirical([[0.0]], memory_budget=1000), "memory_budget: expected at least 1048576 bytes"),
+        (
+            lambda: tk.Empirical([[0.0]], memory_budget=1000),
+            "memory_budget: expected an integer of at least 1048576, got 1000",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, name: str) -> None:

@@ -156,7 +156,7 @@ def test_divergence_is_differentiable_in_the_parameters() -> None:
         ({"kind": "signs"}, "^kind: expected one of"),
         ({"probes": 0}, "^probes: expected an integer of at least 1"),
         ({"seed": -1}, "^seed"),
-        ({"x": torch.zeros(3)}, r"^x: expected \(n, …\) float32 or float64"),
+        ({"x": torch.zeros(3)}, r"^x: expected a tensor \(n, …\) of float32 or float64, got \(3,\)"),
     ],
 )
 def test_bad_inputs(change: dict[str, object], message: str) -> None:

@@ -11,8 +11,7 @@ import torch
 
 import thermokern as tk
 from thermokern.papers.ding2026 import COLLAPSES, PANELS, Collapse, ModeCollapse, TrainingRecipe, mode_collapse
-from thermokern.papers.ding2026.mode_collapse import train
-from thermokern.report import write_mode_collapse
+from thermokern.papers.ding2026.collapses import train
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def test_networks_meet_the_fluctuation_theorem_and_rank_as_theory_does(result: M
 
 
 def test_report_is_whole(result: ModeCollapse, tmp_path: Path) -> None:
-    picture, numbers, page = write_mode_collapse(result, tmp_path / "deep" / "out", "footer")
+    picture, numbers, page = result.write(tmp_path / "deep" / "out", "footer")
     models = json.loads(numbers.read_text())["models"]
     assert len(models) == 10
     first = result.evaluations[COLLAPSES[0]]
@@ -70,7 +69,12 @@ def test_report_is_whole(result: ModeCollapse, tmp_path: Path) -> None:
     assert "http" not in text.replace("http-equiv", "")
     assert str(first.exact.mean) in text
     assert picture.stat().st_size > 50_000
-    assert str(first.exact.mean) in result.table()
+    assert str(first.exact.mean) in result.summary()
+    result.save(tmp_path / "result.safetensors")
+    loaded = tk.load(tmp_path / "result.safetensors")
+    assert loaded.summary() == result.summary()
+    assert list(loaded.evaluations) == list(COLLAPSES)
+    assert len(loaded.plot().axes) == len(result.plot().axes)
 
 
 def test_training_learns_a_gaussian(tmp_path: Path) -> None:

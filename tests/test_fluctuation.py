@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 import thermokern as tk
-from thermokern.papers.ding2026.mode_collapse import shipped_checkpoints
+from thermokern.papers.ding2026.collapses import shipped_checkpoints
 from thermokern.processes import step_table
 from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem
 

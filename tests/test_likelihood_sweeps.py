@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scipy.stats
 import torch
+from matplotlib.figure import Figure
 from tolerances import assert_exact
 from torch import Tensor
 
@@ -33,11 +35,19 @@ from thermokern.papers.kodama2025 import (
     shipped_penalty,
 )
 from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, _batches, state_belongs, train_ensemble
-from thermokern.papers.kodama2025.evaluation import bits, evaluate_network
-from thermokern.papers.kodama2025.limits import evaluation_key, evaluator
+from thermokern.papers.kodama2025.evaluation import Likelihoods, evaluate_network
 from thermokern.papers.kodama2025.penalty import PenaltyProfile, penalty_sweep
-from thermokern.papers.kodama2025.sweep import WIDTHS, Run, capacity_runs, evaluate_sweep, limits_runs, train_sweep
-from thermokern.report import capacity_figure, penalty_figure
+from thermokern.papers.kodama2025.sweep import (
+    WIDTHS,
+    Run,
+    capacity_runs,
+    evaluate_sweep,
+    evaluation_key,
+    evaluator,
+    limits_runs,
+    read_network,
+    train_sweep,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = EnsembleRecipe(n_steps=150, batch_size=32, width=8, depth=2)
@@ -106,8 +116,8 @@ def test_a_small_network_learns_a_gaussian() -> None:
     law = tk.Gaussian([0.0])
     recipe = EnsembleRecipe(n_steps=1500, width=16)
     (model,) = last([Member(law, tk.VE(10.0), 0)], recipe)
-    row = evaluate_network(model, law, n_paths=500, n_likelihood=50)
-    assert row["squared_difference"][0] < 0.03
+    found = evaluate_network(model, law, n_paths=500, n_likelihood=50)
+    assert found.squared_difference.value < 0.03
 
 
 def test_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -145,7 +155,7 @@ def test_every_run_has_numbers_of_its_own() -> None:
     assert (reduced.n_steps, reduced.replicates, reduced.seeds) == (20_000, 3, 3)
 
 
-TINY = Profile("tiny", 200, 1, 2, (4,), 20, 50)
+TINY = Profile(name="tiny", n_steps=200, replicates=1, seeds=2, swiss_widths=(4,), points=20, paths=50)
 RUNS = [Run("swiss-roll", "VP", None, width, r) for width in (4, 8) for r in range(2)]
 
 
@@ -160,29 +170,32 @@ def test_a_sweep_goes_on_where_it_was_and_does_nothing_twice(tmp_path: Path) -> 
     )
     calls: list[str] = []
 
-    def evaluate(run: Run, model: tk.ScoreModel) -> dict[str, Any]:
+    def evaluate(run: Run, model: tk.ScoreModel) -> Likelihoods:
         calls.append(run.name)
         return evaluator(TINY)(run, model)
 
-    rows = evaluate_sweep(RUNS, tmp_path, evaluate, evaluation_key(TINY), progress=False)
+    networks = evaluate_sweep(RUNS, tmp_path, evaluate, evaluation_key(TINY), progress=False)
     assert calls == [run.name for run in RUNS]
-    assert evaluate_sweep(RUNS, tmp_path, evaluate, evaluation_key(TINY), progress=False) == rows
+    assert evaluate_sweep(RUNS, tmp_path, evaluate, evaluation_key(TINY), progress=False) == networks
     assert len(calls) == len(RUNS)
     evaluate_sweep(RUNS[:1], tmp_path, evaluate, {"paths": 1}, progress=False)  # another key
     assert len(calls) == len(RUNS) + 1
-    longer = Profile("tiny", 250, 1, 2, (4,), 20, 50)
+    longer = replace(TINY, n_steps=250)
     train_sweep(RUNS[:1], longer, tmp_path, progress=False)
     assert first.read_bytes() != bytes_before
-    result = CapacitySweep(TINY.settings(), rows)
+    result = CapacitySweep(TINY, networks)
     assert result.widths() == [4, 8]
     assert abs(result.data_entropy - 1.41968) < 1e-5
-    assert "tiny: 200 training steps" in result.table()
-    json.dumps(result.to_json(), allow_nan=False)
+    assert "tiny: 200 training steps" in result.summary()
+    again = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert tuple(read_network(row) for row in again["rows"]) == networks
+    result.save(tmp_path / "result.safetensors")
+    assert tk.load(tmp_path / "result.safetensors").networks == networks
 
 
 def test_a_killed_sweep_gives_the_same_networks(tmp_path: Path) -> None:
     """SIGKILL in the middle of training, then the same call: bit for bit what one call gives."""
-    profile = Profile("tiny", 4000, 1, 2, (4,), 20, 50)
+    profile = replace(TINY, n_steps=4000)
     train_sweep(RUNS[:2], profile, tmp_path / "whole", progress=False)
     script = (
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
@@ -210,19 +223,21 @@ def test_a_killed_sweep_gives_the_same_networks(tmp_path: Path) -> None:
 
 
 def test_penalised_twins_share_all_but_the_penalty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    profile = PenaltyProfile("tiny", (0.0, 0.5), 2, (50, 150), 8, 40, 20)
+    profile = PenaltyProfile(
+        name="tiny", penalties=(0.0, 0.5), replicates=2, snapshots=(50, 150), width=8, paths=40, points=20
+    )
     result = penalty_sweep(profile, tmp_path, progress=False)
-    assert len(result.rows) == 2 * 2 * 2
+    assert len(result.snapshots) == 2 * 2 * 2
     plain, penalised = (result.values(penalty, 150, "dissipation") for penalty in (0.0, 0.5))
     assert plain != penalised
     gap = result.difference(0.5, 150, "dissipation")
     assert abs(gap.value - 0.5 * sum(b - a for a, b in zip(plain, penalised, strict=True))) < 1e-12
     assert result.steps_needed(0.0, 0, 1e9) == 50
     assert result.steps_needed(0.0, 0, -1e9) is None
-    assert "0.5" in result.table()
-    assert len(penalty_figure(result).axes) == 4
+    assert "0.5" in result.summary()
+    assert len(result.plot().axes) == 4
     monkeypatch.setattr("thermokern.papers.kodama2025.penalty.train_ensemble", None)  # nothing is trained again
-    assert penalty_sweep(profile, tmp_path, progress=False).rows == result.rows
+    assert penalty_sweep(profile, tmp_path, progress=False).snapshots == result.snapshots
 
 
 # ---- what is read off a network
@@ -238,7 +253,7 @@ def test_the_counter_example_in_closed_form(c: float) -> None:
     def network(x: Tensor, t: Tensor) -> Tensor:
         return -c * x / (1.0 + process.variance(t))[:, None]
 
-    row = evaluate_network(tk.ScoreModel(network, process), tk.Gaussian([0.0]), n_paths=20_000, n_likelihood=4000)
+    found = evaluate_network(tk.ScoreModel(network, process), tk.Gaussian([0.0]), n_paths=20_000, n_likelihood=4000)
     flow = 0.5 * math.log(variance) + 0.5 * math.exp(c * log) / variance - 0.5 * c * log - 0.5
     prior = 0.5 * (math.log(variance / (1.0 + variance)) + (1.0 + variance) / variance - 1.0)
     energy, mismatch = 0.5 * (c * c - 1.0) * log, 0.5 * (c - 1.0) ** 2 * log
@@ -257,12 +272,12 @@ def test_the_counter_example_in_closed_form(c: float) -> None:
         "polarisation": 0.0,
     }
     for name, value in expected.items():
-        got, stderr = row[name]
-        assert abs(got - value) < 4.0 * stderr + 2e-4 * (1.0 + abs(value)), (name, got, value, stderr)
-    assert (row["gap_ode"][0] < -3.0 * row["gap_ode"][1]) == (c < 1.0)  # where the bound on the ODE's NLL fails
-    assert abs(row["data_entropy"] - 0.5 * math.log(2.0 * math.pi * math.e)) < 1e-12
-    in_bits = bits(row, "kl_ode", above=True)
-    assert abs(in_bits.value - (row["data_entropy"] + row["kl_ode"][0]) / math.log(2.0)) < 1e-12
+        got = getattr(found, name)
+        assert abs(got.value - value) < 4.0 * got.stderr + 2e-4 * (1.0 + abs(value)), (name, got, value)
+    assert (found.gap_ode.z(0.0) < -3.0) == (c < 1.0)  # where the bound on the ODE's NLL fails
+    assert abs(found.data_entropy - 0.5 * math.log(2.0 * math.pi * math.e)) < 1e-12
+    in_bits = found.bits(found.kl_ode, above=True)
+    assert abs(in_bits.value - (found.data_entropy + found.kl_ode.value) / math.log(2.0)) < 1e-12
 
 
 def test_correlations_against_scipy() -> None:
@@ -281,10 +296,9 @@ def test_the_correlations_of_a_sweep_against_scipy() -> None:
     """Over all networks and over those of one data set, from the rows' own numbers."""
     sweep = shipped_limits()
     for data in (None, "uniform"):
-        rows = [row for row in sweep.rows if data in (None, row["data"])]
-        units = [row["dim"] * math.log(2.0) for row in rows]
-        nll = [(row["data_entropy"] + row["kl_ode"][0]) / unit for row, unit in zip(rows, units, strict=True)]
-        gap = [row["gap_ode"][0] / unit for row, unit in zip(rows, units, strict=True)]
+        rows = [network.found for network in sweep.networks if data in (None, network.run.data)]
+        nll = [(row.data_entropy + row.kl_ode.value) / (row.dim * math.log(2.0)) for row in rows]
+        gap = [row.gap_ode.value / (row.dim * math.log(2.0)) for row in rows]
         found = sweep.correlations(data=data)
         assert abs(found["pearson"].value - scipy.stats.pearsonr(nll, gap).statistic) < 1e-5  # float32 there
         assert abs(found["spearman"].value - scipy.stats.spearmanr(nll, gap).statistic) < 1e-6
@@ -302,14 +316,15 @@ def fenced(page: str) -> list[str]:
 def test_the_page_shows_the_shipped_results(result: Callable[[], LimitsSweep | CapacitySweep | PenaltySweep]) -> None:
     """The tables of the page are those of the shipped numbers, letter for letter."""
     page = (ROOT / "docs" / "reproduction.md").read_text()
-    assert result().table() in [block.removeprefix("text\n") for block in fenced(page)]
+    assert result().summary() in [block.removeprefix("text\n") for block in fenced(page)]
 
 
 def test_one_network_far_off_does_not_flatten_the_figure() -> None:
     """The largest 'upper bound' of the shipped ones is 33 bits; the others, and the entropies, lie within 2 of it."""
     result = shipped_capacity()
-    assert max(bits(row, "entropy_bound", True).value for row in result.rows) > 30.0
-    low, high = capacity_figure(result).axes[0].get_ylim()
+    rows = [network.found for network in result.networks]
+    assert max(row.bits(row.entropy_bound, above=True).value for row in rows) > 30.0
+    low, high = result.plot().axes[0].get_ylim()
     assert 1.0 < low < 1.2
     assert 2.5 < high < 3.0
 
@@ -317,17 +332,16 @@ def test_one_network_far_off_does_not_flatten_the_figure() -> None:
 def test_the_shipped_results_are_whole() -> None:
     limits, capacity = shipped_limits(), shipped_capacity()
     for result in (limits, capacity):
-        profile = result.profile
-        assert {row["training"]["n_steps"] for row in result.rows} == {profile["n_steps"]}
-        for row in result.rows:
-            for value in row.values():
-                if isinstance(value, list):
-                    assert all(math.isfinite(number) for number in value)
+        assert {network.training["n_steps"] for network in result.networks} == {result.profile.n_steps}
+        for network in result.networks:
+            for value in vars(network.found).values():
+                if isinstance(value, tk.Estimate):
+                    assert math.isfinite(value.value)
+                    assert math.isfinite(value.stderr)
             # Stein's identity, and I_diff by polarisation (App. H.4), on trained networks
-            for name in ("stein", "polarisation"):
-                assert abs(row[name][0]) < 4.5 * row[name][1] + 1e-3 * row["dim"], (row["name"], name, row[name])
-    wanted = limits_runs(Profile(**{**limits.profile, "swiss_widths": tuple(limits.profile["swiss_widths"])}))
-    assert [row["name"] for row in limits.rows] == [run.name for run in wanted]
+            for value in (network.found.stein, network.found.polarisation):
+                assert abs(value.value) < 4.5 * value.stderr + 1e-3 * network.found.dim, (network.name, value)
+    assert [network.name for network in limits.networks] == [run.name for run in limits_runs(limits.profile)]
     assert capacity.widths() == list(WIDTHS)
 
 
@@ -339,3 +353,31 @@ def test_the_command_shows_shipped_results(name: str, tmp_path: Path, capsys: py
     assert {path.name for path in tmp_path.iterdir()} == {picture, "result.json", "report.html"}
     found = json.loads((tmp_path / "result.json").read_text())
     assert found["experiment"] == name
+
+
+@pytest.mark.parametrize("result", [shipped_limits, shipped_capacity, shipped_penalty])
+def test_sweeps_are_results(result: Callable[[], LimitsSweep | CapacitySweep | PenaltySweep], tmp_path: Path) -> None:
+    """Saved and loaded bit for bit; one figure of several panels; JSON has an estimate in one shape."""
+    sweep = result()
+    sweep.save(tmp_path / "result.safetensors")
+    assert tk.load(tmp_path / "result.safetensors").to_json() == sweep.to_json()
+    assert set(sweep.to_json()["rows"][0]["kl_ode"]) == {"value", "stderr", "unit"}
+    with pytest.raises(ValueError, match="^ax: "):
+        sweep.plot(Figure().subplots())
+
+
+def test_evaluations_of_before_are_read(tmp_path: Path) -> None:
+    """Files and results that hold an estimate as a pair are what they were: nothing is evaluated again."""
+    train_sweep(RUNS[:1], TINY, tmp_path, progress=False)
+    key = evaluation_key(TINY)
+    (network,) = evaluate_sweep(RUNS[:1], tmp_path, evaluator(TINY), key, progress=False)
+    path = tmp_path / "evaluations" / f"{RUNS[0].name}.json"
+    row = json.loads(path.read_text())
+    pairs = {name: [e["value"], e["stderr"]] for name, e in row.items() if isinstance(e, dict) and "stderr" in e}
+    assert len(pairs) == 13
+    path.write_text(json.dumps({**row, **pairs}))
+
+    def evaluate(run: Run, model: tk.ScoreModel) -> Likelihoods:
+        raise AssertionError("evaluated again")
+
+    assert evaluate_sweep(RUNS[:1], tmp_path, evaluate, key, progress=False) == (network,)

@@ -14,7 +14,7 @@ from tolerances import assert_exact, assert_z
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.quantities.likelihood.rate_averages import quadrature
-from thermokern.quantities.likelihood.verdicts import judge
+from thermokern.quantities.likelihood.verdicts import Claim, Relation, judge
 
 RING = tk.GaussianMixture.ring()
 
@@ -220,16 +220,21 @@ def test_it_is_stored_and_drawn(tmp_path) -> None:
 def test_outcomes() -> None:
     one = tk.Estimate(1.0, 0.0)
 
-    def outcome(statement: str, margin: float, stderr: float, slack: float = 0.0) -> str:
-        return judge(statement, "ODE", True, "", one, one, tk.Estimate(margin, stderr), slack).outcome
+    def outcome(relation: str, difference: float, stderr: float, slack: float = 0.0) -> str:
+        claim = Claim("a", Relation(relation), "b", "ODE", True, "")
+        verdict = judge(claim, one, one, tk.Estimate(difference, stderr), slack)
+        assert verdict.statement == f"a {relation} b"
+        return verdict.outcome
 
-    assert outcome("a ≥ b", 0.4, 0.1) == "holds"
-    assert outcome("a ≥ b", -0.2, 0.1) == "tight"
-    assert outcome("a ≥ b", -0.4, 0.1) == "fails"
-    assert outcome("a ≥ b", -0.4, 0.1, 0.2) == "tight"
-    assert outcome("a = b", 0.4, 0.1) == "fails"
-    assert outcome("a = b", -0.2, 0.1) == "holds"
-    assert outcome("a ≥ b", math.nan, 0.1) == "unknown"
+    assert outcome("≥", 0.4, 0.1) == "holds"
+    assert outcome("≥", -0.2, 0.1) == "tight"
+    assert outcome("≥", -0.4, 0.1) == "fails"
+    assert outcome("≥", -0.4, 0.1, 0.2) == "tight"
+    assert outcome("=", 0.4, 0.1) == "fails"
+    assert outcome("=", -0.2, 0.1) == "holds"
+    assert outcome("≥", math.nan, 0.1) == "unknown"
+    assert outcome("≤", -0.4, 0.1) == "holds"
+    assert outcome("≤", 0.4, 0.1) == "fails"
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from tolerances import assert_exact
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.ding2026 import PANELS, mode_collapse
+from thermokern.papers.ding2026.mode_collapse_figure import theorems_figure
 from thermokern.quantities.results import storage
-from thermokern.report import results, write_mode_collapse, write_result
-from thermokern.report.figures import theorems_figure
+from thermokern.report import results, write_result
 
 TARGET = tk.GaussianMixture.ring()
 MODEL = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)
@@ -183,7 +183,7 @@ def test_mode_collapse_page_has_a_table_for_one_model_of_each_panel(tmp_path: Pa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tk.FewPathsWarning)  # 300 paths
         small = mode_collapse(exact_paths=300, exact_steps=20, network_paths=300, network_steps=20, progress=False)
-    text = write_mode_collapse(small, tmp_path, "footer")[2].read_text()
+    text = small.write(tmp_path, "footer")[2].read_text()
     section = text.split("Mode by mode")[1].split("How it was computed")[0]
     table = rows(section)
     assert len(table) == 24
@@ -200,7 +200,7 @@ def test_mode_collapse_page_has_a_table_for_one_model_of_each_panel(tmp_path: Pa
         assert abs(sum(theory_shares[: collapse.m]) - 100.0 * (1 - collapse.m / 8)) < 0.05
     theorems = text.split("The detailed fluctuation theorem</h2>")[1].split("Mode by mode")[0]
     assert "data:image/png;base64," in theorems
-    assert [axes.get_title().splitlines()[0] for axes in theorems_figure(small).axes if axes.get_visible()] == [
+    assert [axes.get_title().splitlines()[0] for axes in theorems_figure(small.models).axes if axes.get_visible()] == [
         f"m = {collapse.m}, ε = {collapse.epsilon:g}" for collapse in small.evaluations
     ]
 

@@ -114,7 +114,7 @@ def test_shapes_and_bad_inputs() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             tk.sample(model, **{"n": 2, "n_steps": 2, **change})
-    with pytest.raises(ValueError, match="^process: the model carries none"):
+    with pytest.raises(ValueError, match="^process: no model carries one"):
         tk.sample(lambda x, t: -x, n=1, shape=(2,))
 
 

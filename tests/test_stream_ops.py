@@ -149,7 +149,7 @@ def test_step_of_no_paths_and_strided_inputs() -> None:
         ({"x": torch.zeros(3, 2, dtype=torch.float16)}, "^x: expected .* float16"),
         ({"model": torch.zeros(3, 1)}, r"^model: expected \(3, 2\) float32 as x is, got \(3, 1\)"),
         ({"reference": torch.zeros(3, 2, dtype=F64)}, "^reference: expected .* got .* float64"),
-        ({"node": 7}, "^node: expected a row of the table, 0 to 6, got 7"),
+        ({"node": 7}, r"^node: expected an integer in \[0, 7\), got 7"),
         ({"divergence": None}, "^divergence: the scheme 'ito' needs it"),
         ({"table": table("sampler", "forward")}, "^previous: the sampler scheme needs x"),
         ({"table": table("ito", "reverse")}, "^carried: reverse paths need"),

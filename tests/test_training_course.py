@@ -18,7 +18,6 @@ import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
 from thermokern.papers.ding2026 import QUICK, load_images, shipped_course, train_unet, training_course
-from thermokern.report import write_training
 
 F64 = torch.float64
 TINY = replace(
@@ -52,7 +51,11 @@ def test_bootstrap_knows_how_sure_it_is() -> None:
 
     def error(values: torch.Tensor) -> float:
         return bootstrap_correlation(
-            lambda paths, points: (values[:, paths].mean(1), torch.arange(5.0, dtype=F64)), 200, 1, replicates=100
+            lambda paths, points: values[:, paths].mean(1),
+            lambda paths, points: torch.arange(5.0, dtype=F64),
+            n_paths=200,
+            n_points=1,
+            replicates=100,
         ).rho.stderr
 
     assert error(apart) == 0.0
@@ -74,7 +77,7 @@ def test_shipped_course_is_what_the_documents_say() -> None:
     for correlation in found.values():
         assert -1.0 <= correlation.rho.value <= 1.0
         assert 0.0 < correlation.p_value <= 1.0
-    assert course.table() in (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    assert course.summary() in (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning")
@@ -99,7 +102,7 @@ def test_the_whole_course_in_small(tmp_path: Path) -> None:
     loaded = tk.load(tmp_path / "course.safetensors")
     assert_exact(loaded.values, course.values)
     assert loaded.steps == course.steps
-    for path in write_training(loaded, tmp_path / "report", "made by a test"):
+    for path in loaded.write(tmp_path / "report", "made by a test"):
         assert path.stat().st_size > 1000
 
 
@@ -113,6 +116,12 @@ def test_shipped_course_on_the_command_line(tmp_path: Path, capsys: pytest.Captu
         "result.safetensors",
         "training.png",
     }
+    again = tmp_path / "again"
+    assert main(["show", str(tmp_path / "result.safetensors"), "--out", str(again)]) == 0
+    assert "variance and coverage" in capsys.readouterr().out
+    assert {path.name for path in again.iterdir()} == {"report.html", "result.json", "training.png"}
+    for path in again.iterdir():  # an experiment's result is shown by its own page
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
     assert main(["reproduce", "training", "--data", "cifar10", "--quiet", "--out", str(tmp_path)]) == 2
     assert "root: expected the folder" in capsys.readouterr().err
 

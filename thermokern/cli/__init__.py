@@ -9,27 +9,15 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import (
-    entropy,
-    information,
-    likelihood_sweeps,
-    limits,
-    mode_collapse,
-    show,
-    table1,
-    taep,
-    tools,
-    training,
-)
+from thermokern.cli import entropy, information, limits, reproduce, show, taep, tools
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (mode_collapse, taep, show, limits, entropy, information, tools)
-EXPERIMENTS = (mode_collapse, table1, likelihood_sweeps, training)
+COMMANDS = (reproduce, taep, show, limits, entropy, information, tools)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     if options.threads is not None:
         if options.threads < 1:
             print(f"error: --threads: expected at least 1, got {options.threads}", file=sys.stderr)
@@ -53,17 +41,14 @@ def _show_warning(message: Warning | str, *_: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of every command and experiment."""
     common, output = common_options(), output_options()
     parser = argparse.ArgumentParser(prog="thermokern", description=thermokern.__doc__)
     parser.add_argument("--version", action="version", version=f"thermokern {thermokern.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands, common, output)
-    reproduce = commands.add_parser("reproduce", help="a paper's figure or table")
-    experiments = reproduce.add_subparsers(required=True, metavar="experiment")
-    for experiment in EXPERIMENTS:
-        experiment.add_experiment(experiments, common, output)
     return parser
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from thermokern.models import ScoreModel, load_checkpoint
+from thermokern.ops.checks import checked_choice
 from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
 from thermokern.targets import Distribution, Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
@@ -69,8 +70,7 @@ def read_process(entry: Any) -> LinearProcess | None:
         return None
     arguments = {"kind": entry} if isinstance(entry, str) else dict(entry)
     kind = arguments.pop("kind", None)
-    if kind not in _PROCESSES:
-        raise ValueError(f"process.kind: expected one of {tuple(_PROCESSES)}, got {kind!r}")
+    checked_choice("process.kind", kind, _PROCESSES)
     return _call("process", _PROCESSES[kind], arguments)  # type: ignore[no-any-return]
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from matplotlib.figure import Figure
 
 import thermokern
-from thermokern.quantities.results import Result
+from thermokern.quantities import Result
 from thermokern.report import write_result
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -22,10 +22,16 @@ def common_options() -> argparse.ArgumentParser:
     return parser
 
 
-def output_options() -> argparse.ArgumentParser:
-    """Options of every command that writes results."""
+def output_options(default: Path | None = None) -> argparse.ArgumentParser:
+    """Options of every command that writes results; `default` is the folder where ``--out`` names none.
+
+    Commands share the actions of a parent parser, so ``set_defaults(out=...)`` of one would be the default of all.
+    """
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--out", type=Path, help="folder for the figures, numbers and report.html")
+    help_of_default = "" if default is None else f" (default: {default})"
+    parser.add_argument(
+        "--out", type=Path, default=default, help=f"folder for the figures, numbers and report.html{help_of_default}"
+    )
     parser.add_argument("--seed", type=int, help="seed of every random number")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import thermokern
 from thermokern.cli.options import Parsers, footer, list_files
-from thermokern.quantities.results import Result
+from thermokern.papers.experiment import ExperimentResult
+from thermokern.quantities import Result
 from thermokern.report import write_result
 
 
@@ -25,4 +26,7 @@ def _show(options: argparse.Namespace) -> None:
         raise TypeError(f"file: expected a result, got {options.file.name}, which is an {type(result).__name__}")
     print(result.summary())
     if options.out is not None:
-        list_files(write_result(result, options.out, footer()))
+        if isinstance(result, ExperimentResult):
+            list_files(result.write(options.out, footer()))
+        else:
+            list_files(write_result(result, options.out, footer()))

@@ -10,12 +10,13 @@ from thermokern.models.guidance import guided
 from thermokern.models.jacobian import exact_divergence
 from thermokern.models.loss import score_matching_loss
 from thermokern.models.perceptron import ScoreMLP
-from thermokern.models.score_model import ScoreModel
+from thermokern.models.score_model import ScoreLike, ScoreModel, one_process
 
 __all__ = [
     "ConditionalMLP",
     "ConditionalModel",
     "FitHistory",
+    "ScoreLike",
     "ScoreMLP",
     "ScoreModel",
     "conditional_score_at",
@@ -25,6 +26,7 @@ __all__ = [
     "fuse",
     "guided",
     "load_checkpoint",
+    "one_process",
     "read_record",
     "save_checkpoint",
     "score_matching_loss",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thermokern.models.evaluate import ScoreLike, score_at
-from thermokern.models.score_model import PREDICTIONS, ScoreModel
+from thermokern.models.evaluate import score_at
+from thermokern.models.score_model import PREDICTIONS, ScoreLike, ScoreModel
 from thermokern.processes import LinearProcess
 from thermokern.targets import ConditionalLaw
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from thermokern import ops
 from thermokern.models.jacobian import exact_divergence
-from thermokern.models.score_model import ScoreModel
+from thermokern.models.score_model import ScoreLike, ScoreModel
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import Distribution
 from thermokern.targets.own_times import law_score_at
-
-ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
 
 
 def score_and_divergence(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from thermokern.models.conditional import ConditionalModel, GuidedByCondition
 from thermokern.models.evaluate import score_at
 from thermokern.models.score_model import ScoreModel
+from thermokern.ops.checks import checked_number
 from thermokern.processes import LinearProcess
 from thermokern.targets import ConditionalLaw, Distribution
 
@@ -77,7 +78,7 @@ def guided(
         raise TypeError(f"conditional: expected a score model or a law, got {type(conditional).__name__}")
     if not isinstance(unconditional, ScoreModel | Distribution):
         raise TypeError(f"unconditional: expected a ScoreModel or a Distribution, got {type(unconditional).__name__}")
-    found = process
+    found, number = process, checked_number("weight", weight)
     for name, model in {"conditional": conditional, "unconditional": unconditional}.items():
         own = model.process if isinstance(model, ScoreModel | ConditionalModel) else None
         if own is not None and found is not None and own != found:
@@ -86,10 +87,10 @@ def guided(
     if found is None:
         raise ValueError("process: laws carry none; give, say, VP()")
     if isinstance(conditional, ConditionalModel | ConditionalLaw):
-        network = GuidedByCondition(conditional, unconditional, float(weight), found)
+        network = GuidedByCondition(conditional, unconditional, number, found)
         return ConditionalModel(network, found, "score", None, _shape(conditional) or _shape(unconditional))
     shape = _shape(conditional) or _shape(unconditional)
-    return ScoreModel(_Guided(conditional, unconditional, float(weight), found), found, "score", shape)
+    return ScoreModel(_Guided(conditional, unconditional, number, found), found, "score", shape)
 
 
 def _shape(model: Guidable | ConditionalModel | ConditionalLaw) -> tuple[int, ...] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thermokern.models.score_model import ScoreModel
+from thermokern.models.score_model import ScoreModel, one_process
+from thermokern.ops.checks import checked_choice, checked_number, described
 from thermokern.processes import DiscreteVP, LinearProcess
 
 WEIGHTINGS = ("epsilon", "likelihood", "score")
@@ -57,16 +58,14 @@ def score_matching_loss(
     Vincent, *A connection between score matching and denoising autoencoders*, 2011; Song, Durkan, Murray and Ermon,
     *Maximum likelihood training of score-based diffusion models*, 2021, Eq. 7.
     """
-    if weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting: expected one of {WEIGHTINGS}, got {weighting!r}")
+    checked_choice("weighting", weighting, WEIGHTINGS)
     if not isinstance(model, ScoreModel):
         raise TypeError(f"model: expected a ScoreModel, got {type(model).__name__}")
-    process = model.process if process is None else process
-    if process != model.process:
-        raise ValueError(f"process: {process} and the model's own {model.process} differ")
-    if x0.dim() < 2 or not len(x0):
-        raise ValueError(f"x0: expected (n, …) with n at least 1, got {tuple(x0.shape)}")
+    process = one_process(process, model=model)
+    if not isinstance(x0, Tensor) or x0.dim() < 2 or not len(x0):
+        raise ValueError(f"x0: expected a tensor (n, …) with n at least 1, got {described(x0)}")
     t_eps = process.default_t_eps if t_eps is None else t_eps
+    t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
     n = len(x0)
     if isinstance(process, DiscreteVP):
         t = torch.randint(max(1, round(t_eps)), round(process.t_end) + 1, (n,), generator=generator).double()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from thermokern.ops.checks import checked_choice, checked_integer
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
@@ -28,8 +30,7 @@ class SinusoidalEmbedding(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        if features < 2 or features % 2:
-            raise ValueError(f"features: expected an even number of at least 2, got {features}")
+        features = checked_integer("features", features, 2, even=True)
         half = features // 2
         frequencies = 1000.0 * torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float64) / half)
         self.register_buffer("frequencies", frequencies.float(), persistent=False)
@@ -70,11 +71,11 @@ class ScoreMLP(nn.Module):
         self, dim: int, width: int = 128, depth: int = 3, activation: str = "silu", time_features: int = 64
     ) -> None:
         super().__init__()
-        for name, value in {"dim": dim, "width": width, "depth": depth}.items():
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {tuple(ACTIVATIONS)}, got {activation!r}")
+        dim, width, depth = (
+            checked_integer(name, value, 1) for name, value in (("dim", dim), ("width", width), ("depth", depth))
+        )
+        checked_choice("activation", activation, ACTIVATIONS)
+        time_features = checked_integer("time_features", time_features, 1)
         self.architecture: dict[str, int | str] = {
             "dim": dim,
             "width": width,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thermokern.ops.checks import checked_choice
 from thermokern.processes import LinearProcess
+from thermokern.targets import Distribution
 
 PREDICTIONS = ("score", "epsilon", "x0", "v", "entropy", "flow", "control")
 _LOG_SNR_SLACK = 1e-3  # what rounding a last time to float32 may cost
@@ -60,8 +62,7 @@ class ScoreModel:
             raise TypeError(f"network: expected a callable (x, t) -> tensor, got {type(self.network).__name__}")
         if not isinstance(self.process, LinearProcess):
             raise TypeError(f"process: expected a process such as VP(), got {type(self.process).__name__}")
-        if self.predicts not in PREDICTIONS:
-            raise ValueError(f"predicts: expected one of {PREDICTIONS}, got {self.predicts!r}")
+        checked_choice("predicts", self.predicts, PREDICTIONS)
 
     def output_scale(self, t: Tensor) -> Tensor:
         """Factor of the network's output at times `t`, same shape."""
@@ -143,6 +144,32 @@ class ScoreModel:
         if out.dtype != given.dtype:
             raise ValueError(f"network: expected an output of the dtype of x, {given.dtype}, got {out.dtype}")
         return out.to(x)
+
+
+ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
+
+
+def one_process(process: LinearProcess | None, **scores: ScoreLike) -> LinearProcess:
+    """The process that is given or that the models carry, once it is known to be one and the same.
+
+    Raises a TypeError that names whichever of `scores` is none.
+    """
+    found = [] if process is None else [process]
+    for name, score in scores.items():
+        if not callable(score) and not isinstance(score, Distribution):
+            raise TypeError(
+                f"{name}: expected a distribution, a ScoreModel or a callable (x, t) -> score, "
+                f"got {type(score).__name__}"
+            )
+        found += [score.process] if isinstance(score, ScoreModel) else []
+    if not found:
+        raise ValueError("process: no model carries one; give, say, VP()")
+    for other in found:
+        if not isinstance(other, LinearProcess):
+            raise TypeError(f"process: expected a process such as VP(), got {type(other).__name__}")
+        if other != found[0]:
+            raise ValueError(f"process: {found[0]} and {other} differ")
+    return found[0]
 
 
 @dataclass(frozen=True)

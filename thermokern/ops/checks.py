@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Sequence
-from typing import SupportsIndex, cast
+from collections.abc import Collection
+from typing import SupportsFloat, SupportsIndex, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,26 +22,85 @@ class NotFusable(Exception):
     """Why a score cannot run in the fused kernels."""
 
 
-def checked_integer(name: str, value: object, least: int | None = None, below: int | None = None) -> int:
-    """`value` as an int, at least `least` and less than `below`; NumPy integers are integers, booleans are not."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(cast(SupportsIndex, value))
-    except TypeError:
-        number = None
-    fits = number is not None and (least is None or number >= least) and (below is None or number < below)
-    if number is None or not fits:
+# ---- numbers and names
+
+
+def checked_integer(
+    name: str, value: object, least: int | None = None, below: int | None = None, *, even: bool = False
+) -> int:
+    """`value` as an int, at least `least` and less than `below`.
+
+    NumPy integers and tensors of one integer are integers; booleans are not.
+    """
+    number = _as_integer(value)
+    if (
+        number is None
+        or (least is not None and number < least)
+        or (below is not None and number >= below)
+        or (even and number % 2)
+    ):
+        limit = "" if least is None else f" of at least {least}"
         if below is not None:
             power = below.bit_length() - 1
             limit = f" in [{least or 0}, {f'2**{power}' if below == 1 << power else below})"
-        else:
-            limit = "" if least is None else f" of at least {least}"
-        raise ValueError(f"{name}: expected an integer{limit}, got {value!r}")
+        raise ValueError(f"{name}: expected an {'even ' if even else ''}integer{limit}, got {value!r}")
     return number
 
 
-def checked_choice(name: str, value: str, choices: Sequence[str]) -> str:
+def _as_integer(value: object) -> int | None:
+    if _is_no_number(value):
+        return None
+    if isinstance(value, int | torch.SymInt):
+        return cast(int, value)  # a symbol stays one
+    try:
+        return operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        return None
+
+
+def checked_number(
+    name: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """`value` as a finite float within the bounds that are given: at least, above, at most, below.
+
+    NumPy numbers and tensors of one number are numbers; booleans and strings are not.
+    """
+    try:
+        number = math.nan if _is_no_number(value) else float(cast(SupportsFloat, value))
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = math.nan
+    if not (
+        math.isfinite(number)
+        and (least is None or number >= least)
+        and (above is None or number > above)
+        and (most is None or number <= most)
+        and (below is None or number < below)
+    ):
+        lower, upper = (above if least is None else least), (below if most is None else most)
+        limit = "" if lower is None else f" {'above' if least is None else 'of at least'} {lower:g}"
+        if upper is not None:
+            edges = ("(" if least is None else "["), (")" if most is None else "]")
+            limit = f" in {edges[0]}{-math.inf if lower is None else lower:g}, {upper:g}{edges[1]}"
+        raise ValueError(f"{name}: expected a finite number{limit}, got {value!r}")
+    return number
+
+
+def _is_no_number(value: object) -> bool:
+    """Whether Python would take for a number what is not meant as one: a boolean, a string, an array."""
+    if isinstance(value, Tensor):
+        return value.dtype == torch.bool or value.dim() > 0
+    if isinstance(value, np.ndarray):
+        return value.dtype == np.bool_ or value.ndim > 0
+    return isinstance(value, bool | np.bool_ | str | bytes)
+
+
+def checked_choice(name: str, value: str, choices: Collection[str]) -> str:
     """`value`, once it is known to be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: expected one of {tuple(choices)}, got {value!r}")
@@ -60,10 +121,44 @@ def checked_seed(seed: object, path_offset: object = 0) -> tuple[int, int]:
     return checked_integer("seed", seed, 0, 2**63), checked_integer("path_offset", path_offset, 0, 2**63)
 
 
+def checked_device(device: torch.device | str) -> torch.device:
+    """`device`, once it is known that kernels run there."""
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or found.type not in DEVICES:
+        raise ValueError(f"device: expected one of {DEVICES}, got {device}")
+    check_device("device", found)
+    return found
+
+
 def check_device(name: str, device: torch.device) -> None:
     """Raise unless there are kernels for a device."""
     if device.type == "cuda" and (absence := cuda_absence()):
         raise ValueError(f"{name}: expected a tensor on cpu, got {device}, where no kernel runs: {absence}")
+
+
+# ---- tensors
+
+
+def described(value: object) -> str:
+    """What came, in the words of an error: shape and dtype of a tensor, the type of anything else."""
+    return f"{tuple(value.shape)} {str(value.dtype)[6:]}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def check_tensor(name: str, value: object, *axes: str) -> None:
+    """Raise unless `value` is a tensor of float32 or float64 with so many axes, which are named for the message."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a tensor ({', '.join(axes)}), got {described(value)}")
+    if value.dim() != len(axes) or value.dtype not in PRECISIONS:
+        raise ValueError(f"{name}: expected ({', '.join(axes)}) float32 or float64, got {described(value)}")
+
+
+def check_like(name: str, value: object, x: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise unless `value` is a tensor of this shape and of the dtype of `x`."""
+    if not isinstance(value, Tensor) or value.shape != shape or value.dtype != x.dtype:
+        raise ValueError(f"{name}: expected {tuple(shape)} {str(x.dtype)[6:]} as x is, got {described(value)}")
 
 
 def refuse_gradient(**tensors: Tensor) -> None:
@@ -84,21 +179,26 @@ def check_finite(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected finite numbers, got {bad} of {tensor.numel()} NaN or infinite")
 
 
-def check_seed(seed: int, path_offset: int = 0) -> None:
-    """Raise unless both are integers in [0, 2^63)."""
-    for name, value in {"seed": seed, "path_offset": path_offset}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise ValueError(f"{name}: expected an integer in [0, 2**63), got {value!r}")
+def checked_array(name: str, values: object) -> Tensor:
+    """Finite numbers as a tensor of float64 on the CPU, without a gradient."""
+    # Numbers and lists straight to float64: PyTorch's own choice for them is float32, and 0.3 would be 0.30000001.
+    try:
+        given = values if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values, dtype=torch.float64)
+        tensor = torch.as_tensor(given).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected numbers, got {type(values).__name__}") from None
+    check_finite(**{name: tensor})
+    return tensor
 
 
 def checked_points(x: Tensor) -> Tensor:
     """`x` detached and contiguous, once it is known to be finite points (n, d) that a kernel can take."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"x: expected a tensor (n, d), got {type(x).__name__}")
+        raise TypeError(f"x: expected a tensor (n, d), got {described(x)}")
     if x.dtype not in PRECISIONS or x.dim() != 2 or x.device.type not in DEVICES or not 1 <= x.shape[1] <= MAX_DIM:
         raise ValueError(
             f"x: expected (n, d) float32 or float64 on cpu or cuda with d from 1 to {MAX_DIM}, "
-            f"got {tuple(x.shape)} {str(x.dtype)[6:]} on {x.device}"
+            f"got {described(x)} on {x.device}"
         )
     check_device("x", x.device)
     refuse_gradient(x=x)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import PRECISIONS, check_seed
+from thermokern.ops.checks import check_tensor, checked_choice, checked_integer, checked_seed
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
@@ -40,7 +40,7 @@ def probes(
     device : torch.device or str
         Where they are made.
     """
-    _check_kind(kind)
+    checked_choice("kind", kind, PROBES)
     z = normals(n, dim, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=dtype, device=device)
     return _from_normals(z, kind)
 
@@ -49,7 +49,7 @@ def hutchinson_reference(
     products: Tensor, *, kind: str = "rademacher", seed: int = 0, path_offset: int = 0, first: int = 0
 ) -> Tensor:
     """:func:`hutchinson` in PyTorch: the specification."""
-    _check_kind(kind)
+    checked_choice("kind", kind, PROBES)
     z = normals_reference(
         *products.shape, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=products.dtype
     ).to(products)
@@ -85,12 +85,10 @@ def hutchinson(
     ----------
     Hutchinson, *A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines*, 1989.
     """
-    _check_kind(kind)
-    check_seed(seed, path_offset)
-    if products.dim() != 2 or products.dtype not in PRECISIONS:
-        raise ValueError(
-            f"products: expected (n, d) float32 or float64, got {tuple(products.shape)} {str(products.dtype)[6:]}"
-        )
+    checked_choice("kind", kind, PROBES)
+    seed, path_offset = checked_seed(seed, path_offset)
+    first = checked_integer("first", first, 0)
+    check_tensor("products", products, "n", "d")
     way = route(products)
     if way is Route.REFERENCE or not has_kernels(products.device):
         return (_probes_for(products, kind, seed, path_offset, first) * products).sum(1)
@@ -101,11 +99,6 @@ def hutchinson(
     if way is Route.COMPILED:
         return _Compiled.apply(products, *arguments)  # type: ignore[no-any-return, no-untyped-call]
     return _Eager.apply(products, *arguments)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in PROBES:
-        raise ValueError(f"kind: expected one of {PROBES}, got {kind!r}")
 
 
 def _from_normals(z: Tensor, kind: str) -> Tensor:
@@ -178,5 +171,4 @@ register(
     "hutchinson(Tensor products, int kind, int seed, int path_offset, int first) -> Tensor",
     _hutchinson,
     _fake,
-    dispatch=("CPU", "CUDA"),
 )

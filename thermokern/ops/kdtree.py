@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import DEVICES, PRECISIONS, check_device, check_finite, refuse_gradient
+from thermokern.ops.checks import (
+    DEVICES,
+    PRECISIONS,
+    check_device,
+    check_finite,
+    checked_choice,
+    checked_integer,
+    refuse_gradient,
+)
 from thermokern.ops.neighbours import PointSet
 
 MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside
@@ -83,15 +91,13 @@ class KDTree:
         self._x, self._arrays = _points("x", x)
         if self._x.dim() != 2 or self._x.shape[1] < 1:
             raise ValueError(f"x: expected (n, d) with d at least 1, got {tuple(self._x.shape)}")
-        if method not in METHODS:
-            raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
-        if leaf_size is not None and (isinstance(leaf_size, bool) or not isinstance(leaf_size, int) or leaf_size < 1):
-            raise ValueError(f"leaf_size: expected an integer of at least 1, got {leaf_size!r}")
+        checked_choice("method", method, METHODS)
         self.n, self.dim = self._x.shape
         if self.n > MAX_POINTS:
             raise ValueError(f"x: expected at most {MAX_POINTS} points, got {self.n}")
         if leaf_size is None:
             leaf_size = LEAF_IN_MANY_DIMS if self.dim >= MANY_DIMS and method != "brute" else LEAF_UNIT
+        leaf_size = checked_integer("leaf_size", leaf_size, 1)
         leaf = min(-(-leaf_size // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
         self._exponent = _exponent(self._x)
         self._leaf, self._scale = leaf, 2.0**self._exponent
@@ -184,11 +190,11 @@ class KDTree:
         queries = self._points_in_leaves(points.reshape(-1, self.dim), True, threads)
         found = self._search(queries, max(ranks), True, max_norm, upper, threads)[:2]
         columns = [rank - 1 for rank in ranks]
-        squeeze = isinstance(k, int)
+        squeeze = np.ndim(k) == 0
         out = []
         for values in found:
             picked = values if squeeze else values[:, columns]
-            picked = picked[:, 0].reshape(shape) if squeeze and k == 1 else picked.reshape(*shape, len(columns))
+            picked = picked.reshape(shape if squeeze and len(ranks) == 1 else (*shape, len(columns)))
             out.append(picked.numpy() if arrays else picked)
         return out[0], out[1]
 
@@ -300,11 +306,13 @@ def _points(name: str, x: Any) -> tuple[Tensor, bool]:
 
 
 def _ranks(k: int | Sequence[int]) -> list[int]:
-    every = range(1, k + 1) if isinstance(k, int) else k
-    ranks = list(every) if hasattr(every, "__iter__") else []
-    if isinstance(k, bool) or not ranks or not all(isinstance(r, int | np.integer) and r >= 1 for r in ranks):
-        raise ValueError(f"k: expected an integer of at least 1, or ranks counted from 1, got {k!r}")
-    return [int(rank) for rank in ranks]
+    """Ranks from 1 to k, or the ranks themselves."""
+    if np.ndim(k) == 0:
+        return list(range(1, checked_integer("k", k, 1) + 1))
+    ranks = [checked_integer("k", rank, 1) for rank in cast(Sequence[int], k)]
+    if not ranks:
+        raise ValueError("k: expected at least one rank, got none")
+    return ranks
 
 
 def _norm(p: float) -> bool:
@@ -315,6 +323,8 @@ def _norm(p: float) -> bool:
 
 
 def _threads(workers: int) -> int:
-    if isinstance(workers, bool) or not isinstance(workers, int) or (workers < 1 and workers != -1):
-        raise ValueError(f"workers: expected a positive number of threads, or -1 for all, got {workers!r}")
-    return torch.get_num_threads() if workers == -1 else workers
+    """Threads to use; −1 stands for all."""
+    threads = checked_integer("workers", workers, -1)
+    if threads == 0:
+        raise ValueError("workers: expected a positive number of threads, or -1 for all, got 0")
+    return torch.get_num_threads() if threads == -1 else threads

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite, check_seed, checked_points, refuse_gradient
+from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import register, run_kernel
 
@@ -31,7 +31,7 @@ def langevin_reference(
     path_offset: int = 0,
 ) -> LangevinSums:
     """:func:`langevin` in PyTorch, in the dtype of `x`: the specification. Differentiable."""
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     n, dim = x.shape
     drift, circulation = drift.to(x), circulation.to(x)
     amplitude = noise.tril().to(x)
@@ -87,7 +87,7 @@ def langevin(
     a step and path; memory for the outputs alone. No gradient: see :func:`langevin_reference`.
     """
     x = checked_points(x)
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     dim = x.shape[1]
     matrices = {"drift": drift, "noise": noise, "circulation": circulation}
     for name, matrix in matrices.items():
@@ -122,5 +122,4 @@ register(
     " -> (Tensor, Tensor)",
     _langevin,
     _langevin_fake,
-    dispatch=("CPU", "CUDA"),
 )

@@ -101,5 +101,4 @@ register(
     "mixture_score(Tensor x, Tensor means, Tensor variances, Tensor weights) -> (Tensor, Tensor, Tensor)",
     _mixture_score,
     _mixture_score_fake,
-    dispatch=("CPU", "CUDA"),
 )

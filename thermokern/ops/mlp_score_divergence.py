@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thermokern.ops.checks import check_finite, checked_points, refuse_gradient
+from thermokern.ops.checks import check_finite, checked_choice, checked_number, checked_points, refuse_gradient
 from thermokern.ops.registry import register, run_kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -78,7 +78,7 @@ def mlp_score_divergence(
     """
     x = checked_points(x)
     refuse_gradient(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
-    check_finite(output_scale=torch.tensor(output_scale), skip=torch.tensor(skip))
+    output_scale, skip = checked_number("output_scale", output_scale), checked_number("skip", skip)
     check_mlp(weights, biases[None], activation, x.shape[1])
     flat = [weight.detach().contiguous() for weight in weights]
     out = torch.ops.thermokern.mlp_score_divergence(
@@ -90,8 +90,7 @@ def mlp_score_divergence(
 
 def check_mlp(weights: Sequence[Tensor], biases: Tensor, activation: str, dim: int) -> None:
     """Raise unless these describe a perceptron from `dim` to `dim` numbers; `biases` is (nodes, Σ widths + dim)."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {tuple(ACTIVATIONS)}, got {activation!r}")
+    checked_choice("activation", activation, ACTIVATIONS)
     if len(weights) < 2:
         raise ValueError(f"weights: expected at least 2 matrices, got {len(weights)}")
     fan_in = dim
@@ -129,5 +128,4 @@ register(
     " -> (Tensor, Tensor)",
     _mlp,
     _mlp_fake,
-    dispatch=("CPU", "CUDA"),
 )

@@ -92,7 +92,6 @@ register(
     "neighbours_build(Tensor x, int leaf, bool tree, float scale, int threads) -> (Tensor, Tensor, Tensor)",
     _build,
     _build_fake,
-    ("CPU", "CUDA"),
 )
 
 
@@ -144,7 +143,6 @@ register(
     " -> (Tensor, Tensor, Tensor)",
     _search,
     _search_fake,
-    ("CPU", "CUDA"),
 )
 
 
@@ -188,5 +186,4 @@ register(
     "Tensor query_bounds, Tensor radius, bool max_norm, bool strict, float scale, int threads) -> Tensor",
     _count,
     _count_fake,
-    ("CPU", "CUDA"),
 )

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import PRECISIONS, check_device, check_seed
+from thermokern.ops.checks import checked_choice, checked_device, checked_dtype, checked_integer, checked_seed
 from thermokern.ops.registry import PURPOSES, register, run_kernel
 
 
@@ -22,7 +22,7 @@ def normals_reference(
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """The numbers of :func:`normals` in PyTorch, in any precision, from the same 32-bit words."""
-    _check(n, count, first, purpose, seed, path_offset)
+    n, count, first, seed, path_offset = _checked(n, count, first, purpose, seed, path_offset)
     low_block, high_block = first // 4, -(-(first + count) // 4)
     path = torch.arange(n, dtype=torch.int64)[:, None] + path_offset  # (n, 1)
     block = torch.arange(low_block, high_block, dtype=torch.int64)[None, :]  # (1, blocks)
@@ -73,25 +73,23 @@ def normals(
     ----------
     Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC11.
     """
-    _check(n, count, first, purpose, seed, path_offset)
-    if dtype not in PRECISIONS:
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    check_device("device", torch.device(device))
-    out: Tensor = torch.ops.thermokern.normals(
-        n, count, seed, path_offset, first, PURPOSES[purpose], dtype, torch.device(device)
-    )
+    n, count, first, seed, path_offset = _checked(n, count, first, purpose, seed, path_offset)
+    dtype, place = checked_dtype(dtype), checked_device(device)
+    out: Tensor = torch.ops.thermokern.normals(n, count, seed, path_offset, first, PURPOSES[purpose], dtype, place)
     return out
 
 
-def _check(n: int, count: int, first: int, purpose: str, seed: int, path_offset: int) -> None:
-    for name, value in {"n": n, "count": count, "first": first}.items():
-        if value < 0:
-            raise ValueError(f"{name}: expected at least 0, got {value}")
+def _checked(
+    n: int, count: int, first: int, purpose: str, seed: int, path_offset: int
+) -> tuple[int, int, int, int, int]:
+    """The numbers as ints: n, count, first, seed, path_offset."""
+    n, count, first = (
+        checked_integer(name, value, 0) for name, value in (("n", n), ("count", count), ("first", first))
+    )
     if first + count > 2**34:
         raise ValueError(f"first: expected numbers below 2**34, where the counter ends, got {first + count}")
-    if purpose not in PURPOSES:
-        raise ValueError(f"purpose: expected one of {tuple(PURPOSES)}, got {purpose!r}")
-    check_seed(seed, path_offset)
+    checked_choice("purpose", purpose, PURPOSES)
+    return n, count, first, *checked_seed(seed, path_offset)
 
 
 def _normals(
@@ -127,7 +125,7 @@ register(
     " Device? device=None) -> Tensor",
     _normals,
     _normals_fake,
-    dispatch="CompositeExplicitAutograd",  # it has no tensor argument to dispatch on
+    dispatch=("CompositeExplicitAutograd",),  # it has no tensor argument to dispatch on
 )
 
 _MASK = 0xFFFFFFFF

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_points, refuse_gradient
+from thermokern.ops.checks import checked_number, checked_points, refuse_gradient
 from thermokern.ops.flow_table import FlowTable, step_nodes
 from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.trajectory import Source
@@ -51,7 +51,7 @@ def probability_flow_reference(
     which is integrated by itself. Points that stand at the same step go together, those furthest behind first, so a
     call has one time. What a point gives depends on the others only as far as `field` does.
     """
-    _check_tolerances(rtol, atol)
+    rtol, atol = checked_tolerances(rtol, atol)
     n, dim = x.shape
     here, gathered = x.detach().clone(), x.new_zeros(n, probes)
     slope, rate = torch.zeros_like(here), torch.zeros_like(gathered)  # at the step's start
@@ -137,10 +137,9 @@ def _error(
     return total / (start.shape[1] + 1)
 
 
-def _check_tolerances(rtol: float, atol: float) -> None:
-    for name, value in {"rtol": rtol, "atol": atol}.items():
-        if not 0.0 < value < 1.0:
-            raise ValueError(f"{name}: expected a number in (0, 1), got {value!r}")
+def checked_tolerances(rtol: float, atol: float) -> tuple[float, float]:
+    """Both as floats in (0, 1)."""
+    return checked_number("rtol", rtol, above=0.0, below=1.0), checked_number("atol", atol, above=0.0, below=1.0)
 
 
 def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float = 1e-5, atol: float = 1e-5) -> FlowSums:
@@ -180,7 +179,7 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
     :func:`probability_flow_reference`.
     """
     x = checked_points(x)
-    _check_tolerances(rtol, atol)
+    rtol, atol = checked_tolerances(rtol, atol)
     refuse_gradient(**{f"model.{part}": tensor for part, tensor in model.parts().items()})
     try:
         model.check(x.shape[1])
@@ -216,5 +215,4 @@ register(
     " -> (Tensor, Tensor, Tensor, Tensor)",
     _flow,
     _flow_fake,
-    dispatch=("CPU", "CUDA"),
 )

@@ -18,11 +18,17 @@ PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
 
 
 def register(
-    schema: str, kernel: Callable[..., object], fake: Callable[..., object], dispatch: str | Sequence[str] = "CPU"
+    schema: str,
+    kernel: Callable[..., object],
+    fake: Callable[..., object],
+    dispatch: Sequence[str] = ("CPU", "CUDA"),
 ) -> None:
-    """Define ``thermokern::schema`` with its kernel and its fake."""
+    """Define ``thermokern::schema`` with its kernel and its fake: the one call that makes an op.
+
+    ``tests/test_ops.py`` asks PyTorch for all ops of this library, so none escapes its battery.
+    """
     name = LIBRARY.define(schema)  # type: ignore[no-untyped-call]
-    for key in [dispatch] if isinstance(dispatch, str) else dispatch:
+    for key in dispatch:
         LIBRARY.impl(name, kernel, key)  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"thermokern::{name}", fake)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import DEVICES
+from thermokern.ops.checks import DEVICES, PRECISIONS
 from thermokern.ops.registry import kernel, run_kernel
 
 
@@ -66,4 +66,4 @@ def exponential_sums(values: Tensor, scale: float = 1.0) -> ExponentialSums:
 
 def _plain(values: Tensor) -> Tensor:
     values = values.detach().contiguous() if values.device.type in DEVICES else values.detach().cpu().contiguous()
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return values if values.dtype in PRECISIONS else values.float()

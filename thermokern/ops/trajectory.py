@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite, check_seed, checked_points, refuse_gradient
+from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -134,7 +134,7 @@ def follow(
     x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, seed: int, path_offset: int
 ) -> Iterator[Visit]:
     """The paths of a step table, node by node, in PyTorch and in the dtype of `x`."""
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     n, dim = x.shape
     reverse = table.direction == "reverse"
     purpose = "reverse" if reverse else "noise"
@@ -219,7 +219,8 @@ def trajectory(
     CUDA it runs in torch's current stream and returns before the paths are done. No gradient: see
     :func:`trajectory_reference`.
     """
-    x = start_of_paths(x, model, reference, seed, path_offset)
+    x = start_of_paths(x, model, reference)
+    seed, path_offset = checked_seed(seed, path_offset)
     out = torch.ops.thermokern.trajectory(
         x,
         table.columns.to(x.device, x.dtype).contiguous(),
@@ -233,10 +234,9 @@ def trajectory(
     return TrajectorySums(*out)
 
 
-def start_of_paths(x: Tensor, model: Source, reference: Source, seed: int, path_offset: int) -> Tensor:
+def start_of_paths(x: Tensor, model: Source, reference: Source) -> Tensor:
     """`x` contiguous, once it and the sources are known to be what the kernels take."""
     x = checked_points(x)
-    check_seed(seed, path_offset)
     for name, source in {"model": model, "reference": reference}.items():
         refuse_gradient(**{f"{name}.{part}": tensor for part, tensor in source.parts().items()})
         try:
@@ -294,5 +294,4 @@ register(
     " float divergence_weight, bool sampler, bool reverse, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
     _trajectory,
     _trajectory_fake,
-    dispatch=("CPU", "CUDA"),
 )

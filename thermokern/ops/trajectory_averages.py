@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_seed
 from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.step_table import RateTable
 from thermokern.ops.trajectory import NodeScore, Source, follow, kernel_sources, start_of_paths
@@ -104,7 +105,8 @@ def trajectory_averages(
     7 sums (1024 × on CUDA, whose stretches are others: there averages differ from the CPU's by rounding). No gradient:
     see :func:`trajectory_averages_reference`.
     """
-    x = start_of_paths(x, model, reference, seed, path_offset)
+    x = start_of_paths(x, model, reference)
+    seed, path_offset = checked_seed(seed, path_offset)
     mean, m2, integrals, x_last = torch.ops.thermokern.trajectory_averages(
         x,
         table.columns.to(x.device, x.dtype).contiguous(),
@@ -159,5 +161,4 @@ register(
     " Tensor[] reference, int seed, int path_offset) -> (Tensor, Tensor, Tensor, Tensor)",
     _trajectory_averages,
     _trajectory_averages_fake,
-    dispatch=("CPU", "CUDA"),
 )

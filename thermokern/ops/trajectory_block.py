@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import PRECISIONS
+from thermokern.ops.checks import check_like, check_tensor, checked_integer
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
 from thermokern.ops.step_table import COLUMNS, StepTable
@@ -130,15 +130,12 @@ def _check(
     divergence: Tensor | None,
     previous: Tensor | None,
 ) -> None:
-    if x.dim() != 3 or x.dtype not in PRECISIONS or not len(x):
-        raise ValueError(f"x: expected (K, n, d) float32 or float64, K ≥ 1, got {tuple(x.shape)} {str(x.dtype)[6:]}")
+    check_tensor("x", x, "K", "n", "d")
+    if not len(x):
+        raise ValueError(f"x: expected (K, n, d) with K at least 1, got {tuple(x.shape)}")
     if table.direction != "forward":
         raise ValueError("table: expected one of forward paths; in reverse the scores decide where each step leads")
-    last = len(table.times) - 1
-    if not 0 <= first <= last + 1 - len(x):
-        raise ValueError(
-            f"first: expected rows of the table, {first} to {first + len(x) - 1}, got a table of 0 to {last}"
-        )
+    checked_integer("first", first, 0, len(table.times) - len(x) + 1)
     count, n, dim = x.shape
     expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "model": (model, (count, n, dim)),
@@ -148,11 +145,8 @@ def _check(
         "previous": (previous, (n, dim)),
     }
     for name, (tensor, shape) in expected.items():
-        if tensor is not None and (tuple(tensor.shape) != shape or tensor.dtype != x.dtype):
-            raise ValueError(
-                f"{name}: expected {shape} {str(x.dtype)[6:]} as x is, "
-                f"got {tuple(tensor.shape)} {str(tensor.dtype)[6:]}"
-            )
+        if tensor is not None:
+            check_like(name, tensor, x, shape)
     if divergence is None and table.divergence_weight:
         raise ValueError(f"divergence: the scheme {table.scheme!r} needs it")
     if previous is None and first and table.scheme == "sampler":
@@ -177,5 +171,4 @@ register(
     " bool sampler) -> (Tensor, Tensor)",
     _trajectory_block,
     _fake,
-    dispatch=("CPU", "CUDA"),
 )

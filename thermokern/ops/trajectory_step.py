@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import PRECISIONS, check_seed
+from thermokern.ops.checks import PRECISIONS, check_like, check_tensor, checked_integer, checked_seed
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
@@ -109,9 +110,10 @@ def trajectory_step(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 28.
     """
+    check_tensor("x", x, "n", "d")
     step = _Step(table, node, x)
     _check(x, step, model, reference, noise, carried, previous)
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     way = route(x, model, reference, noise, carried, previous)
     if way is Route.REFERENCE or not has_kernels(x.device):
         return trajectory_step_reference(
@@ -151,8 +153,7 @@ class _Step:
     """One row of a table, in the dtype of `x`."""
 
     def __init__(self, table: StepTable, node: int, x: Tensor) -> None:
-        if not 0 <= node < len(table.times):
-            raise ValueError(f"node: expected a row of the table, 0 to {len(table.times) - 1}, got {node}")
+        node = checked_integer("node", node, 0, len(table.times))
         self.node, self.table = node, table
         self.row = table.columns[node].to(x)  # (13,)
         self.sampler, self.reverse = table.scheme == "sampler", table.direction == "reverse"
@@ -180,15 +181,10 @@ class _Step:
 
 
 def _check(x: Tensor, step: _Step, model: Tensor, reference: Tensor, *others: Tensor | None) -> None:
-    if x.dim() != 2 or x.dtype not in PRECISIONS:
-        raise ValueError(f"x: expected (n, d) float32 or float64, got {tuple(x.shape)} {str(x.dtype)[6:]}")
     names = ("model", "reference", "noise", "carried", "previous")
     for name, tensor in zip(names, (model, reference, *others), strict=True):
-        if tensor is not None and (tensor.shape != x.shape or tensor.dtype != x.dtype):
-            raise ValueError(
-                f"{name}: expected {tuple(x.shape)} {str(x.dtype)[6:]} as x is, "
-                f"got {tuple(tensor.shape)} {str(tensor.dtype)[6:]}"
-            )
+        if tensor is not None:
+            check_like(name, tensor, x, x.shape)
     if step.node > 0 and step.reverse and others[1] is None:
         raise ValueError("carried: reverse paths need the noise that the node before returned")
     if step.node > 0 and step.sampler and not step.reverse and others[2] is None:
@@ -240,11 +236,11 @@ def _by_torch(
 # ---- derivatives: inputs x, model, reference, drawn, carried, previous; outputs value, mismatch, x_next, noise
 
 
-def _forward(inputs: tuple[Tensor, ...], row: Tensor, sampler: bool, reverse: bool, advance: bool) -> Any:
-    x, model, reference, *noise = (tensor.contiguous() for tensor in inputs)
-    return torch.ops.thermokern.trajectory_step(
-        x, model, reference, row, *noise, False, False, sampler, reverse, advance, 0, 0, 0
-    )
+def _forward(tensors: Sequence[Tensor], sampler: bool, reverse: bool, advance: bool) -> Any:
+    x, model, reference, drawn, carried, previous, row = (tensor.contiguous() for tensor in tensors)
+    no_draws = {"draw": False, "draw_carried": False, "seed": 0, "path_offset": 0, "first": 0}
+    flags = {"sampler": sampler, "reverse": reverse, "advance": advance}
+    return torch.ops.thermokern.trajectory_step(x, model, reference, row, drawn, carried, previous, **flags, **no_draws)
 
 
 def _residual(c: dict[str, Tensor], inputs: tuple[Tensor, ...], reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -297,12 +293,13 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> Any:
-        return _forward(arguments[:6], *arguments[6:])
+        *tensors, sampler, reverse, advance = arguments
+        return _forward(tensors, sampler, reverse, advance)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs[:7])
-        ctx.sampler, ctx.reverse, ctx.advance = inputs[7:]
+        *tensors, ctx.sampler, ctx.reverse, ctx.advance = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -314,10 +311,10 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
-        ctx.save_for_backward(*arguments[:7])
-        ctx.save_for_forward(*arguments[:7])
-        ctx.sampler, ctx.reverse, ctx.advance = arguments[7:]
-        return _forward(arguments[:6], *arguments[6:])
+        *tensors, ctx.sampler, ctx.reverse, ctx.advance = arguments
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        return _forward(tensors, ctx.sampler, ctx.reverse, ctx.advance)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -326,10 +323,11 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         *inputs, row = ctx.saved_tensors
+        *of_inputs, _row, _sampler, _reverse, _advance = tangents
         c = dict(zip(COLUMNS, row.unbind(), strict=True))
         x, model, reference, _, carried, _ = inputs
         t_x, t_model, t_reference, t_drawn, t_carried, t_previous = (
-            torch.zeros_like(x) if tangent is None else tangent for tangent in tangents[:6]
+            torch.zeros_like(x) if tangent is None else tangent for tangent in of_inputs
         )
         z, led, w = _residual(c, tuple(inputs), ctx.reverse)
         t_next, t_z = c["drift"] * t_x + c["noise"] * t_drawn, t_drawn
@@ -366,9 +364,7 @@ def _trajectory_step(
     path_offset: int,
     first: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    value, mismatch, following, noise = _fake(
-        x, model, reference, row, drawn, carried, previous, draw, draw_carried, sampler, reverse, advance, 0, 0, 0
-    )
+    value, mismatch, following, noise = _outputs(x, reverse, advance)
     tensors = (x, model, reference, row, drawn, carried, previous)
     run_kernel(
         "trajectory_step",
@@ -381,7 +377,11 @@ def _trajectory_step(
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    reverse, advance = arguments[9:11]
+    *_, reverse, advance, _seed, _path_offset, _first = arguments
+    return _outputs(x, reverse, advance)
+
+
+def _outputs(x: Tensor, reverse: bool, advance: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     empty = x.new_empty(0, x.shape[1])
     following = torch.empty_like(x) if advance else empty
     noise = torch.empty_like(x) if reverse else empty.clone()
@@ -394,5 +394,4 @@ register(
     " int path_offset, SymInt first) -> (Tensor, Tensor, Tensor, Tensor)",
     _trajectory_step,
     _fake,
-    dispatch=("CPU", "CUDA"),
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -88,16 +87,13 @@ class RankCorrelation:
     rho: Estimate
     p_value: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Ready for :mod:`json`."""
-        return asdict(self)
-
 
 def bootstrap_correlation(
-    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    first: Callable[[Tensor, Tensor], Tensor],
+    second: Callable[[Tensor, Tensor], Tensor],
+    *,
     n_paths: int,
     n_points: int,
-    *,
     seed: int = 0,
     replicates: int = 500,
 ) -> RankCorrelation:
@@ -105,16 +101,17 @@ def bootstrap_correlation(
 
     Parameters
     ----------
-    both : callable
-        From indices of paths and of points, both quantities at each checkpoint, (checkpoints,) each.
+    first, second : callable
+        The quantities at each checkpoint, (checkpoints,), from indices of paths and of points.
     n_paths, n_points : int
     """
     generator = torch.Generator().manual_seed(seed)
-    a, b = both(torch.arange(n_paths), torch.arange(n_points))
+    everything = torch.arange(n_paths), torch.arange(n_points)
+    a, b = first(*everything), second(*everything)
     drawn = []
     for _ in range(replicates):
         paths = torch.randint(n_paths, (n_paths,), generator=generator)
         points = torch.randint(n_points, (n_points,), generator=generator)
-        drawn.append(spearman_coefficient(*both(paths, points)))
+        drawn.append(spearman_coefficient(first(paths, points), second(paths, points)))
     error = torch.stack(drawn).std().item()
     return RankCorrelation(Estimate(spearman_coefficient(a, b).item(), error, ""), permutation_p_value(a, b, seed))

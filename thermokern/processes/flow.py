@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_number
 from thermokern.processes.linear import LinearProcess
 
 Schedule = Callable[[Tensor], Tensor]
@@ -55,9 +55,7 @@ class Flow(LinearProcess):
         for name, schedule in {"a": a, "b": b}.items():
             if not callable(schedule):
                 raise TypeError(f"{name}: expected a callable of a tensor of times, got {type(schedule).__name__}")
-        if not (math.isfinite(t_end) and t_end > 0.0):
-            raise ValueError(f"t_end: expected a finite positive number, got {t_end!r}")
-        self.a, self.b, self.t_end = a, b, float(t_end)
+        self.a, self.b, self.t_end = a, b, checked_number("t_end", t_end, above=0.0)
         self._check()
 
     def _check(self) -> None:

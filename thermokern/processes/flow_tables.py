@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_number
 from thermokern.ops.flow_table import FlowTable, level_positions
 from thermokern.processes.linear import LinearProcess
 
@@ -26,9 +27,8 @@ def flow_table(process: LinearProcess, t_eps: float, levels: int) -> FlowTable:
     levels : int
         The finest steps are ``2^{−levels}``.
     """
-    if not 0.0 < t_eps < process.t_end:
-        raise ValueError(f"t_eps: expected a time in (0, {process.t_end}), got {t_eps!r}")
-    parts = [_level(process, float(t_eps), level) for level in range(levels + 1)]
+    t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
+    parts = [_level(process, t_eps, level) for level in range(levels + 1)]
     times, columns, mean_scale, variance = (torch.cat(part) for part in zip(*parts, strict=True))
     return FlowTable(levels, times, columns, mean_scale, variance)
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_choice, checked_integer, checked_number
+
 Time = TypeVar("Time", float, Tensor)
 
 SPACINGS = ("uniform", "log-snr")
@@ -108,14 +110,10 @@ class LinearProcess(ABC):
         Tensor
             ``(n_steps + 1,)`` float64, increasing.
         """
-        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
-            raise ValueError(f"n_steps: expected an integer of at least 1, got {n_steps!r}")
+        n_steps = checked_integer("n_steps", n_steps, 1)
         t_eps = self.default_t_eps if t_eps is None else t_eps
-        if not (math.isfinite(t_eps) and 0.0 < t_eps < self.t_end):
-            raise ValueError(f"t_eps: expected a time in (0, {self.t_end}), got {t_eps!r}")
-        spacing = self.default_spacing if spacing is None else spacing
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing: expected one of {SPACINGS}, got {spacing!r}")
+        t_eps = checked_number("t_eps", t_eps, above=0.0, below=self.t_end)
+        spacing = checked_choice("spacing", self.default_spacing if spacing is None else spacing, SPACINGS)
         uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64)
         if spacing == "uniform":
             return uniform
@@ -167,12 +165,9 @@ class LinearBeta(BetaProcess):
     """A :class:`BetaProcess` with ``β = β_min + t (β_max − β_min)``, ``t`` in [0, 1]."""
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
-        if not (math.isfinite(beta_min) and beta_min >= 0.0):
-            raise ValueError(f"beta_min: expected a finite number of at least 0, got {beta_min!r}")
-        if not (math.isfinite(beta_max) and beta_max >= beta_min and beta_max > 0.0):
-            raise ValueError(f"beta_max: expected a finite positive number of at least beta_min, got {beta_max!r}")
-        self.beta_min = float(beta_min)
-        self.beta_max = float(beta_max)
+        self.beta_min = checked_number("beta_min", beta_min, least=0.0)
+        self.beta_max = checked_number("beta_max", beta_max, least=self.beta_min)
+        checked_number("beta_max", beta_max, above=0.0)
 
     def settings(self) -> dict[str, Any]:
         return {"beta_min": self.beta_min, "beta_max": self.beta_max}
@@ -212,10 +207,8 @@ class VP(LinearBeta):
         ----------
         Kodama and Hinczewski, arXiv 2510.06174, App. D.3.
         """
-        if not (math.isfinite(sigma) and sigma > 0.0):
-            raise ValueError(f"sigma: expected a finite positive number, got {sigma!r}")
-        if not 0.0 <= ratio <= 1.0:
-            raise ValueError(f"ratio: expected a number in [0, 1], got {ratio!r}")
+        sigma = checked_number("sigma", sigma, above=0.0)
+        ratio = checked_number("ratio", ratio, least=0.0, most=1.0)
         total = math.log1p(sigma * sigma)
         return cls(ratio * total, (2.0 - ratio) * total)
 
@@ -231,9 +224,7 @@ class VE(LinearProcess):
     """
 
     def __init__(self, sigma: float = 25.0) -> None:
-        if not (math.isfinite(sigma) and sigma > 1.0):
-            raise ValueError(f"sigma: expected a finite number above 1, got {sigma!r}")
-        self.sigma = float(sigma)
+        self.sigma = checked_number("sigma", sigma, above=1.0)
 
     def settings(self) -> dict[str, Any]:
         return {"sigma": self.sigma}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_array, checked_number
 from thermokern.processes.linear import BetaProcess, LinearBeta, LinearProcess
 
 
@@ -51,11 +52,8 @@ class CosineVP(BetaProcess):
     """
 
     def __init__(self, s: float = 0.008, alpha_bar_min: float = 1e-4) -> None:
-        if not (math.isfinite(s) and s > 0.0):
-            raise ValueError(f"s: expected a finite positive number, got {s!r}")
-        if not 0.0 < alpha_bar_min < 1.0:
-            raise ValueError(f"alpha_bar_min: expected a number in (0, 1), got {alpha_bar_min!r}")
-        self.s, self.alpha_bar_min = float(s), float(alpha_bar_min)
+        self.s = checked_number("s", s, above=0.0)
+        self.alpha_bar_min = checked_number("alpha_bar_min", alpha_bar_min, above=0.0, below=1.0)
         self._rate = 0.5 * math.pi / (1.0 + self.s)  # dθ/dt
         self._first = self._rate * self.s  # θ_0
         self.t_end = math.acos(math.sqrt(self.alpha_bar_min) * math.cos(self._first)) / self._rate - self.s
@@ -101,9 +99,7 @@ class EDM(LinearProcess):
     default_spacing = "log-snr"
 
     def __init__(self, sigma_max: float = 80.0) -> None:
-        if not (math.isfinite(sigma_max) and sigma_max > self.default_t_eps):
-            raise ValueError(f"sigma_max: expected a finite number above {self.default_t_eps}, got {sigma_max!r}")
-        self.sigma_max = self.t_end = float(sigma_max)
+        self.sigma_max = self.t_end = checked_number("sigma_max", sigma_max, above=self.default_t_eps)
 
     def settings(self) -> dict[str, Any]:
         return {"sigma_max": self.sigma_max}
@@ -145,10 +141,7 @@ class DiscreteVP(BetaProcess):
     default_t_eps = 1.0
 
     def __init__(self, alphas_cumprod: Sequence[float] | np.ndarray | Tensor) -> None:
-        try:
-            table = torch.as_tensor(alphas_cumprod, dtype=torch.float64, device="cpu").detach()
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"alphas_cumprod: expected (N,) numbers, got {type(alphas_cumprod).__name__}") from None
+        table = checked_array("alphas_cumprod", alphas_cumprod)
         if table.dim() != 1 or table.numel() < 2:
             raise ValueError(f"alphas_cumprod: expected (N,) with N at least 2, got {tuple(table.shape)}")
         edges = torch.cat([torch.ones(1, dtype=torch.float64), table, torch.zeros(1, dtype=torch.float64)])

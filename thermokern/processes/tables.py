@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_choice
 from thermokern.ops.step_table import COLUMNS, DIRECTIONS, SCHEMES, RateTable, StepTable
 from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN, Chain, transitions
 from thermokern.processes.linear import LinearProcess
@@ -42,12 +43,9 @@ def step_table(
     ----------
     Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 7 and Sec. 3.2.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction: expected one of {DIRECTIONS}, got {direction!r}")
-    if chain not in CHAINS:
-        raise ValueError(f"chain: expected one of {tuple(CHAINS)}, got {chain!r}")
+    checked_choice("scheme", scheme, SCHEMES)
+    checked_choice("direction", direction, DIRECTIONS)
+    checked_choice("chain", chain, CHAINS)
     if chain != DEFAULT_CHAIN and scheme != "sampler":
         raise ValueError(f"chain: expected {DEFAULT_CHAIN!r} with the scheme {scheme!r}, got {chain!r}")
     times = _checked(times)

@@ -26,7 +26,7 @@ from thermokern.quantities.likelihood import (
     limits,
     log_likelihood,
 )
-from thermokern.quantities.results import Estimate, ExponentialAverage, FewPathsWarning, load
+from thermokern.quantities.results import Estimate, ExponentialAverage, FewPathsWarning, Result, load
 from thermokern.quantities.samples import (
     BiasWarning,
     Coverage,
@@ -76,6 +76,7 @@ __all__ = [
     "NeuralEntropy",
     "PointwiseMutualInformation",
     "ProbeNoise",
+    "Result",
     "SampleEstimate",
     "TotalCorrelation",
     "Verdict",

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from thermokern.quantities import TAEP, EntropyTable, Estimate, Limits, Mode
-from thermokern.quantities.results import Result
+from thermokern.quantities import TAEP, EntropyTable, Estimate, Limits, Mode, Result
 from thermokern.quantities.results.result import encoded
 from thermokern.quantities.results.storage import kind_of
 from thermokern.quantities.samples.entropy_table import plain

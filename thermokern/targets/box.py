@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops.checks import checked_array
 from thermokern.processes import LinearProcess
-from thermokern.targets.distribution import ArrayLike, Distribution, as_float64, transition
+from thermokern.targets.distribution import ArrayLike, Distribution, transition
 
 # Gauss–Legendre nodes of the tail integrals, whose integrand falls by at most e^{−FALL} over their range: the error is
 # below rounding.
@@ -41,7 +42,7 @@ class UniformBox(Distribution):
     """
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        self.low, self.high = as_float64("low", low), as_float64("high", high)
+        self.low, self.high = checked_array("low", low), checked_array("high", high)
         if self.low.dim() != 1 or not len(self.low):
             raise ValueError(f"low: expected (d,), got {tuple(self.low.shape)}")
         if self.high.shape != self.low.shape:

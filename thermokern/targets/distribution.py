@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from thermokern import ops
@@ -61,12 +60,3 @@ class Distribution(ABC):
 def transition(t: float, process: LinearProcess) -> tuple[float, float]:
     """``m`` and ``v`` of the transition from the data to time `t`; at t = 0 exactly 1 and 0."""
     return (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
-
-
-def as_float64(name: str, values: ArrayLike | None) -> Tensor:
-    # Numbers and lists straight to float64: PyTorch's own choice for them is float32, and 0.3 would be 0.30000001.
-    given = values if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values, dtype=torch.float64)
-    tensor = torch.as_tensor(given).detach().to("cpu", torch.float64)
-    if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"{name}: expected finite numbers")
-    return tensor

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops.checks import checked_array, checked_integer
 from thermokern.processes import LinearProcess
-from thermokern.targets.distribution import ArrayLike, Distribution, as_float64, transition
+from thermokern.targets.distribution import ArrayLike, Distribution, transition
 
 LEAST_BUDGET = 2**20  # bytes
 _TILE = 2**18  # numbers of one tensor of a tile, and at least _ROWS points of it: more would leave the cache
@@ -39,13 +40,11 @@ class Empirical(Distribution):
     """
 
     def __init__(self, points: ArrayLike, *, memory_budget: int = 256 * 2**20) -> None:
-        self.points = as_float64("points", points)
+        self.points = checked_array("points", points)
         if self.points.dim() != 2 or 0 in self.points.shape:
             raise ValueError(f"points: expected (N, d), got {tuple(self.points.shape)}")
-        if isinstance(memory_budget, bool) or not isinstance(memory_budget, int) or memory_budget < LEAST_BUDGET:
-            raise ValueError(f"memory_budget: expected at least {LEAST_BUDGET} bytes, got {memory_budget!r}")
         self.dim = self.points.shape[1]
-        self.memory_budget = memory_budget
+        self.memory_budget = checked_integer("memory_budget", memory_budget, LEAST_BUDGET)
 
     def settings(self) -> dict[str, object]:
         checksum = hashlib.sha256(self.points.contiguous().numpy().astype("<f8").tobytes()).hexdigest()[:16]

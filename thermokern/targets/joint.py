@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_array
 from thermokern.processes import LinearProcess
 from thermokern.targets.conditional import ConditionalLaw
-from thermokern.targets.distribution import ArrayLike, as_float64
+from thermokern.targets.distribution import ArrayLike
 from thermokern.targets.guided_gaussian import guided_by_axes, guided_by_integration
 from thermokern.targets.mixture import Gaussian
 from thermokern.targets.own_times import law_score_at
@@ -58,7 +59,7 @@ class JointGaussian(ConditionalLaw):
     def __init__(
         self, covariance_x: ArrayLike, A: ArrayLike, noise: ArrayLike = 1.0, mean: ArrayLike | None = None
     ) -> None:
-        covariance, gain = as_float64("covariance_x", covariance_x), as_float64("A", A)
+        covariance, gain = checked_array("covariance_x", covariance_x), checked_array("A", A)
         gain = gain.reshape(1, 1) if gain.dim() == 0 else gain
         if gain.dim() != 2 or 0 in gain.shape:
             raise ValueError(f"A: expected (d_y, d_x), got {tuple(gain.shape)}")
@@ -71,11 +72,11 @@ class JointGaussian(ConditionalLaw):
                 f"got {tuple(covariance.shape)}"
             )
         matrix = covariance if covariance.dim() == 2 else torch.diag_embed(covariance.reshape(-1))
-        std = as_float64("noise", noise)
+        std = checked_array("noise", noise)
         if std.shape not in ((), (self.dim_y,)) or not bool((std > 0).all()):
             raise ValueError(f"noise: expected a positive number or ({self.dim_y},) of them, got {std.tolist()}")
         std = std.expand(self.dim_y)
-        centre = torch.zeros(self.dim, dtype=torch.float64) if mean is None else as_float64("mean", mean)
+        centre = torch.zeros(self.dim, dtype=torch.float64) if mean is None else checked_array("mean", mean)
         if centre.shape != (self.dim,):
             raise ValueError(f"mean: expected ({self.dim},) as A has it, got {tuple(centre.shape)}")
         self.A, self.noise, self.mean = gain, std, centre
@@ -120,7 +121,7 @@ class JointGaussian(ConditionalLaw):
 
     def given(self, y: ArrayLike) -> Gaussian:
         """The law of x for one `y` (d_y,), or a number."""
-        value = as_float64("y", y).reshape(-1)
+        value = checked_array("y", y).reshape(-1)
         if value.shape != (self.dim_y,):
             raise ValueError(f"y: expected ({self.dim_y},), got {tuple(value.shape)}")
         return Gaussian(self.conditional_mean(value[None])[0], self.conditional_covariance)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops.checks import checked_array
 from thermokern.processes import LinearProcess
 from thermokern.targets.conditional import ConditionalLaw
-from thermokern.targets.distribution import ArrayLike, Distribution, as_float64
+from thermokern.targets.distribution import ArrayLike, Distribution
 from thermokern.targets.empirical import Empirical
 from thermokern.targets.mixture import GaussianMixture
 from thermokern.targets.own_times import law_score_at
@@ -51,7 +52,7 @@ class Labelled(ConditionalLaw):
                 "laws: expected mixtures of Gaussians alone or empirical laws alone, which mix to their kind"
             )
         own = torch.tensor(counts if every else [1.0] * len(self.laws), dtype=torch.float64)
-        self.weights = own / own.sum() if weights is None else as_float64("weights", weights)
+        self.weights = own / own.sum() if weights is None else checked_array("weights", weights)
         if self.weights.shape != own.shape:
             raise ValueError(f"weights: expected ({len(own)},) as laws has it, got {tuple(self.weights.shape)}")
         if not bool((self.weights > 0).all()) or abs(self.weights.sum().item() - 1.0) > 1e-6:
@@ -64,7 +65,7 @@ class Labelled(ConditionalLaw):
     @classmethod
     def from_points(cls, x: ArrayLike, labels: Tensor) -> Labelled:
         """The empirical law of points (n, d) with integer labels (n,), 0 … K − 1, none without a point."""
-        points, labels = as_float64("x", x), torch.as_tensor(labels)
+        points, labels = checked_array("x", x), torch.as_tensor(labels)
         if points.dim() != 2 or labels.shape != points.shape[:1] or not len(points):
             raise ValueError(f"labels: expected (n,) for points (n, d), got {tuple(labels.shape)}")
         if labels.is_floating_point() or int(labels.min()) < 0:

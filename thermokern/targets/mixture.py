@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable
+from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable, checked_array, checked_integer
 from thermokern.ops.mixture_score import check_mixture
 from thermokern.processes import LinearProcess
-from thermokern.targets.distribution import ArrayLike, Distribution, as_float64, transition
+from thermokern.targets.distribution import ArrayLike, Distribution, transition
 from thermokern.targets.full_covariance import eigenbasis, full_mixture_score
 from thermokern.targets.quadrature import entropy_by_quadrature
 
@@ -57,12 +57,12 @@ class GaussianMixture(Distribution):
         covariances: ArrayLike | None = None,
         weights: ArrayLike | None = None,
     ) -> None:
-        self.means = as_float64("means", means)
+        self.means = checked_array("means", means)
         if self.means.dim() != 2 or 0 in self.means.shape:
             raise ValueError(f"means: expected (components, d), got {tuple(self.means.shape)}")
         count, self.dim = self.means.shape
         spreads = {"std": std, "variances": variances, "covariances": covariances}
-        given = [(name, as_float64(name, value)) for name, value in spreads.items() if value is not None]
+        given = [(name, checked_array(name, value)) for name, value in spreads.items() if value is not None]
         if len(given) != 1:
             raise ValueError("std, variances, covariances: expected exactly one of the three")
         name, spread = given[0]
@@ -84,7 +84,7 @@ class GaussianMixture(Distribution):
             spread = spread[:, None] if spread.dim() == 1 else spread
             self.eigenvalues = (spread.square() if name == "std" else spread).expand(count, self.dim).contiguous()
         equal = torch.full((count,), 1.0 / count, dtype=torch.float64)
-        self.weights = equal if weights is None else as_float64("weights", weights)
+        self.weights = equal if weights is None else checked_array("weights", weights)
         check_mixture(self.means, self.eigenvalues, self.weights)
         self.weights = self.weights / self.weights.sum()  # which float32 leaves at 1 ± 1e-7
 
@@ -107,8 +107,7 @@ class GaussianMixture(Distribution):
         cls, n_modes: int = 8, radius: float = 4.0, std: float = 0.25, weights: ArrayLike | None = None
     ) -> GaussianMixture:
         """Isotropic modes at equal angles on a circle: Ding, Quan and Tu, Eq. 43 and 44."""
-        if n_modes < 1:
-            raise ValueError(f"n_modes: expected at least 1, got {n_modes}")
+        n_modes = checked_integer("n_modes", n_modes, 1)
         angle = 2.0 * math.pi * torch.arange(n_modes, dtype=torch.float64) / n_modes
         means = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
         return cls(means, std=std, weights=weights)
@@ -204,7 +203,7 @@ class GaussianMixture(Distribution):
         t : float
             Time of the process; 0 is the data.
         """
-        m, v = (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)
+        m, v = transition(t, process)
         points = x.detach().to("cpu", torch.float64)
         best = torch.full((len(points),), -math.inf, dtype=torch.float64)
         component = torch.zeros(len(points), dtype=torch.int64)
@@ -247,10 +246,10 @@ class Gaussian(GaussianMixture):
     """
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike = 1.0) -> None:
-        mean = as_float64("mean", mean)
+        mean = checked_array("mean", mean)
         if mean.dim() != 1:
             raise ValueError(f"mean: expected (d,), got {tuple(mean.shape)}")
-        covariance = as_float64("covariance", covariance)
+        covariance = checked_array("covariance", covariance)
         dim = len(mean)
         if covariance.shape not in ((), (dim,), (dim, dim)):
             raise ValueError(

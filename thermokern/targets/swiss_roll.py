@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops.checks import checked_number
 from thermokern.targets.mixture import GaussianMixture
 
 SCALE = 5.0
@@ -44,9 +45,7 @@ class SwissRoll(GaussianMixture):
     """
 
     def __init__(self, noise: float = 0.5) -> None:
-        if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0.0 < noise < math.inf:
-            raise ValueError(f"noise: expected a finite positive number, got {noise!r}")
-        self.noise = float(noise)
+        self.noise = checked_number("noise", noise, above=0.0)
         angle, weights = _nodes(self.noise)
         super().__init__(curve(angle), std=self.noise / SCALE, weights=weights)
 

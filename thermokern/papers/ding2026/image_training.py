@@ -52,6 +52,8 @@ class ImageProfile:
         return asdict(self)
 
 
+# Fields that training does not depend on.
+_OF_EVALUATION = ("n_paths", "n_steps", "n_generated", "generation_steps", "sampler")
 QUICK = ImageProfile()
 # Ding, Quan and Tu, Methods 2: 500 epochs of 390 batches.
 PAPER = ImageProfile(
@@ -109,8 +111,7 @@ def train_unet(
     of the same profile that are there already are kept when all of them are.
     """
     paths = [folder / f"step_{step:07d}.safetensors" for step in profile.saved]
-    of_evaluation = ("n_", "gen", "sampler")
-    record = json.dumps({key: value for key, value in profile.settings().items() if not key.startswith(of_evaluation)})
+    record = json.dumps({key: value for key, value in profile.settings().items() if key not in _OF_EVALUATION})
     done = folder / "training.json"
     if done.is_file() and json.loads(done.read_text())["profile"] == record and all(path.is_file() for path in paths):
         log(f"trained before: {folder}")

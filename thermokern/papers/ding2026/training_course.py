@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from thermokern.models import ScoreModel, from_diffusers
 from thermokern.papers.correlation import RankCorrelation, bootstrap_correlation
-from thermokern.papers.ding2026.image_training import ImageProfile, load_unet, make_scheduler
+from thermokern.papers.ding2026.image_training import (
+    PAPER,
+    PAPER_MNIST,
+    QUICK,
+    ImageProfile,
+    load_unet,
+    make_scheduler,
+    train_unet,
+)
+from thermokern.papers.ding2026.images import DATA, load_images
+from thermokern.papers.experiment import Experiment, ExperimentResult, Option
 from thermokern.quantities import Estimate, coverage, load, sample, taep
 from thermokern.quantities.results.estimate import mean_estimate, variance_estimate
-from thermokern.quantities.results.storage import save, stored
+from thermokern.quantities.results.storage import stored
+from thermokern.quantities.results.style import NETWORK, THEORY, draw_density, severities, style
+from thermokern.report import html
 
 _REMEMBERED = 2**28  # bytes of the reference's outputs that are kept between checkpoints
 
 
 @stored("training-course")
 @dataclass(frozen=True, eq=False)
-class TrainingCourse:
+class TrainingCourse(ExperimentResult):
     """Every checkpoint but the last, whose TAEP against itself is zero by construction.
 
     Attributes
@@ -43,6 +60,9 @@ class TrainingCourse:
         (checkpoints + 1, shown, …) float16, a few samples of each, the final model's last.
     settings : dict
     """
+
+    title = "Entropy production along training"
+    picture = "training.png"
 
     steps: tuple[int, ...]
     values: Tensor
@@ -68,38 +88,34 @@ class TrainingCourse:
     def final_coverage(self) -> Estimate:
         return mean_estimate((self.final_hits > 0).double(), "")
 
+    def rows(self) -> Iterator[tuple[int, Estimate, Estimate, Estimate]]:
+        """Step, mean, variance and coverage of each checkpoint."""
+        return zip(self.steps, self.means, self.variances, self.coverages, strict=True)
+
     def correlations(self, seed: int = 0) -> dict[str, RankCorrelation]:
         """Spearman's ρ along training between training step, mean, variance and coverage."""
         step = torch.tensor(self.steps, dtype=torch.float64)
         covered = (self.hits > 0).double()
         values = self.values.double()
-
-        def quantity(name: str, paths: Tensor, points: Tensor) -> Tensor:
-            match name:
-                case "mean":
-                    return values[:, paths].mean(1)
-                case "variance":
-                    return values[:, paths].var(1)
-                case "coverage":
-                    return covered[:, points].mean(1)
-            return step
-
+        quantities: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of chosen paths and chosen real images
+            "step": lambda paths, points: step,
+            "mean": lambda paths, points: values[:, paths].mean(1),
+            "variance": lambda paths, points: values[:, paths].var(1),
+            "coverage": lambda paths, points: covered[:, points].mean(1),
+        }
         pairs = [("variance", "coverage"), ("variance", "mean"), ("mean", "coverage")]
         pairs += [("step", name) for name in ("mean", "variance", "coverage")]
-        found = {}
-        for one, other in pairs:
+        return {
+            f"{a} and {b}": bootstrap_correlation(
+                quantities[a], quantities[b], n_paths=values.shape[1], n_points=covered.shape[1], seed=seed
+            )
+            for a, b in pairs
+        }
 
-            def both(paths: Tensor, points: Tensor, a: str = one, b: str = other) -> tuple[Tensor, Tensor]:
-                return quantity(a, paths, points), quantity(b, paths, points)
-
-            found[f"{one} and {other}"] = bootstrap_correlation(both, values.shape[1], covered.shape[1], seed=seed)
-        return found
-
-    def table(self) -> str:
+    def summary(self) -> str:
         """Estimates along training and their rank correlations, for people."""
         lines = [f"{'step':>9}  {'mean Δs (nats)':>18}  {'variance (nats²)':>18}  {'coverage':>18}"]
-        rows = zip(self.steps, self.means, self.variances, self.coverages, strict=True)
-        lines += [f"{step:>9,}  {m!s:>18}  {v!s:>18}  {c!s:>18}" for step, m, v, c in rows]
+        lines += [f"{step:>9,}  {m!s:>18}  {v!s:>18}  {c!s:>18}" for step, m, v, c in self.rows()]
         lines.append(f"{'final':>9}  {'0':>18}  {'0':>18}  {self.final_coverage!s:>18}")
         lines.append(f"coverage of two samples of one law: {self.expected_coverage:.4f}")
         lines.append("rank correlations along training, without the final model (Spearman; s.e. of sampling; p):")
@@ -107,22 +123,87 @@ class TrainingCourse:
             lines.append(f"  {name:<24} {found.rho!s:>16}   p = {found.p_value:.2g}")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Estimates and correlations, ready for :mod:`json`."""
-        rows = zip(self.steps, self.means, self.variances, self.coverages, strict=True)
+    def numbers(self) -> dict[str, object]:
         return {
-            "checkpoints": [
-                {"step": step, "mean": vars(m), "variance": vars(v), "coverage": vars(c)} for step, m, v, c in rows
-            ],
-            "final_coverage": vars(self.final_coverage),
+            "checkpoints": [{"step": step, "mean": m, "variance": v, "coverage": c} for step, m, v, c in self.rows()],
+            "final_coverage": self.final_coverage,
             "expected_coverage": self.expected_coverage,
-            "correlations": {name: found.to_json() for name, found in self.correlations().items()},
+            "correlations": self.correlations(),
             "settings": self.settings,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file that :func:`thermokern.load` reads back bit for bit."""
-        save(self, path)
+    def columns(self) -> dict[str, Sequence[object]]:
+        """A row for each checkpoint."""
+        return {"step": self.steps, "mean": self.means, "variance": self.variances, "coverage": self.coverages}
+
+    def figure(self) -> Figure:
+        """Fig. 3: (a) distributions of Δs, (b) coverage against variance, (c) variance against mean."""
+        colours = severities(len(self.steps))
+        with style():
+            figure = Figure(figsize=(13.5, 4.2), layout="constrained")
+            density, covered, moments = figure.subplots(1, 3)
+            for step, values, colour in zip(self.steps, self.values, reversed(colours), strict=True):
+                draw_density(density, values.double().numpy(), colour, label=f"{step:,}")
+            density.set(title="(a) TAEP along training", xlabel="Δs (nats)", ylabel="density", yscale="log")
+            density.legend(title="training step", ncols=2, fontsize="small")
+            _draw_course(covered, self.variances, self.coverages)
+            covered.axhline(self.final_coverage.value, color=THEORY, lw=1, ls="--", label="final model")
+            covered.axhline(self.expected_coverage, color=THEORY, lw=1, label="two samples of one law")
+            covered.set(title="(b) coverage", xlabel="variance of Δs (nats²)", ylabel="coverage", xscale="log")
+            covered.legend(loc="lower left")
+            _draw_course(moments, self.means, self.variances)
+            moments.set(title="(c) mean and variance", xlabel="mean of Δs (nats)", ylabel="variance of Δs (nats²)")
+            moments.set(xscale="log", yscale="log")
+            moments.xaxis.set_minor_formatter(NullFormatter())
+        return figure
+
+    def lead(self) -> str:
+        settings = self.settings
+        return (
+            f"{settings['data']}: {settings['n_paths']:,} paths of {settings['n_steps']} steps, "
+            f"{settings['n_generated']:,} samples, after Ding, Quan and Tu, Fig. 3."
+        )
+
+    def sections(self, picture: Figure) -> list[str]:
+        rows = [(f"{step:,}", mean, variance, covered) for step, mean, variance, covered in self.rows()]
+        correlations = [(name, found.rho, f"{found.p_value:.2g}") for name, found in self.correlations().items()]
+        return [
+            html.section(
+                "Figure",
+                html.figure(
+                    picture,
+                    "Density of the TAEP at each checkpoint, coverage against its variance, variance against its mean",
+                    "Δs of each checkpoint against the final model, on the same paths; bars are two standard errors.",
+                ),
+            ),
+            html.section(
+                "Along training", html.table(("step", "mean Δs (nats)", "variance (nats²)", "coverage"), rows)
+            ),
+            html.section(
+                "Rank correlations",
+                html.paragraph(
+                    "Spearman's ρ over the checkpoints without the final one, whose TAEP is zero by construction. "
+                    "Standard errors are those of paths and samples; p-values are of unrelated orders. Quantities that "
+                    "only rise or fall with training correlate whatever ties them: the step itself is in the table."
+                ),
+                html.table(("quantities", "ρ", "p"), correlations),
+            ),
+            html.section("Settings", html.preformatted(json.dumps(self.settings, indent=2))),
+        ]
+
+
+def _draw_course(axes: Axes, x: Sequence[Estimate], y: Sequence[Estimate]) -> None:
+    axes.errorbar(
+        [estimate.value for estimate in x],
+        [estimate.value for estimate in y],
+        yerr=[2.0 * estimate.stderr for estimate in y],
+        xerr=[min(2.0 * estimate.stderr, 0.9 * abs(estimate.value)) for estimate in x],
+        fmt="o-",
+        ms=4,
+        lw=1,
+        capsize=2,
+        color=NETWORK,
+    )
 
 
 def shipped_course() -> TrainingCourse:
@@ -216,3 +297,39 @@ class _Remembering(nn.Module):
             self._bytes += out.nbytes
             self._kept[digest] = out
         return self._kept[digest]
+
+
+def _run(
+    profile: str | None, out: Path, *, seed: int, progress: bool, data: str | None, root: Path | None
+) -> TrainingCourse:
+    """Without a profile, images from files are trained on with the paper's settings and digits with the quick ones."""
+    if profile == "shipped":
+        return shipped_course()
+    if profile is None:
+        profile = "quick" if data in (None, "digits") else "full"
+    chosen = {"quick": QUICK, "full": PAPER_MNIST if data == "mnist" else PAPER}[profile]
+    settings = replace(chosen, data=data or chosen.data, seed=seed)
+    if profile == "full" and data == "digits":
+        raise ValueError("--data: expected mnist or cifar10 with --profile full, got digits")
+    images = load_images(settings.data, root)
+    checkpoints = train_unet(settings, images, out / "checkpoints", progress=progress)
+    resume = out / "states" if profile == "full" else None
+    return training_course(settings, images, checkpoints, resume=resume, progress=progress)
+
+
+EXPERIMENT = Experiment(
+    name="training",
+    help="TAEP and coverage along training: Ding, Quan and Tu, Fig. 3",
+    profiles={
+        "shipped": "the result for digits that comes with the package",
+        "quick": "a small network, on digits unless --data names others",
+        "full": "the paper's settings, on cifar10 unless --data names mnist",
+    },
+    default=None,
+    options=(
+        Option("--data", "images to train on; without --profile, digits are quick and others full", choices=DATA),
+        Option("--root", "folder of the files of mnist (IDX) or cifar10 (binary version)", Path),
+    ),
+    saved=True,
+    run=_run,
+)

@@ -10,24 +10,32 @@ from __future__ import annotations
 import json
 import statistics
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from thermokern.models import ScoreModel
+from thermokern.papers.experiment import Experiment, ExperimentResult
 from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, train_ensemble
-from thermokern.papers.kodama2025.evaluation import evaluate_network
-from thermokern.papers.kodama2025.limits import shipped
-from thermokern.papers.kodama2025.sweep import replace_file, write_text
+from thermokern.papers.kodama2025.evaluation import evaluate_network, read_estimate
+from thermokern.papers.kodama2025.sweep import shipped, write_text
 from thermokern.processes import VP
 from thermokern.quantities import Estimate, FewPathsWarning, taep
 from thermokern.quantities.results.estimate import mean_estimate
+from thermokern.quantities.results.result import encoded
+from thermokern.quantities.results.storage import stored
+from thermokern.quantities.results.style import severities, style
+from thermokern.report import html
 from thermokern.targets import SwissRoll
 
 SAMPLER_STEPS = 100  # of the sampler whose bound on KL is taken
 _STREAM = 10_000_000  # beyond the streams of the other sweeps
+# Each measure's name and meaning.
 MEASURES = {
     "kl_ode": "KL(data ‖ probability flow)",
     "kl_upper": "bound on KL of the reverse SDE",
@@ -36,6 +44,7 @@ MEASURES = {
 }
 
 
+@stored("penalty-profile")
 @dataclass(frozen=True)
 class PenaltyProfile:
     """How much of the comparison is done."""
@@ -48,27 +57,61 @@ class PenaltyProfile:
     paths: int
     points: int
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 PENALTY_PROFILES = {
-    "quick": PenaltyProfile("quick", (0.0, 1e-3), 2, (500, 1000, 2000), 32, 1000, 500),
-    "reduced": PenaltyProfile("reduced", (0.0, 1e-3, 1e-2, 1e-1), 4, (2500, 5000, 10_000), 32, 2000, 1000),
+    "quick": PenaltyProfile(
+        name="quick",
+        penalties=(0.0, 1e-3),
+        replicates=2,
+        snapshots=(500, 1000, 2000),
+        width=32,
+        paths=1000,
+        points=500,
+    ),
+    "reduced": PenaltyProfile(
+        name="reduced",
+        penalties=(0.0, 1e-3, 1e-2, 1e-1),
+        replicates=4,
+        snapshots=(2500, 5000, 10_000),
+        width=32,
+        paths=2000,
+        points=1000,
+    ),
 }
 
 
+@stored("penalty-snapshot")
 @dataclass(frozen=True)
-class PenaltySweep:
-    """One row for each penalty, replicate and number of training steps, nats."""
+class Snapshot:
+    """One network after so many training steps; `measures` are those of ``MEASURES``, nats."""
 
-    profile: dict[str, Any]
-    rows: list[dict[str, Any]]
+    penalty: float
+    replicate: int
+    step: int
+    loss: float
+    measures: dict[str, Estimate]
+
+    def row(self) -> dict[str, Any]:
+        """All of it side by side, as JSON files have it."""
+        case = {"penalty": self.penalty, "replicate": self.replicate, "step": self.step, "loss": self.loss}
+        return {**case, **self.measures}
+
+
+@stored("penalty-sweep")
+@dataclass(frozen=True, eq=False)
+class PenaltySweep(ExperimentResult):
+    """A snapshot for each penalty, replicate and number of training steps, and how much was done."""
+
+    title = "Training with the entropy-rate integral as a penalty"
+    picture = "entropy_penalty.png"
+
+    profile: PenaltyProfile
+    snapshots: tuple[Snapshot, ...]
 
     def values(self, penalty: float, step: int, measure: str) -> list[float]:
         """A measure of every replicate, in their order."""
-        rows = [row for row in self.rows if (row["penalty"], row["step"]) == (penalty, step)]
-        return [row[measure][0] for row in sorted(rows, key=lambda row: row["replicate"])]
+        found = [each for each in self.snapshots if (each.penalty, each.step) == (penalty, step)]
+        return [each.measures[measure].value for each in sorted(found, key=lambda each: each.replicate)]
 
     def difference(self, penalty: float, step: int, measure: str) -> Estimate:
         """Penalised less plain, averaged over pairs that share first weights and batches."""
@@ -77,16 +120,15 @@ class PenaltySweep:
 
     def steps_needed(self, penalty: float, replicate: int, level: float, measure: str = "kl_upper") -> int | None:
         """The first snapshot whose `measure` is at most `level`; None where none is."""
-        rows = [row for row in self.rows if (row["penalty"], row["replicate"]) == (penalty, replicate)]
-        reached = [row["step"] for row in rows if row[measure][0] <= level]
-        return min(reached, default=None)
+        found = [each for each in self.snapshots if (each.penalty, each.replicate) == (penalty, replicate)]
+        return min((each.step for each in found if each.measures[measure].value <= level), default=None)
 
-    def table(self) -> str:
+    def summary(self) -> str:
         """Medians over replicates at the last snapshot, differences from plain training, and steps needed."""
-        penalties, steps = self.profile["penalties"], self.profile["snapshots"]
+        penalties, steps = self.profile.penalties, self.profile.snapshots
         lines = []
         for measure, meaning in MEASURES.items():
-            lines.append(f"{meaning}, nats: median over {self.profile['replicates']} seeds, by training step")
+            lines.append(f"{meaning}, nats: median over {self.profile.replicates} seeds, by training step")
             lines.append(f"  {'λ':<10}" + "".join(f"{step:>10}" for step in steps) + f"{'last, less plain':>24}")
             for penalty in penalties:
                 medians = [statistics.median(self.values(penalty, step, measure)) for step in steps]
@@ -95,12 +137,52 @@ class PenaltySweep:
         level = statistics.median(self.values(0.0, steps[-2], "kl_upper"))
         lines.append(f"training steps until the bound on KL of the reverse SDE is at most {level:.4f} nats, by seed")
         for penalty in penalties:
-            needed = [self.steps_needed(penalty, r, level) for r in range(self.profile["replicates"])]
+            needed = [self.steps_needed(penalty, r, level) for r in range(self.profile.replicates)]
             lines.append(f"  {penalty:<10g}" + "".join(f"{'never' if n is None else n:>10}" for n in needed))
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"experiment": "entropy-penalty", "profile": self.profile, "rows": self.rows}
+    def numbers(self) -> dict[str, object]:
+        rows = [each.row() for each in self.snapshots]
+        return {"experiment": "entropy-penalty", "profile": self.profile, "rows": rows}
+
+    def columns(self) -> dict[str, list[object]]:
+        """A row for each snapshot."""
+        rows = [each.row() for each in self.snapshots]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def figure(self) -> Figure:
+        """Every measure against the number of training steps, by penalty."""
+        with style():
+            figure = Figure(figsize=(13.0, 3.4), layout="constrained")
+            penalties, steps = self.profile.penalties, self.profile.snapshots
+            colours = severities(len(penalties))
+            for axes, (measure, meaning) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
+                for penalty, colour in zip(penalties, colours, strict=True):
+                    values = np.array([self.values(penalty, step, measure) for step in steps])  # (steps, seeds)
+                    median, label = np.median(values, axis=1), f"λ = {penalty:g}"
+                    axes.plot(steps, median, color=colour, marker="o", ms=3, label=label)
+                    axes.fill_between(steps, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, lw=0)
+                axes.set(title=meaning, xlabel="training steps", ylabel="nats", xscale="log")
+                if measure != "dissipation":
+                    axes.set_yscale("log")
+            figure.axes[0].legend(fontsize=7)
+        return figure
+
+    def lead(self) -> str:
+        return "Networks on the noisy Swiss roll, each with a twin that shares its first weights and its batches."
+
+    def sections(self, picture: Figure) -> list[str]:
+        return [
+            html.section(
+                "Figure",
+                html.figure(
+                    picture,
+                    "Four measures against the number of training steps, by penalty",
+                    "Medians over seeds; the shade spans them all.",
+                ),
+            ),
+            html.section("Numbers", html.preformatted(self.summary())),
+        ]
 
 
 def penalty_sweep(profile: PenaltyProfile, out: Path, *, seed: int = 0, progress: bool = True) -> PenaltySweep:
@@ -112,10 +194,10 @@ def penalty_sweep(profile: PenaltyProfile, out: Path, *, seed: int = 0, progress
     recipe = EnsembleRecipe(n_steps=profile.snapshots[-1], width=profile.width, seed=seed)
     done = out / "rows.json"
     found = json.loads(done.read_text()) if done.is_file() else {}
-    key = json.loads(json.dumps({**profile.settings(), "seed": seed}))
-    rows: list[dict[str, Any]] = found["rows"] if found.get("key") == key else []
-    if len(rows) < len(cases) * len(profile.snapshots):
-        snapshots = train_ensemble(
+    key = json.loads(json.dumps({**asdict(profile), "seed": seed}))
+    kept = [_read_snapshot(row) for row in found["rows"]] if found.get("key") == key else []
+    if len(kept) < len(cases) * len(profile.snapshots):
+        trained = train_ensemble(
             members,
             recipe,
             state=out / "training.state",
@@ -123,29 +205,61 @@ def penalty_sweep(profile: PenaltyProfile, out: Path, *, seed: int = 0, progress
             description="penalised and plain",
             progress=progress,
         )
-        for step, models, losses in snapshots:
-            rows = [row for row in rows if row["step"] != step]
+        for step, models, losses in trained:
+            kept = [each for each in kept if each.step != step]
             for (penalty, replicate), model, loss in zip(cases, models, losses, strict=True):
-                case = {"penalty": penalty, "replicate": replicate, "step": step, "loss": loss}
-                rows.append({**case, **_measures(model, law, profile)})
-            replace_file(done, write_text(json.dumps({"key": key, "rows": rows}, indent=1)))
-    return PenaltySweep(profile.settings(), rows)
+                measures = _measures(model, law, profile)
+                kept.append(Snapshot(penalty=penalty, replicate=replicate, step=step, loss=loss, measures=measures))
+            rows = encoded([each.row() for each in kept])
+            write_text(done, json.dumps({"key": key, "rows": rows}, indent=1))
+    return PenaltySweep(profile, tuple(kept))
 
 
 def shipped_penalty() -> PenaltySweep:
     """The comparison that comes with the package."""
     found = shipped("penalty")
-    return PenaltySweep(found["profile"], found["rows"])
+    profile: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found["profile"].items()
+    }
+    return PenaltySweep(PenaltyProfile(**profile), tuple(map(_read_snapshot, found["rows"])))
 
 
-def _measures(model: ScoreModel, law: SwissRoll, profile: PenaltyProfile) -> dict[str, list[float]]:
-    row = evaluate_network(model, law, n_paths=profile.paths, n_likelihood=profile.points)
+def _read_snapshot(row: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        penalty=row["penalty"],
+        replicate=row["replicate"],
+        step=row["step"],
+        loss=row["loss"],
+        measures={name: read_estimate(row[name]) for name in MEASURES},
+    )
+
+
+def _measures(model: ScoreModel, law: SwissRoll, profile: PenaltyProfile) -> dict[str, Estimate]:
+    found = evaluate_network(model, law, n_paths=profile.paths, n_likelihood=profile.points)
     with warnings.catch_warnings():  # about ⟨e^{−Δ}⟩, which is not used
         warnings.simplefilter("ignore", FewPathsWarning)
         sampler = taep(model, law, n_paths=profile.paths, n_steps=SAMPLER_STEPS, scheme="sampler").mean
     return {
-        "kl_ode": row["kl_ode"],
-        "kl_upper": row["elbo"],
-        "kl_sampler": [sampler.value, sampler.stderr],
-        "dissipation": row["dissipation"],
+        "kl_ode": found.kl_ode,
+        "kl_upper": found.elbo,
+        "kl_sampler": sampler,
+        "dissipation": found.dissipation,
     }
+
+
+def _run(profile: str, out: Path, *, seed: int, progress: bool) -> PenaltySweep:
+    if profile == "shipped":
+        return shipped_penalty()
+    return penalty_sweep(PENALTY_PROFILES[profile], out, seed=seed, progress=progress)
+
+
+EXPERIMENT = Experiment(
+    name="entropy-penalty",
+    help="training with the entropy-rate integral as a penalty; stopped, it goes on where it was",
+    profiles={
+        "shipped": "the results that come with the package, nothing trained",
+        "quick": "2,000 training steps, 2 seeds",
+        "reduced": "10,000 training steps, 4 seeds",
+    },
+    run=_run,
+)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from tqdm.auto import tqdm
 
 from thermokern.models import ScoreModel, load_checkpoint, read_record, save_checkpoint
 from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, state_belongs, train_ensemble
+from thermokern.papers.kodama2025.evaluation import Likelihoods, evaluate_network, read_likelihoods
 from thermokern.processes import VE, VP, LinearProcess
+from thermokern.quantities.results import Estimate
+from thermokern.quantities.results.result import encoded
+from thermokern.quantities.results.storage import stored, write_whole
 from thermokern.targets import Distribution, Gaussian, SwissRoll, UniformBox
 
 SIGMAS = (10.0, 15.0, 20.0, 25.0, 30.0)
@@ -28,8 +33,10 @@ PROCESSES = ("VE", "VP")
 WIDTHS = (4, 8, 16, 32, 64, 128, 256)
 PIXELS = 16  # of an image of 4 × 4; the paper does not print the size of its images
 PIXEL_WIDTH = 64  # nor the network that it trains on them
+CLEAR = 3.0  # standard errors beyond which an inequality counts as broken
 
 
+@stored("sweep-run")
 @dataclass(frozen=True)
 class Run:
     """One trained network of a sweep.
@@ -74,10 +81,8 @@ class Run:
         data = ("gaussian", "uniform", "swiss-roll").index(self.data)
         return ((case * 3 + data) * len(WIDTHS) + WIDTHS.index(self.width)) * 100 + self.replicate
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
-
+@stored("sweep-profile")
 @dataclass(frozen=True)
 class Profile:
     """How much of a sweep is done.
@@ -107,15 +112,68 @@ class Profile:
     points: int
     paths: int
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self)
+
+def read_profile(found: Mapping[str, Any]) -> Profile:
+    """The profile that a JSON file names."""
+    return Profile(**{**found, "swiss_widths": tuple(found["swiss_widths"])})
 
 
 PROFILES = {
-    "quick": Profile("quick", 2000, 2, 1, (16, 64), 500, 2000),
-    "reduced": Profile("reduced", 20_000, 3, 3, (8, 32, 128), 4000, 8000),
-    "full": Profile("full", 100_000, 10, 5, WIDTHS, 10_000, 100_000),
+    "quick": Profile(name="quick", n_steps=2000, replicates=2, seeds=1, swiss_widths=(16, 64), points=500, paths=2000),
+    "reduced": Profile(
+        name="reduced", n_steps=20_000, replicates=3, seeds=3, swiss_widths=(8, 32, 128), points=4000, paths=8000
+    ),
+    "full": Profile(
+        name="full", n_steps=100_000, replicates=10, seeds=5, swiss_widths=WIDTHS, points=10_000, paths=100_000
+    ),
 }
+PROFILE_HELP = {
+    "shipped": "the results that come with the package, nothing trained",
+    "quick": "under a quarter of an hour on two cores",
+    "reduced": "20,000 training steps, 3 runs",
+    "full": "the paper's settings",
+}
+
+
+@stored("sweep-network")
+@dataclass(frozen=True)
+class Network:
+    """A network of a sweep: which it is, the record of its training, what it was found to be."""
+
+    run: Run
+    training: dict[str, Any]
+    found: Likelihoods
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    def row(self) -> dict[str, Any]:
+        """All of it side by side, as JSON files have it."""
+        return {**asdict(self.run), "name": self.name, "training": self.training, **vars(self.found)}
+
+
+def read_network(row: Mapping[str, Any]) -> Network:
+    """The network of a row of a JSON file."""
+    run = Run(**{field.name: row[field.name] for field in fields(Run)})
+    return Network(run, row["training"], read_likelihoods(row))
+
+
+def below_zero(estimate: Estimate) -> bool:
+    """Whether an estimate is negative by three standard errors."""
+    return estimate.value < -CLEAR * estimate.stderr
+
+
+def columns_of(networks: Sequence[Network]) -> dict[str, list[object]]:
+    """Columns of a table with a row for each network."""
+    rows = [network.row() for network in networks]
+    return {name: [row[name] for row in rows] for name in rows[0] if name != "training"}
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The JSON of results that come with the package: ``limits``, ``capacity`` or ``penalty``."""
+    found: dict[str, Any] = json.loads((files("thermokern.papers.kodama2025") / "results" / f"{name}.json").read_text())
+    return found
 
 
 def limits_runs(profile: Profile) -> list[Run]:
@@ -165,32 +223,48 @@ def train_sweep(runs: Sequence[Run], profile: Profile, out: Path, *, seed: int =
 def evaluate_sweep(
     runs: Sequence[Run],
     out: Path,
-    evaluate: Callable[[Run, ScoreModel], dict[str, Any]],
-    key: dict[str, Any],
+    evaluate: Callable[[Run, ScoreModel], Likelihoods],
+    key: dict[str, int],
     *,
     progress: bool = True,
-) -> list[dict[str, Any]]:
+) -> tuple[Network, ...]:
     """``evaluate(run, model)`` of every network, kept in ``out/evaluations``.
 
     `key` says how it is evaluated: a file with another key, or of a network that was trained anew, is made again.
     """
     folder = out / "evaluations"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    networks = []
     for run in tqdm(runs, desc="evaluating", unit="network", disable=not progress):
         network = out / "networks" / f"{run.name}.safetensors"
         record, path = read_record(network), folder / f"{run.name}.json"
         wanted = json.loads(json.dumps({"key": key, "training": record}))
         row = json.loads(path.read_text()) if path.is_file() else {}
         if {name: row.get(name) for name in wanted} != wanted:
-            row = {**run.to_json(), "name": run.name, **wanted, **evaluate(run, load_checkpoint(network))}
-            replace_file(path, write_text(json.dumps(row, indent=1)))
-        rows.append(row)
-    return rows
+            found = Network(run, wanted["training"], evaluate(run, load_checkpoint(network)))
+            row = {**encoded(found.row()), "key": key}
+            write_text(path, json.dumps(row, indent=1))
+        networks.append(read_network(row))
+    return tuple(networks)
+
+
+def evaluator(profile: Profile) -> Callable[[Run, ScoreModel], Likelihoods]:
+    """What :func:`evaluate_sweep` calls for each network."""
+
+    def evaluate(run: Run, model: ScoreModel) -> Likelihoods:
+        share = 4 if run.law.dim == PIXELS else 1  # per dimension, an image's terms are averages over its pixels
+        return evaluate_network(model, run.law, n_paths=profile.paths // share, n_likelihood=profile.points // share)
+
+    return evaluate
+
+
+def evaluation_key(profile: Profile) -> dict[str, int]:
+    """What an evaluation depends on beside its network."""
+    return {"paths": profile.paths, "points": profile.points}
 
 
 def _record(run: Run, profile: Profile, seed: int) -> dict[str, Any]:
-    return {"run": run.to_json(), "n_steps": profile.n_steps, "seed": seed, "optimiser": "Adam, last iterate"}
+    return {"run": asdict(run), "n_steps": profile.n_steps, "seed": seed, "optimiser": "Adam, last iterate"}
 
 
 def _is_trained(folder: Path, run: Run, profile: Profile, seed: int) -> bool:
@@ -206,13 +280,9 @@ def _save(model: ScoreModel, record: dict[str, Any], path: Path) -> None:
     save_checkpoint(path, model, record)
 
 
-def write_text(text: str) -> Callable[[Path], None]:
-    """What :func:`replace_file` takes to write `text`."""
-
-    def write(path: Path) -> None:
-        path.write_text(text)
-
-    return write
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    write_whole(path, text.encode())
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:

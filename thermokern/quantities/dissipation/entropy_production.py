@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import PRECISIONS, check_finite, check_seed
+from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number, checked_seed
 from thermokern.quantities.dissipation.paths import chain_correction, run_paths
 from thermokern.quantities.dissipation.result import EntropyPart, EntropyProduction, entropy_part
 from thermokern.quantities.dissipation.systems import (
@@ -20,7 +20,8 @@ from thermokern.quantities.dissipation.systems import (
     LinearForce,
     as_diffusion,
 )
-from thermokern.quantities.engine.backends import BACKENDS
+from thermokern.quantities.engine.backends import UNSTREAMED
+from thermokern.quantities.engine.problem import checked_data, drawn
 from thermokern.quantities.results.estimate import FEW_PATHS, FewPathsWarning
 from thermokern.targets import Distribution, Gaussian
 
@@ -115,27 +116,19 @@ def entropy_production(
     Seifert, *Stochastic thermodynamics, fluctuation theorems and molecular machines*, 2012, Sec. 2.4 and 4; Ding, Quan
     and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Sec. 2.
     """
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     start = _first_points(x0, n_paths, seed, path_offset)
     dim = start.shape[1]
     if not callable(force):
         raise TypeError(f"force: expected a callable (x, t) -> tensor, got {type(force).__name__}")
     if isinstance(force, LinearForce) and force.dim != dim:
         raise ValueError(f"force: expected dimension {dim} as the points have it, got {force.dim}")
-    for name, value in {"t_start": t_start, "t_end": t_end}.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{name}: expected a finite time, got {value!r}")
-    if t_end <= t_start:
-        raise ValueError(f"t_end: expected a time after {t_start:g}, got {t_end:g}")
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
-        raise ValueError(f"n_steps: expected an integer of at least 1, got {n_steps!r}")
-    if scheme not in DISSIPATION_SCHEMES:
-        raise ValueError(f"scheme: expected one of {DISSIPATION_SCHEMES}, got {scheme!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
-    dtype = torch.float32 if dtype is None else dtype
-    if dtype not in PRECISIONS:
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+    t_start = checked_number("t_start", t_start)
+    t_end = checked_number("t_end", t_end, above=t_start)
+    n_steps = checked_integer("n_steps", n_steps, 1)
+    checked_choice("scheme", scheme, DISSIPATION_SCHEMES)
+    checked_choice("backend", backend, UNSTREAMED)
+    dtype = checked_dtype(dtype)
     for name, given in {"log_density": log_density, "stationary": stationary}.items():
         if not (given is None or given == "auto" or callable(given)):
             raise TypeError(f'{name}: expected a callable (x, t) -> (n,), "auto" or None, got {given!r}')
@@ -218,21 +211,15 @@ def _log_density(density: Callable[[Tensor, float], Tensor], x: Tensor, t: float
     return out
 
 
-def _first_points(x0: object, n_paths: int | None, seed: int, path_offset: int) -> Tensor:
+def _first_points(x0: Tensor | np.ndarray | Distribution, n_paths: int | None, seed: int, path_offset: int) -> Tensor:
     """(n, d) float64."""
     if isinstance(x0, Distribution):
-        if isinstance(n_paths, bool) or not isinstance(n_paths, int) or n_paths < 0:
-            raise ValueError(f"n_paths: expected a non-negative integer with a law x0, got {n_paths!r}")
-        return x0.sample(n_paths, seed, path_offset)
+        return drawn(x0, n_paths, seed, path_offset)[0]
     if n_paths is not None:
         raise ValueError("n_paths: x0 gives the paths' first points; leave n_paths out")
-    points = torch.as_tensor(x0)
-    if points.dim() != 2 or points.shape[1] == 0:
-        raise ValueError(f"x0: expected (n, d) or a distribution, got {tuple(points.shape)}")
-    if points.device.type != "cpu" or points.requires_grad:
-        raise ValueError(f"x0: expected points on the cpu without a gradient, got {points.device}")
-    points = points.to(torch.float64)
-    check_finite(x0=points)
+    points, shape = checked_data("x0", x0)
+    if len(shape) != 1:
+        raise ValueError(f"x0: expected points (n, d) or a distribution, got {(len(points), *shape)}")
     return points
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_array
+
 Field = Callable[[Tensor, float], Tensor]  # (x (n, d), t) -> (n, d), or (n,) for a scalar
 
 
@@ -24,8 +26,8 @@ class LinearForce:
     """
 
     def __init__(self, matrix: Tensor | np.ndarray | list[list[float]] | float, center: object = None) -> None:
-        a = torch.as_tensor(matrix, dtype=torch.float64)
-        mu = None if center is None else torch.as_tensor(center, dtype=torch.float64)
+        a = checked_array("matrix", matrix)
+        mu = None if center is None else checked_array("center", center)
         if a.dim() == 0 and mu is not None and mu.dim() == 1:
             a = a * torch.eye(len(mu), dtype=torch.float64)
         if a.dim() != 2 or a.shape[0] != a.shape[1] or not a.shape[0]:
@@ -34,9 +36,6 @@ class LinearForce:
         mu = torch.zeros(self.dim, dtype=torch.float64) if mu is None else mu
         if mu.shape != (self.dim,):
             raise ValueError(f"center: expected ({self.dim},) as matrix has it, got {tuple(mu.shape)}")
-        for name, value in {"matrix": a, "center": mu}.items():
-            if not bool(torch.isfinite(value).all()):
-                raise ValueError(f"{name}: expected finite numbers")
         self.matrix, self.center = a, mu
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
@@ -157,7 +156,7 @@ def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionFi
     """A number, (d,) or (d, d) as a constant 𝐃; a callable ``(x, t) -> (n,) or (n, d)`` as a field."""
     if callable(diffusion):
         return DiffusionField(diffusion)
-    matrix = torch.as_tensor(diffusion, dtype=torch.float64)
+    matrix = checked_array("diffusion", diffusion)
     if matrix.dim() == 0:
         matrix = matrix * torch.eye(dim, dtype=torch.float64)
     elif matrix.shape == (dim,):
@@ -168,7 +167,7 @@ def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionFi
     if not torch.equal(matrix, matrix.T):
         raise ValueError("diffusion: expected a symmetric matrix")
     factor, failed = torch.linalg.cholesky_ex(2.0 * matrix)
-    if int(failed) or not bool(torch.isfinite(matrix).all()):
-        raise ValueError("diffusion: expected a positive definite matrix of finite numbers")
+    if int(failed):
+        raise ValueError("diffusion: expected a positive definite matrix")
     inverse = torch.linalg.inv(matrix)
     return ConstantDiffusion(matrix, factor, 0.5 * (inverse + inverse.T))

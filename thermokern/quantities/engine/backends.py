@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import ScoreModel, exact_divergence, fuse
-from thermokern.ops.checks import DEVICES, MAX_DIM, NotFusable, check_device
+from thermokern.models import ScoreLike, ScoreModel, exact_divergence, fuse
+from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_device
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.node_scores import NodeScores
-from thermokern.quantities.engine.problem import ScoreLike as ScoreLike
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
 from thermokern.targets import Distribution, GaussianMixture
 
@@ -37,12 +36,8 @@ def choose_backend(
     device: torch.device | str = "cpu",
 ) -> tuple[Runner, str, str]:
     """The function that runs paths, its name, and why the fused kernels did not serve."""
-    device = torch.device(device)
-    if device.type not in DEVICES:
-        raise ValueError(f"device: expected one of {DEVICES}, got {device}")
-    check_device("device", device)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
+    device = checked_device(device)
+    checked_choice("backend", backend, BACKENDS)
     dim = math.prod(shape)
     reason = f'backend="{backend}" was asked for'
     if backend in ("auto", "fused"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
-from thermokern.ops.checks import PRECISIONS, check_seed
+from thermokern.ops.checks import PRECISIONS, checked_choice, checked_integer, checked_seed, described
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.result import Result
@@ -122,15 +122,16 @@ def divergence(
     """
     if isinstance(field, Distribution):
         raise TypeError("field: a distribution knows its divergence: use its divergence(x, t, process)")
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
-    if kind not in ops.PROBES:
-        raise ValueError(f"kind: expected one of {ops.PROBES}, got {kind!r}")
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise ValueError(f"probes: expected an integer of at least 1, got {probes!r}")
-    check_seed(seed, path_offset)
-    if x.dim() < 2 or x.dtype not in PRECISIONS or 0 in x.shape[1:]:
-        raise ValueError(f"x: expected (n, …) float32 or float64, got {tuple(x.shape)} {str(x.dtype)[6:]}")
+    if not callable(field):
+        raise TypeError(f"field: expected a callable, got {type(field).__name__}")
+    checked_choice("method", method, METHODS)
+    checked_choice("kind", kind, ops.PROBES)
+    probes = checked_integer("probes", probes, 1)
+    seed, path_offset = checked_seed(seed, path_offset)
+    if memory_budget is not None:
+        memory_budget = checked_integer("memory_budget", memory_budget, 1)
+    if not isinstance(x, Tensor) or x.dim() < 2 or x.dtype not in PRECISIONS or 0 in x.shape[1:]:
+        raise ValueError(f"x: expected a tensor (n, …) of float32 or float64, got {described(x)}")
     n, dim = len(x), x.shape[1:].numel()
     times = None if t is None else torch.as_tensor(t, dtype=torch.float64).expand(n)
     if not n:

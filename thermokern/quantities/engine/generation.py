@@ -10,11 +10,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
-from thermokern.models import ScoreModel
-from thermokern.ops.checks import PRECISIONS, check_seed
+from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import CHAINS, LinearProcess
 from thermokern.quantities.engine.batching import Batches
-from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.targets import Distribution
 
 SAMPLERS = ("euler-maruyama", "heun", "probability-flow", "ancestral")
@@ -36,7 +35,7 @@ def sample(
     denoise: bool = False,
     seed: int = 0,
     path_offset: int = 0,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     batch_size: int = _BATCH,
     progress: bool = False,
 ) -> Tensor:
@@ -68,7 +67,8 @@ def sample(
         of ``t_eps``.
     seed, path_offset : int
         Sample ``i`` has the noise of global index ``path_offset + i``: it does not depend on its batch-mates.
-    dtype : torch.float32 or torch.float64
+    dtype : torch.dtype, optional
+        float32 when left out.
     batch_size : int
         Samples that the model sees at once.
     progress : bool
@@ -96,24 +96,16 @@ def sample(
     implicit models*, 2021, Eq. 13; Karras et al., *Elucidating the design space of diffusion-based generative models*,
     2022, Alg. 1.
     """
-    if method not in SAMPLERS:
-        raise ValueError(f"method: expected one of {SAMPLERS}, got {method!r}")
-    if dtype not in PRECISIONS:
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    for name, value in {"n": n, "batch_size": batch_size}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < (name == "batch_size"):
-            raise ValueError(f"{name}: expected a non-negative integer, got {value!r}")
-    check_seed(seed, path_offset)
-    own = model.process if isinstance(model, ScoreModel) else process
-    process = own if process is None else process
-    if process is None:
-        raise ValueError("process: the model carries none; give, say, VP()")
-    if own is not None and own != process:
-        raise ValueError(f"process: {process} and the model's own {own} differ")
+    process = one_process(process, model=model)
+    checked_choice("method", method, SAMPLERS)
+    n, batch_size = checked_integer("n", n, 0), checked_integer("batch_size", batch_size, 1)
+    seed, path_offset = checked_seed(seed, path_offset)
+    real = checked_dtype(dtype)
     shape = _shape(model, shape, x_end)
     if x_end is not None and len(x_end) != n:
         raise ValueError(f"x_end: expected {n} points, got {len(x_end)}")
     times = process.grid(n_steps, t_eps, spacing)
+    n_steps = len(times) - 1
     score = _score(model, process, shape)
     run = _stochastic if method in _STOCHASTIC else _flow
     dim = math.prod(shape)
@@ -121,10 +113,10 @@ def sample(
 
         def draw(low: int, high: int) -> Tensor:
             if x_end is None:
-                z = ops.normals(high - low, dim, seed=seed, path_offset=path_offset + low, purpose="start", dtype=dtype)
-                x = process.prior(dim).stddev.to(dtype) * z
+                z = ops.normals(high - low, dim, seed=seed, path_offset=path_offset + low, purpose="start", dtype=real)
+                x = process.prior(dim).stddev.to(real) * z
             else:
-                x = x_end[low:high].reshape(high - low, dim).to(dtype)
+                x = x_end[low:high].reshape(high - low, dim).to(real)
             x = run(score, process, times, x, method, seed, path_offset + low, bar.update)
             if denoise:
                 t = times[0].item()

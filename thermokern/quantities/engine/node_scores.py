@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import ScoreModel
+from thermokern.models import ScoreLike, ScoreModel
 from thermokern.models.jacobian import Jacobian, choose_mode, products, trace
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.batching import Batches
-from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.targets import Distribution
 
 EXACT_DIM = 16  # up to which the exact divergence is cheap enough to be chosen

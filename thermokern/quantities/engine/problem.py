@@ -1,23 +1,111 @@
-"""What every calculation asks: which process, which points, which precision; checked once, in one wording."""
+"""What every calculation asks: of which score, at which points, with whose random numbers; checked here, once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.models import ScoreModel
-from thermokern.ops.checks import check_finite
+from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.ops.checks import (
+    DEVICES,
+    MAX_DIM,
+    check_finite,
+    checked_choice,
+    checked_integer,
+    checked_seed,
+)
 from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
 
-ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
-
 DIVERGENCES = ("auto", "exact", "hutchinson")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A score, the points at which something is asked of it, and the random numbers of each; all of it checked.
+
+    Attributes
+    ----------
+    model : Distribution, ScoreModel or callable ``(x, t) -> score``
+    process : LinearProcess
+    points : Tensor
+        (n, d) float64 on the CPU: data, at t = 0.
+    shape : torch.Size
+        The shape of one point as the model takes it; its numbers are d.
+    seed, path_offset : int
+        Point ``i`` has the random numbers of path ``path_offset + i``.
+    """
+
+    model: ScoreLike
+    process: LinearProcess
+    points: Tensor
+    shape: torch.Size
+    seed: int
+    path_offset: int
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.points.shape[1]
+
+    def settings(self, dtype: torch.dtype) -> dict[str, Any]:
+        """What every result says of how it was made, ready for :mod:`json`."""
+        return {
+            "model": describe(self.model),
+            "process": repr(self.process),
+            "seed": self.seed,
+            "path_offset": self.path_offset,
+            "dtype": str(dtype)[6:],
+            "torch": str(torch.__version__),
+        }
+
+
+def problem_at(
+    model: ScoreLike,
+    process: LinearProcess | None,
+    points: tuple[Tensor, torch.Size],
+    seed: int,
+    path_offset: int,
+) -> Problem:
+    """The question put to a model at points from :func:`checked_data` or :func:`drawn`."""
+    process = one_process(process, model=model)
+    data, shape = points
+    check_dim("model", model, shape)
+    return Problem(model, process, data, shape, *checked_seed(seed, path_offset))
+
+
+def check_dim(name: str, score: ScoreLike, shape: torch.Size) -> None:
+    """Raise if a score is that of a law in other dimensions than points of this shape have."""
+    if isinstance(score, Distribution) and score.dim != shape.numel():
+        raise ValueError(f"{name}: expected dimension {shape.numel()} as the points have it, got {score.dim}")
+
+
+def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]:
+    """Points (n, d) float64 on the CPU, and the shape of one as it was given."""
+    if not isinstance(x, Tensor | np.ndarray | list | tuple):
+        raise TypeError(f"{name}: expected points (n, …), got {type(x).__name__}")
+    points = torch.as_tensor(x)
+    if points.dim() < 2 or 0 in points.shape[1:]:
+        raise ValueError(f"{name}: expected points (n, …), got {tuple(points.shape)}")
+    if points.device.type not in DEVICES or points.is_complex():
+        raise ValueError(f"{name}: expected real numbers on cpu or cuda, got {points.dtype} on {points.device}")
+    if points.requires_grad:
+        raise ValueError(f"{name}: requires a gradient, which this quantity does not give: use {name}.detach()")
+    shape = points.shape[1:]
+    points = points.flatten(1).to("cpu", torch.float64)
+    check_finite(**{name: points})
+    return points, shape
+
+
+def drawn(law: Distribution, n_paths: int | None, seed: int, path_offset: int) -> tuple[Tensor, torch.Size]:
+    """`n_paths` points (n, d) float64 of a law, and the shape of one."""
+    seed, path_offset = checked_seed(seed, path_offset)
+    return law.sample(checked_integer("n_paths", n_paths, 0), seed, path_offset), torch.Size([law.dim])
 
 
 def describe(score: ScoreLike) -> dict[str, Any]:
@@ -29,40 +117,17 @@ def describe(score: ScoreLike) -> dict[str, Any]:
     return {"kind": getattr(score, "__name__", type(score).__name__)}
 
 
-def one_process(process: LinearProcess | None, *scores: ScoreLike) -> LinearProcess:
-    """The process that is given or that the models carry, once it is known to be one and the same."""
-    found = [process] if process is not None else []
-    found += [score.process for score in scores if isinstance(score, ScoreModel)]
-    if not found:
-        raise ValueError("process: neither the model nor the reference carries one; give, say, VP()")
-    for other in found:
-        if not isinstance(other, LinearProcess):
-            raise TypeError(f"process: expected a process such as VP(), got {type(other).__name__}")
-        if other != found[0]:
-            raise ValueError(f"process: {found[0]} and {other} differ")
-    return found[0]
-
-
 def first_time(process: LinearProcess) -> float:
     """Where likelihoods begin when not told: 1e-5, or the process's own first time where it has one."""
     return process.default_t_eps if process.default_t_eps != LinearProcess.default_t_eps else 1e-5
 
 
-def points_of(model: ScoreLike, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]:
-    """Points (n, d) float64, and the shape of one as the model takes it."""
-    points = torch.as_tensor(x)
-    if points.dim() < 2 or 0 in points.shape[1:]:
-        raise ValueError(f"x: expected (n, d) or (n, …), got {tuple(points.shape)}")
-    if points.device.type != "cpu":
-        raise ValueError(f"x: expected a tensor on the cpu, got {points.device}")
-    if points.requires_grad:
-        raise ValueError("x: requires a gradient, which log_likelihood does not give: use x.detach()")
-    shape = points.shape[1:]
-    points = points.flatten(1).to(torch.float64)
-    check_finite(x=points)
-    if isinstance(model, Distribution) and (model.dim != points.shape[1] or len(shape) != 1):
-        raise ValueError(f"x: expected (n, {model.dim}) as the model has it, got {tuple(torch.as_tensor(x).shape)}")
-    return points, shape
+def probes_of(divergence: str, probes: int, model: ScoreLike, dim: int) -> int:
+    """Hutchinson's probes of each point; 0 where the divergence is exact, as it is of every distribution."""
+    checked_choice("divergence", divergence, DIVERGENCES)
+    probes = checked_integer("probes", probes, 1)
+    exact = divergence == "exact" or isinstance(model, Distribution) or (divergence == "auto" and dim <= MAX_DIM)
+    return 0 if exact else probes
 
 
 def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
@@ -71,6 +136,12 @@ def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
         parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64))
         return parameter.dtype if parameter.dtype == torch.float32 else torch.float64
     return torch.float64
+
+
+def check_prior(prior: Distribution | None, dim: int) -> None:
+    """Raise unless `prior` is left out or is a law in `dim` dimensions."""
+    if prior is not None and (not isinstance(prior, Distribution) or prior.dim != dim):
+        raise TypeError(f"prior: expected a distribution in {dim} dimensions")
 
 
 def log_prior(process: LinearProcess, prior: Distribution | None, dim: int, x: Tensor) -> Tensor:

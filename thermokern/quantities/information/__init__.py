@@ -1,11 +1,11 @@
 """What a diffusion model stores and what its condition tells: integrals over noise levels of differences of scores."""
 
+from thermokern.quantities.information.curve import InformationCurve
 from thermokern.quantities.information.estimates import FewEvaluationsWarning
 from thermokern.quantities.information.mutual_information import mutual_information
 from thermokern.quantities.information.neural_entropy import neural_entropy
 from thermokern.quantities.information.pointwise import pointwise_mutual_information
 from thermokern.quantities.information.result import (
-    InformationCurve,
     MutualInformation,
     NeuralEntropy,
     PointwiseMutualInformation,

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from thermokern.quantities.information.curve import InformationCurve
 from thermokern.quantities.information.result import (
-    InformationCurve,
     MutualInformation,
     NeuralEntropy,
     PointwiseMutualInformation,

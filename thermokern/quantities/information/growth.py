@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from thermokern.models import ScoreLike
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.quantities.information.integral import Batch, Options, evaluate
 from thermokern.quantities.information.integrands import ConditionalLike, pushed, pushed_given
 from thermokern.quantities.information.plan import Density, adapted_density, even_density, stratified, uniforms

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
-from thermokern.ops.checks import check_seed
+from thermokern.ops.checks import checked_choice, checked_integer, checked_seed
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import first_time
 from thermokern.quantities.information.estimates import (
@@ -70,12 +70,9 @@ class Options:
 
     def checked(self, process: LinearProcess) -> tuple[float, float, float]:
         """The first time, and the range of λ; a ValueError that names what is wrong."""
-        check_seed(self.seed, 0)
-        number = self.evaluations
-        if isinstance(number, bool) or not isinstance(number, int) or number < _LEAST_EVALUATIONS:
-            raise ValueError(f"evaluations: expected an integer of at least {_LEAST_EVALUATIONS}, got {number!r}")
-        if self.sampling not in SAMPLINGS:
-            raise ValueError(f"sampling: expected one of {SAMPLINGS}, got {self.sampling!r}")
+        checked_seed(self.seed)
+        checked_integer("evaluations", self.evaluations, _LEAST_EVALUATIONS)
+        checked_choice("sampling", self.sampling, SAMPLINGS)
         t_eps = first_time(process) if self.t_eps is None else self.t_eps
         if not 0.0 < t_eps < process.t_end:
             raise ValueError(f"t_eps: expected a time in (0, {process.t_end}), got {t_eps!r}")

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from thermokern.models import ConditionalModel, ScoreModel, conditional_score_at
+from thermokern.models import ConditionalModel, ScoreLike, ScoreModel, conditional_score_at
 from thermokern.models.evaluate import score_at
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.quantities.information.integral import Batch, Integrand
 from thermokern.targets import ConditionalLaw
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.models import ConditionalModel
+from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike
+from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.growth import growth_of
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Integral, Options, integrate
@@ -23,7 +23,7 @@ from thermokern.quantities.information.integrands import (
     information_rates,
 )
 from thermokern.quantities.information.problem import Data, described, described_data, process_of, source_of
-from thermokern.quantities.information.result import MutualInformation, curve_of
+from thermokern.quantities.information.result import MutualInformation
 from thermokern.quantities.information.sources import LawSource, PointSource, Source, are_labels
 from thermokern.quantities.information.verdicts import verdicts_on
 from thermokern.quantities.results.estimate import Estimate
@@ -111,7 +111,7 @@ def mutual_information(
     if unconditional is None:
         law = isinstance(conditional, ConditionalLaw)
         unconditional = conditional.marginal if law else conditional.unconditional  # type: ignore[union-attr]
-    process = process_of(process, conditional, unconditional)
+    process = process_of(process, conditional=conditional, unconditional=unconditional)
     data = pairs_of(conditional, x, y)
     source = source_of(data, y, seed)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress)

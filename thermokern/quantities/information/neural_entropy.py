@@ -7,14 +7,14 @@ import math
 import numpy as np
 from torch import Tensor
 
-from thermokern.models import ConditionalModel
+from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.processes import VP, CosineVP, DiscreteVP, LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike
+from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
 from thermokern.quantities.information.integrands import reference_rates
 from thermokern.quantities.information.problem import described, described_data, process_of, source_of
-from thermokern.quantities.information.result import NONE, NeuralEntropy, curve_of
+from thermokern.quantities.information.result import NONE, NeuralEntropy
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.targets import ConditionalLaw, Distribution
 
@@ -85,7 +85,7 @@ def neural_entropy(
     ----------
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 4, 6, 12; Premkumar, *Neural entropy*, arXiv 2409.03817.
     """
-    process = process_of(process, model)
+    process = process_of(process, model=model)
     std = reference_of(process, reference_std)
     by_condition = isinstance(model, ConditionalModel | ConditionalLaw)
     if by_condition and not isinstance(data, ConditionalLaw) and condition is None:

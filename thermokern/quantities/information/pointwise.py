@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.models import ConditionalModel
+from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.quantities.information.growth import growth_estimate, pilot_density, pointwise_losses
 from thermokern.quantities.information.integral import Options
 from thermokern.quantities.information.integrands import ConditionalLike
@@ -107,7 +106,7 @@ def pointwise_mutual_information(
     if unconditional is None:
         law = isinstance(conditional, ConditionalLaw)
         unconditional = conditional.marginal if law else conditional.unconditional  # type: ignore[union-attr]
-    process = process_of(process, conditional, unconditional)
+    process = process_of(process, conditional=conditional, unconditional=unconditional)
     if y is None and candidates is None:
         raise ValueError("y: expected the condition of each point of x, or candidates")
     source = PointSource(x, y, seed)

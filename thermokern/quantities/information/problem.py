@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from thermokern.models import ConditionalModel
+from thermokern.models import ConditionalModel, ScoreLike, one_process
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike, describe, one_process
+from thermokern.quantities.engine.problem import describe
 from thermokern.quantities.information.integrands import ConditionalLike
 from thermokern.quantities.information.sources import LawSource, PointSource, Source, conditions
 from thermokern.targets import ConditionalLaw, Distribution
@@ -17,17 +17,17 @@ from thermokern.targets import ConditionalLaw, Distribution
 Data = Distribution | ConditionalLaw | Tensor | np.ndarray
 
 
-def process_of(process: LinearProcess | None, *models: ScoreLike | ConditionalLike) -> LinearProcess:
+def process_of(process: LinearProcess | None, **models: ScoreLike | ConditionalLike) -> LinearProcess:
     """The process that is given or that the models carry, once it is known to be one and the same."""
-    scores = []
-    for model in models:
+    scores = {}
+    for name, model in models.items():
         if isinstance(model, ConditionalModel):
             if process is not None and model.process != process:
                 raise ValueError(f"process: {process} and {model.process} differ")
             process = model.process
         elif not isinstance(model, ConditionalLaw):
-            scores.append(model)
-    return one_process(process, *scores)
+            scores[name] = model
+    return one_process(process, **scores)
 
 
 def source_of(data: Data, condition: Tensor | np.ndarray | None, seed: int) -> Source:

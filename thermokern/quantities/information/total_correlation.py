@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.models import ConditionalModel
+from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike
+from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
 from thermokern.quantities.information.integrands import product_rates, reference_rates
 from thermokern.quantities.information.neural_entropy import reference_of
 from thermokern.quantities.information.problem import described, described_data, process_of, source_of
-from thermokern.quantities.information.result import TotalCorrelation, curve_of
+from thermokern.quantities.information.result import TotalCorrelation
 from thermokern.quantities.information.sources import LawSource, PointSource, Source
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.quantities.samples import kozachenko_leonenko
@@ -87,7 +87,7 @@ def total_correlation(
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 8; Watanabe, *Information theoretical analysis of multivariate
     correlation*, 1960.
     """
-    process = process_of(process, model)
+    process = process_of(process, model=model)
     if data is None:
         if not isinstance(model, Distribution):
             raise ValueError("data: a model needs data, points or a law")

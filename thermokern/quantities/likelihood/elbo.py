@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.models import ScoreLike
 from thermokern.models.evaluate import score_at
-from thermokern.ops.checks import check_seed
+from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.processes import CHAINS, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
 from thermokern.quantities.engine.problem import (
-    ScoreLike,
-    describe,
+    Problem,
+    check_prior,
+    checked_data,
     first_time,
     log_prior,
-    one_process,
     own_dtype,
-    points_of,
+    problem_at,
 )
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -146,29 +147,21 @@ def elbo(
     matching*, 2021; Kingma et al., *Variational diffusion models*, 2021, Eq. 18; Ho, Jain and Abbeel, *Denoising
     diffusion probabilistic models*, 2020, Eq. 5.
     """
-    process = one_process(process, model)
-    points, shape = points_of(model, x)
-    n, dim = points.shape
-    check_seed(seed, path_offset)
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
-    if backend not in UNSTREAMED:
-        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
-    for name, value, even in (("n_times", n_times, True), ("repeats", repeats, False)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (even and value % 2):
-            raise ValueError(f"{name}: expected {'an even' if even else 'a positive'} integer, got {value!r}")
-    if prior is not None and (not isinstance(prior, Distribution) or prior.dim != dim):
-        raise TypeError(f"prior: expected a distribution in {dim} dimensions")
-    t_eps = first_time(process) if t_eps is None else float(t_eps)
+    problem = problem_at(model, process, checked_data("x", x), seed, path_offset)
+    process, (n, dim) = problem.process, problem.points.shape
+    checked_choice("method", method, METHODS)
+    checked_choice("backend", backend, UNSTREAMED)
+    n_times, repeats = checked_integer("n_times", n_times, 2, even=True), checked_integer("repeats", repeats, 1)
+    check_prior(prior, dim)
+    t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
     if method == "continuous":
-        dtype = own_dtype(model, by_reference=True) if dtype is None else dtype
-        rounds, errors = _continuous(
-            model, process, points, shape, t_eps, n_times, prior, repeats, seed, path_offset, dtype
-        )
+        dtype = checked_dtype(dtype, own_dtype(model, by_reference=True))
+        rounds, errors = _continuous(problem, t_eps, n_times, prior, repeats, dtype)
     else:
-        dtype = torch.float32 if dtype is None else dtype
+        dtype = checked_dtype(dtype)
         times = process.grid(n_steps, t_eps, spacing)
-        rounds = _chain(model, process, points, shape, times, method, prior, repeats, seed, path_offset, backend, dtype)
+        n_steps = len(times) - 1
+        rounds = _chain(problem, times, method, prior, repeats, backend, dtype)
         errors = torch.full((n,), math.nan, dtype=torch.float64)
     if repeats > 1:
         errors = rounds.std(0) / math.sqrt(repeats)
@@ -180,36 +173,22 @@ def elbo(
         stderr=errors,
         dim=dim,
         settings={
-            "model": describe(model),
-            "process": repr(process),
+            **problem.settings(dtype),
             "method": method,
             "n_times": n_times if method == "continuous" else 0,
             "n_steps": 0 if method == "continuous" else n_steps,
             "t_eps": t_eps,
             "prior": "process" if prior is None else prior.settings(),
             "repeats": repeats,
-            "seed": seed,
-            "path_offset": path_offset,
-            "dtype": str(dtype)[6:],
-            "torch": str(torch.__version__),
         },
     )
 
 
 def _continuous(
-    model: ScoreLike,
-    process: LinearProcess,
-    points: Tensor,
-    shape: torch.Size,
-    t_eps: float,
-    n_times: int,
-    prior: Distribution | None,
-    repeats: int,
-    seed: int,
-    path_offset: int,
-    dtype: torch.dtype,
+    problem: Problem, t_eps: float, n_times: int, prior: Distribution | None, repeats: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The bound of each repeat and point, (repeats, n), and the standard error of a point over its strata, (n,)."""
+    process, points, seed = problem.process, problem.points, problem.seed
     n, dim = points.shape
     first, last = process.log_snr(process.t_end), process.log_snr(t_eps)
     ratio = 0.5 * dim * math.log(process.variance(process.t_end) / process.variance(t_eps))
@@ -222,7 +201,7 @@ def _continuous(
     for low in range(0, n, size):
         x = points[low : low + size]
         count = len(x)
-        here = path_offset + low
+        here = problem.path_offset + low
         z = ops.normals(count, repeats * n_times * dim, seed=seed, path_offset=here, dtype=torch.float64)
         z = z.reshape(count, repeats, n_times, dim)
         uniform = torch.special.ndtr(
@@ -234,7 +213,7 @@ def _continuous(
             m, v = process.mean_scale(t)[:, None], process.variance(t)[:, None]
             noise = z[:, r].reshape(-1, dim)
             at = m * x.repeat_interleave(n_times, 0) + v.sqrt() * noise
-            score = score_at(model, process, at.to(dtype), t, shape).double()
+            score = score_at(problem.model, process, at.to(dtype), t, problem.shape).double()
             # Less a term of mean 0 that follows the noise, exactly so for data from N(0, I) and the true score.
             control = (m.square() / (m.square() + v)).square()[:, 0] * (noise.square().sum(1) - dim)
             error = (v.sqrt() * score + noise).square().sum(1)
@@ -254,28 +233,24 @@ def _continuous(
 
 
 def _chain(
-    model: ScoreLike,
-    process: LinearProcess,
-    points: Tensor,
-    shape: torch.Size,
+    problem: Problem,
     times: Tensor,
     chain: str,
     prior: Distribution | None,
     repeats: int,
-    seed: int,
-    path_offset: int,
     backend: str,
     dtype: torch.dtype,
 ) -> Tensor:
     """``log π(x_K) + Σ log p_θ(x_k | x_{k+1}) − Σ log q(x_{k+1} | x_k)`` of each repeat and point, (repeats, n)."""
+    process, points, seed = problem.process, problem.points, problem.seed
     n, dim = points.shape
     table = step_table(process, times, "sampler", chain=chain)
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
     idle = Gaussian(torch.zeros(dim), 1.0)
-    runner, _, _ = choose_backend(backend, model, idle, process, table, tuple(shape), dtype, Streaming())
+    runner, _, _ = choose_backend(backend, problem.model, idle, process, table, problem.shape, dtype, Streaming())
     rounds = []
     for r in range(repeats):
-        offset = path_offset + r * 2**40
+        offset = problem.path_offset + r * 2**40
         z = ops.normals(n, dim, seed=seed, path_offset=offset, purpose="start", dtype=torch.float64)
         start = table.mean_scale[0] * points + table.variance[0].sqrt() * z
         sums = runner(start.to(dtype), seed, offset)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.models import ScoreLike, one_process
+from thermokern.ops.checks import checked_integer
+from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import ScoreLike, log_prior, one_process
+from thermokern.quantities.engine.problem import check_prior, log_prior
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.limits_result import Limits
 from thermokern.quantities.likelihood.log_likelihood import log_likelihood
 from thermokern.quantities.likelihood.rates import DEFAULT_STEPS, averages_of, rates_from
-from thermokern.quantities.likelihood.verdicts import ODE, PLUG_IN, SDE, Verdict, judge
+from thermokern.quantities.likelihood.verdicts import ODE, PLUG_IN, SDE, Claim, Relation, Verdict, judge
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.targets import Distribution, Empirical
 
@@ -82,9 +85,9 @@ def limits(
     diffusion-based generative models and score matching*, 2021; Ding, Quan and Tu, *Stochastic thermodynamics of score
     matching in diffusion models*, 2026, Eq. 33.
     """
-    process = one_process(process, model)
-    if n_likelihood is not None and (not isinstance(n_likelihood, int) or n_likelihood < 1):
-        raise ValueError(f"n_likelihood: expected an integer of at least 1, got {n_likelihood!r}")
+    process = one_process(process, model=model)
+    n_likelihood = checked_integer("n_likelihood", DEFAULT_LIKELIHOOD if n_likelihood is None else n_likelihood, 1)
+    rtol, atol = checked_tolerances(rtol, atol)  # before the pass over paths, which takes longest
     a, settings = averages_of(
         model,
         data,
@@ -101,6 +104,7 @@ def limits(
         dtype=dtype,
         progress=progress,
     )
+    check_prior(prior, a.dim)
     rates = rates_from(a, process, {**settings, "direction": "forward"})
     law = data if isinstance(data, Distribution) else None
     start = a.times[0].item()
@@ -114,7 +118,7 @@ def limits(
     energy, spread = a.integrals[:, ra.ENERGY], a.integrals[:, ra.DIVERGENCE]
     mismatch = a.integrals[:, ra.MISMATCH] if law is not None else None
 
-    n_ode = min(len(x_start), DEFAULT_LIKELIHOOD if n_likelihood is None else n_likelihood)
+    n_ode = min(len(x_start), n_likelihood)
     shape = torch.as_tensor(data).shape[1:] if law is None else torch.Size([a.dim])
     ode = log_likelihood(
         model,
@@ -145,10 +149,9 @@ def limits(
         lower = 0.5 * (entropy.value + noise - shift) - 0.5 * (drift + energy)
     bound_terms = drift + energy - noise + shift  # what 2 NLL is added to
     bound = _combined(2.0, ode.nll, mean_estimate(bound_terms))
-    rows = _Rows(
+    terms = _Terms(
         ode=-ode.values,
         surprise=surprise,
-        noise=noise,
         plugin=plugin,
         lower=lower,
         elbo=elbo,
@@ -174,7 +177,7 @@ def limits(
         squared_difference=None if mismatch is None else mean_estimate(mismatch),
         prior_mismatch=mean_estimate(cross_prior - noise),
         below_t_eps=rates.system.below,
-        verdicts=tuple(_verdicts(rows, slack)),
+        verdicts=tuple(_verdicts(terms, slack)),
         rates=rates,
         likelihood=ode,
         dim=a.dim,
@@ -210,106 +213,61 @@ def _combined(factor: float, first: Estimate, second: Estimate) -> Estimate:
     return Estimate(factor * first.value + second.value, math.hypot(factor * first.stderr, second.stderr))
 
 
-class _Rows:
-    """Terms of every path, (n,) each; `ode` of the first of them."""
+class _Terms(NamedTuple):
+    """What the sides of the verdicts are made of, (n,) over paths; `ode` of the first of them."""
 
-    def __init__(self, **terms: Any) -> None:
-        self.__dict__.update(terms)
+    ode: Tensor
+    surprise: Tensor | None  # −log p of the data, where their law is known
+    plugin: Tensor
+    lower: Tensor | None  # where an entropy of the data is known
+    elbo: Tensor
+    mismatch: Tensor | None
+    bound_terms: Tensor
+    prior_gap: Tensor
+    entropy: Estimate | None
 
 
-def _verdicts(r: Any, slack: dict[str, float]) -> list[Verdict]:
+def _verdicts(r: _Terms, slack: dict[str, float]) -> list[Verdict]:
     out: list[Verdict] = []
-    n = len(r.ode)
-    both = slack["rates"] + slack["ode"]
+    n, rates, ode = len(r.ode), slack["rates"], slack["ode"]
 
-    def add(statement: str, of: str, promised: bool, reason: str, left: Any, right: Any, room: float) -> None:
+    def add(claim: Claim, left: Tensor | Estimate, right: Tensor | Estimate, room: float) -> None:
         """Sides are (n,) over paths, or an Estimate; a pair of paths over the fewer of the two."""
-        sides = [side if isinstance(side, Estimate) else mean_estimate(side) for side in (left, right)]
+        first, second = (side if isinstance(side, Estimate) else mean_estimate(side) for side in (left, right))
         if isinstance(left, Tensor) and isinstance(right, Tensor):
             count = min(len(left), len(right))
-            margin = mean_estimate(left[:count] - right[:count])
+            difference = mean_estimate(left[:count] - right[:count])
         else:
-            margin = _combined(-1.0, sides[1], sides[0])
-        if " ≤ " in statement:
-            margin = Estimate(-margin.value, margin.stderr)
-        out.append(judge(statement, of, promised, reason, sides[0], sides[1], margin, room))
+            difference = _combined(-1.0, second, first)
+        out.append(judge(claim, first, second, difference, room))
 
     entropy = r.surprise if r.surprise is not None else r.entropy
-    if entropy is not None:
-        own = entropy[:n] if isinstance(entropy, Tensor) else entropy
-        add("NLL_ODE ≥ S_data", ODE, True, "a KL divergence is not negative", r.ode, own, slack["ode"])
-        add(
-            "NLL_plugin ≥ S_data",
-            PLUG_IN,
-            False,
-            "the plug-in NLL is not that of a law, and a score that is too large takes it below S_data",
-            r.plugin,
-            entropy,
-            slack["rates"],
-        )
-        add(
-            "NLL_plugin ≥ lower bound (Eq. 6)",
-            PLUG_IN,
-            True,
-            "they differ by ½∫D E|s_θ − s_*|²dt",
-            r.plugin,
-            r.lower,
-            slack["rates"],
-        )
-        add(
-            "NLL_ODE ≥ lower bound (Eq. 6)",
-            ODE,
-            False,
-            "the bound is derived for averages over p_t; along the model's own flow it can fail",
-            r.ode,
-            r.lower[:n],
-            both,
-        )
-        add(
-            "S_data ≤ 2 NLL_ODE + ∫Ṡ_θ − S_noise",
-            ODE,
-            False,
-            "follows from the bound on NLL_ODE, which can fail",
-            own,
-            2.0 * r.ode + r.bound_terms[:n],
-            2.0 * both,
-        )
-        add(
-            "S_data ≤ ELBO",
-            SDE,
-            True,
-            "the ELBO bounds the SDE sampler's NLL, which is at least S_data",
-            entropy,
-            r.elbo,
-            slack["rates"],
-        )
-    if r.surprise is not None and r.mismatch is not None:
-        upper = r.mismatch + r.prior_gap
-        add(
-            "KL_ODE ≤ ∫D E|s_θ − s_*|²dt + KL(p_T‖π)",
-            ODE,
-            False,
-            "Girsanov's bound is on the SDE sampler's KL, not on the probability flow's",
-            r.ode - r.surprise[:n],
-            upper[:n],
-            both,
-        )
-        add(
-            "NLL_plugin = right-hand side of Eq. 8",
-            PLUG_IN,
-            True,
-            "Stein's identity",
-            r.plugin,
-            r.lower + 0.5 * r.mismatch,
-            slack["rates"],
-        )
-        add(
-            "ELBO with prior p_T = S_data + ⟨Δs_ta⟩",
-            SDE,
-            True,
-            "Stein's identity and the entropy balance; ⟨Δs_ta⟩ = ∫D E|s_θ − s_*|²dt",
-            r.elbo - r.prior_gap,
-            r.surprise + r.mismatch,
-            slack["rates"],
-        )
+    if entropy is None or r.lower is None:
+        return out
+    own = entropy[:n] if isinstance(entropy, Tensor) else entropy
+    reason = "a KL divergence is not negative"
+    add(Claim("NLL_ODE", Relation.AT_LEAST, "S_data", ODE, True, reason), r.ode, own, ode)
+    reason = "the plug-in NLL is not that of a law, and a score that is too large takes it below S_data"
+    add(Claim("NLL_plugin", Relation.AT_LEAST, "S_data", PLUG_IN, False, reason), r.plugin, entropy, rates)
+    reason = "they differ by ½∫D E|s_θ − s_*|²dt"
+    claim = Claim("NLL_plugin", Relation.AT_LEAST, "lower bound (Eq. 6)", PLUG_IN, True, reason)
+    add(claim, r.plugin, r.lower, rates)
+    reason = "the bound is derived for averages over p_t; along the model's own flow it can fail"
+    claim = Claim("NLL_ODE", Relation.AT_LEAST, "lower bound (Eq. 6)", ODE, False, reason)
+    add(claim, r.ode, r.lower[:n], rates + ode)
+    reason = "follows from the bound on NLL_ODE, which can fail"
+    claim = Claim("S_data", Relation.AT_MOST, "2 NLL_ODE + ∫Ṡ_θ − S_noise", ODE, False, reason)
+    add(claim, own, 2.0 * r.ode + r.bound_terms[:n], 2.0 * (rates + ode))
+    reason = "the ELBO bounds the SDE sampler's NLL, which is at least S_data"
+    add(Claim("S_data", Relation.AT_MOST, "ELBO", SDE, True, reason), entropy, r.elbo, rates)
+    if r.surprise is None or r.mismatch is None:
+        return out
+    reason = "Girsanov's bound is on the SDE sampler's KL, not on the probability flow's"
+    claim = Claim("KL_ODE", Relation.AT_MOST, "∫D E|s_θ − s_*|²dt + KL(p_T‖π)", ODE, False, reason)
+    add(claim, r.ode - r.surprise[:n], (r.mismatch + r.prior_gap)[:n], rates + ode)
+    claim = Claim("NLL_plugin", Relation.EQUAL, "right-hand side of Eq. 8", PLUG_IN, True, "Stein's identity")
+    add(claim, r.plugin, r.lower + 0.5 * r.mismatch, rates)
+    reason = "Stein's identity and the entropy balance; ⟨Δs_ta⟩ = ∫D E|s_θ − s_*|²dt"
+    claim = Claim("ELBO with prior p_T", Relation.EQUAL, "S_data + ⟨Δs_ta⟩", SDE, True, reason)
+    add(claim, r.elbo - r.prior_gap, r.surprise + r.mismatch, rates)
     return out

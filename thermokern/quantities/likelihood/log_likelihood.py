@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import ScoreModel, fuse
+from thermokern.models import ScoreLike, ScoreModel, fuse
 from thermokern.models.evaluate import rademacher, score_and_divergence
-from thermokern.ops.checks import MAX_DIM, NotFusable, check_seed
+from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_dtype, checked_integer, checked_number
+from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
 from thermokern.quantities.engine.backends import UNSTREAMED
 from thermokern.quantities.engine.problem import (
-    DIVERGENCES,
-    ScoreLike,
-    describe,
+    check_prior,
+    checked_data,
     first_time,
     log_prior,
-    one_process,
     own_dtype,
-    points_of,
+    probes_of,
+    problem_at,
 )
 from thermokern.quantities.likelihood.result import LogLikelihood
 from thermokern.targets import Distribution, GaussianMixture, common_axes
@@ -38,12 +38,12 @@ def log_likelihood(
     x: Tensor | np.ndarray,
     process: LinearProcess | None = None,
     *,
+    t_eps: float | None = None,
+    prior: Distribution | None = None,
     divergence: str = "auto",
     probes: int = 1,
     rtol: float = 1e-5,
     atol: float = 1e-5,
-    t_eps: float | None = None,
-    prior: Distribution | None = None,
     dequantize: float = 0.0,
     repeats: int = 1,
     seed: int = 0,
@@ -64,6 +64,10 @@ def log_likelihood(
         (n, …) data points.
     process : LinearProcess, optional
         May be left out where the model carries one.
+    t_eps : float, optional
+        Where the equation ends near the data: 1e-5, or the process's own first time where it has one (EDM, DiscreteVP).
+    prior : Distribution, optional
+        A law of data whose diffused law at ``t_end`` takes the place of the process's Gaussian prior.
     divergence : {"auto", "exact", "hutchinson"}
         ``auto``: exact up to 16 dimensions and of distributions; else Hutchinson's estimate with random signs, each
         probe fixed along the whole path of its point.
@@ -72,10 +76,6 @@ def log_likelihood(
     rtol, atol : float
         Tolerance of a step along each axis of x and of the accumulated divergence, ``atol + rtol |value|``. The step is
         chosen by the mean square over these d + 1 errors in units of their tolerances, for each point by itself.
-    t_eps : float, optional
-        Where the equation ends near the data: 1e-5, or the process's own first time where it has one (EDM, DiscreteVP).
-    prior : Distribution, optional
-        A law of data whose diffused law at ``t_end`` takes the place of the process's Gaussian prior.
     dequantize : float
         Width of the bins of quantised data, each value being the lower edge of its bin: uniform noise of that width is
         added. 1/256 for 8-bit images on [0, 1].
@@ -115,37 +115,28 @@ def log_likelihood(
     D.2; Dormand and Prince, *A family of embedded Runge–Kutta formulae*, 1980; Kodama and Hinczewski, arXiv 2510.06174,
     Eq. 7.
     """
-    process = one_process(process, model)
-    points, shape = points_of(model, x)
-    n, dim = points.shape
-    check_seed(seed, path_offset)
-    if divergence not in DIVERGENCES:
-        raise ValueError(f"divergence: expected one of {DIVERGENCES}, got {divergence!r}")
-    if backend not in UNSTREAMED:
-        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
-    for name, value in {"probes": probes, "repeats": repeats}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
-    if not (math.isfinite(dequantize) and dequantize >= 0.0):
-        raise ValueError(f"dequantize: expected a finite width of at least 0, got {dequantize!r}")
-    if prior is not None and (not isinstance(prior, Distribution) or prior.dim != dim):
-        raise TypeError(f"prior: expected a distribution in {dim} dimensions")
-    t_eps = first_time(process) if t_eps is None else float(t_eps)
-    hutchinson = divergence == "hutchinson" or (
-        divergence == "auto" and dim > MAX_DIM and not isinstance(model, Distribution)
-    )
-    if hutchinson and isinstance(model, Distribution):
+    problem = problem_at(model, process, checked_data("x", x), seed, path_offset)
+    process, points, shape = problem.process, problem.points, problem.shape
+    seed, path_offset, (n, dim) = problem.seed, problem.path_offset, points.shape
+    probes = probes_of(divergence, probes, model, dim)
+    hutchinson = probes > 0
+    checked_choice("backend", backend, UNSTREAMED)
+    rtol, atol = checked_tolerances(rtol, atol)
+    dequantize = checked_number("dequantize", dequantize, least=0.0)
+    repeats = checked_integer("repeats", repeats, 1)
+    check_prior(prior, dim)
+    t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
+    if divergence == "hutchinson" and isinstance(model, Distribution):
         raise ValueError('divergence: a distribution knows its own exactly, expected "auto" or "exact"')
     reason = "the kernels give the exact divergence" if hutchinson else ""
     reason = 'backend="reference" was asked for' if backend == "reference" else reason
     turned = common_axes(model, model)  # a full covariance runs in its own axes
     own_axes = model if turned is None else turned.model
+    dtype = None if dtype is None else checked_dtype(dtype)
     fused = _fusable(own_axes, process, t_eps, dim, dtype, reason)
     if isinstance(fused, str) and backend == "fused":
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
     dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
 
     noise = torch.zeros(repeats, n, dim, dtype=torch.float64)
     if dequantize:
@@ -153,7 +144,7 @@ def log_likelihood(
         noise = dequantize * torch.special.ndtr(z).reshape(n, repeats, dim).transpose(0, 1)
     signs = rademacher(n, repeats * probes, dim, seed, path_offset, dtype) if hutchinson else None
     scale = process.mean_scale(t_eps)
-    columns = probes if hutchinson else 1
+    columns = max(probes, 1)
     rounds = []
     for r in range(repeats):
         start = scale * (points + noise[r])
@@ -196,20 +187,15 @@ def log_likelihood(
         backend="reference" if isinstance(fused, str) else "fused",
         backend_reason=fused if isinstance(fused, str) and backend == "auto" else "",
         settings={
-            "model": describe(model),
-            "process": repr(process),
+            **problem.settings(dtype),
             "t_eps": t_eps,
             "divergence": "hutchinson" if hutchinson else "exact",
-            "probes": probes if hutchinson else 0,
+            "probes": probes,
             "rtol": rtol,
             "atol": atol,
             "prior": "process" if prior is None else prior.settings(),
             "dequantize": dequantize,
             "repeats": repeats,
-            "seed": seed,
-            "path_offset": path_offset,
-            "dtype": str(dtype)[6:],
-            "torch": str(torch.__version__),
         },
     )
 

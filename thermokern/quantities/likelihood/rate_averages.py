@@ -9,11 +9,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern.models import ScoreLike
 from thermokern.models.evaluate import rademacher, score_and_divergence
 from thermokern.ops.checks import NotFusable
 from thermokern.processes import LinearProcess, rate_table
 from thermokern.quantities.engine.backends import source_of
-from thermokern.quantities.engine.problem import ScoreLike
 from thermokern.targets import Distribution, common_axes
 
 # The columns of ops.OBSERVABLES: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s and f x·(f x − D s).

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import ScoreModel
-from thermokern.ops.checks import MAX_DIM, check_finite, check_seed
+from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.backends import UNSTREAMED
-from thermokern.quantities.engine.problem import ScoreLike, describe, first_time, one_process
+from thermokern.quantities.engine.problem import checked_data, drawn, first_time, probes_of, problem_at
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.rates_result import EntropyRate, EntropyRates
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -30,13 +30,13 @@ def entropy_rates(
     data: Distribution | Tensor | np.ndarray,
     process: LinearProcess | None = None,
     *,
-    direction: str = "forward",
     n_paths: int | None = None,
     n_steps: int = DEFAULT_STEPS,
     t_eps: float | None = None,
     spacing: str = "log-snr",
     divergence: str = "auto",
     probes: int = 1,
+    direction: str = "forward",
     seed: int = 0,
     path_offset: int = 0,
     backend: str = "auto",
@@ -61,8 +61,6 @@ def entropy_rates(
         The law of the data, or points (n, …). With a law the true score is known and compared with.
     process : LinearProcess, optional
         May be left out where the model carries one.
-    direction : {"forward", "reverse"}
-        ``reverse``: the controlled-forward process, under the same marginals.
     n_paths : int, optional
         100,000 of a law; every point once of points, which more paths take in turn.
     n_steps : int
@@ -72,6 +70,8 @@ def entropy_rates(
     spacing : {"log-snr", "uniform"}
     divergence : {"auto", "exact", "hutchinson"}
         ``auto``: exact up to 16 dimensions and of distributions; else with `probes` random signs, fresh at every time.
+    direction : {"forward", "reverse"}
+        ``reverse``: the controlled-forward process, under the same marginals.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "reference"}
@@ -95,9 +95,8 @@ def entropy_rates(
     Kodama and Hinczewski, arXiv 2510.06174, Eq. 3–5, 9, App. A and C.3; Seifert, *Stochastic thermodynamics,
     fluctuation theorems and molecular machines*, 2012.
     """
-    process = one_process(process, model)
-    if direction not in ops.DIRECTIONS:
-        raise ValueError(f"direction: expected one of {ops.DIRECTIONS}, got {direction!r}")
+    process = one_process(process, model=model)
+    checked_choice("direction", direction, ops.DIRECTIONS)
     averages, settings = averages_of(
         model,
         data,
@@ -135,26 +134,15 @@ def averages_of(
     progress: bool,
 ) -> tuple[ra.RateAverages, dict[str, object]]:
     """The pass over paths behind :func:`entropy_rates`, and the settings that define it."""
-    check_seed(seed, path_offset)
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 4 or n_steps % 2:
-        raise ValueError(f"n_steps: expected an even integer of at least 4, got {n_steps!r}")
-    if divergence not in ("auto", "exact", "hutchinson"):
-        raise ValueError(f'divergence: expected "auto", "exact" or "hutchinson", got {divergence!r}')
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise ValueError(f"probes: expected an integer of at least 1, got {probes!r}")
-    if backend not in UNSTREAMED:
-        raise ValueError(f"backend: expected one of {UNSTREAMED}, got {backend!r}")
-    x0, shape = _starts(data, n_paths, seed, path_offset)
-    dim = x0.shape[1]
-    if isinstance(model, Distribution) and model.dim != dim:
-        raise ValueError(f"model: expected dimension {dim} as the data have it, got {model.dim}")
-    exact = divergence == "exact" or isinstance(model, Distribution) or (divergence == "auto" and dim <= MAX_DIM)
-    if dtype is None:
-        network = model.network if isinstance(model, ScoreModel) else None
-        parameter = next(network.parameters(), None) if isinstance(network, torch.nn.Module) else None
-        dtype = torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+    problem = problem_at(model, process, _starts(data, n_paths, seed, path_offset), seed, path_offset)
+    x0 = problem.points
+    n_steps = checked_integer("n_steps", n_steps, 4, even=True)
+    probes = probes_of(divergence, probes, model, problem.dim)
+    checked_choice("backend", backend, UNSTREAMED)
+    network = model.network if isinstance(model, ScoreModel) else None
+    parameter = next(network.parameters(), None) if isinstance(network, torch.nn.Module) else None
+    double = parameter is not None and parameter.dtype == torch.float64
+    dtype = checked_dtype(dtype, torch.float64 if double else torch.float32)
     times = process.grid(n_steps, first_time(process) if t_eps is None else t_eps, spacing)
     averages = ra.rate_averages(
         model,
@@ -162,28 +150,23 @@ def averages_of(
         process,
         times,
         x0,
-        shape=shape,
-        probes=0 if exact else probes,
-        seed=seed,
-        path_offset=path_offset,
+        shape=problem.shape,
+        probes=probes,
+        seed=problem.seed,
+        path_offset=problem.path_offset,
         backend=backend,
         dtype=dtype,
         progress=progress,
     )
     settings: dict[str, object] = {
-        "model": describe(model),
+        **problem.settings(dtype),
         "data": data.settings() if isinstance(data, Distribution) else {"points": list(x0.shape)},
-        "process": repr(process),
         "n_paths": len(x0),
         "n_steps": n_steps,
         "t_eps": times[0].item(),
         "spacing": spacing,
-        "divergence": "exact" if exact else "hutchinson",
-        "probes": 0 if exact else probes,
-        "seed": seed,
-        "path_offset": path_offset,
-        "dtype": str(dtype)[6:],
-        "torch": str(torch.__version__),
+        "divergence": "hutchinson" if probes else "exact",
+        "probes": probes,
     }
     return averages, settings
 
@@ -282,17 +265,10 @@ def _starts(
     data: Distribution | Tensor | np.ndarray, n_paths: int | None, seed: int, path_offset: int
 ) -> tuple[Tensor, torch.Size]:
     """Data that paths start from, (n, d) float64, and the shape of one."""
-    if n_paths is not None and (isinstance(n_paths, bool) or not isinstance(n_paths, int) or n_paths < 0):
-        raise ValueError(f"n_paths: expected a non-negative integer, got {n_paths!r}")
     if isinstance(data, Distribution):
-        return data.sample(100_000 if n_paths is None else n_paths, seed, path_offset), torch.Size([data.dim])
-    if isinstance(data, ScoreModel) or not isinstance(data, Tensor | np.ndarray):
-        raise TypeError(f"data: expected a distribution or points (n, …), got {type(data).__name__}")
-    points = torch.as_tensor(data).detach().to("cpu")
-    if points.dim() < 2 or 0 in points.shape[1:] or not len(points):
-        raise ValueError(f"data: expected points (n, …), at least one, got {tuple(points.shape)}")
-    shape = points.shape[1:]
-    points = points.reshape(len(points), -1).to(torch.float64)
-    check_finite(data=points)
-    which = torch.arange(len(points) if n_paths is None else n_paths) % len(points)
+        return drawn(data, 100_000 if n_paths is None else n_paths, seed, path_offset)
+    points, shape = checked_data("data", data)
+    if not len(points):
+        raise ValueError(f"data: expected at least one point, got (0, {', '.join(map(str, shape))})")
+    which = torch.arange(len(points) if n_paths is None else checked_integer("n_paths", n_paths, 0)) % len(points)
     return points[which], shape

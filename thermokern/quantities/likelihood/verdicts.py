@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.storage import stored
 
 PLUG_IN, ODE, SDE = "plug-in", "ODE", "SDE sampler"
 SIGMAS = 3.0  # standard errors within which two sides count as equal
+
+
+class Relation(Enum):
+    """How the sides of a claim compare."""
+
+    AT_LEAST = "≥"
+    AT_MOST = "≤"
+    EQUAL = "="
+
+
+class Claim(NamedTuple):
+    """What is claimed, in words: the sides and how they compare; the rest as in :class:`Verdict`."""
+
+    left: str
+    relation: Relation
+    right: str
+    likelihood: str
+    promised: bool
+    reason: str
 
 
 @stored("verdict")
@@ -54,22 +75,17 @@ class Verdict:
         return f"{self.outcome:<7} {self.statement:<48} {self.likelihood:<11} {promise:<12} margin {self.margin}"
 
 
-def judge(
-    statement: str,
-    likelihood: str,
-    promised: bool,
-    reason: str,
-    left: Estimate,
-    right: Estimate,
-    margin: Estimate,
-    slack: float,
-) -> Verdict:
-    """The verdict on ``left ≥ right``, ``left ≤ right`` or ``left = right``, whichever the statement has."""
+def judge(claim: Claim, left: Estimate, right: Estimate, difference: Estimate, slack: float) -> Verdict:
+    """The verdict on a claim about `left` and `right`, whose `difference` is left minus right."""
+    sign = -1.0 if claim.relation is Relation.AT_MOST else 1.0
+    margin = Estimate(sign * difference.value, difference.stderr, difference.unit)
     reach = slack + (SIGMAS * margin.stderr if math.isfinite(margin.stderr) else 0.0)
+    identity = claim.relation is Relation.EQUAL
     if not math.isfinite(margin.value):
         outcome = "unknown"
     elif abs(margin.value) <= reach:
-        outcome = "holds" if " = " in statement else "tight"
+        outcome = "holds" if identity else "tight"
     else:
-        outcome = "holds" if margin.value > 0.0 and " = " not in statement else "fails"
-    return Verdict(statement, likelihood, promised, reason, left, right, margin, slack, outcome)
+        outcome = "holds" if margin.value > 0.0 and not identity else "fails"
+    statement = f"{claim.left} {claim.relation.value} {claim.right}"
+    return Verdict(statement, claim.likelihood, claim.promised, claim.reason, left, right, margin, slack, outcome)

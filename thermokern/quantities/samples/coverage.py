@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from thermokern.ops import KDTree
-from thermokern.ops.checks import check_seed
+from thermokern.ops.checks import checked_seed
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.errors_by_parts import block_errors
-from thermokern.quantities.samples.inputs import SampleLike, check_neighbours, checked_sample, scaled, search_device
+from thermokern.quantities.samples.inputs import SampleLike, checked_neighbours, checked_sample, scaled, search_device
 
 NAMES = ("coverage", "density", "precision", "recall")
 _NEAR = 16  # balls tried first for a point, by their centres' distance
@@ -133,11 +133,11 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     models*, 2019, for precision and recall.
     """
     first, second = checked_sample("real", real), checked_sample("generated", generated)
-    check_seed(seed)
+    seed, _ = checked_seed(seed)
     n, m = len(first), len(second)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"generated: expected (m, {first.shape[1]}) as real has it, got {tuple(second.shape)}")
-    check_neighbours("k", k, min(n, m))
+    k = checked_neighbours("k", k, min(n, m))
     if first.dtype != second.dtype:
         first, second = first.double(), second.double()
     both, _ = scaled(torch.cat([first, second]), None)

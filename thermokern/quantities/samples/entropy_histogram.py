@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_choice, checked_integer
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.samples.entropy_discrete import counted_entropy, miller_madow
 from thermokern.quantities.samples.inputs import SampleLike, check_density, checked_sample, sorted_mean, unit_and_size
 from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
 
 RULES = ("knuth", "scott", "freedman-diaconis")
-CORRECTIONS = ("miller-madow", None)
+CORRECTIONS = ("miller-madow",)
 MAX_DIM = 6
 # Knuth's rule looks at equal numbers of bins along every axis, up to this many cells for a point.
 _CELLS_PER_POINT = 8
@@ -86,8 +89,8 @@ def histogram_entropy(
     unit, size = unit_and_size(base)
     if points.shape[1] > MAX_DIM:
         raise ValueError(f"x: expected at most {MAX_DIM} dimensions, got {points.shape[1]}: use kozachenko_leonenko")
-    if correction not in CORRECTIONS:
-        raise ValueError(f"correction: expected one of {CORRECTIONS}, got {correction!r}")
+    if correction is not None:
+        checked_choice("correction", correction, CORRECTIONS)
     check_density("x", points)
     n, dim = points.shape
     low = points.amin(0).double()
@@ -160,8 +163,7 @@ def _resolve(bins: Bins, points: Tensor, place: Tensor, extent: Tensor) -> tuple
     """The number of bins along every axis, and the relative uncertainty of their width."""
     n, dim = points.shape
     if isinstance(bins, str):
-        if bins not in RULES:
-            raise ValueError(f"bins: expected numbers or one of {RULES}, got {bins!r}")
+        checked_choice("bins", bins, RULES)
         if bins == "knuth":
             count, spread = _knuth(place)
             return [count] * dim, spread / count
@@ -176,9 +178,10 @@ def _resolve(bins: Bins, points: Tensor, place: Tensor, extent: Tensor) -> tuple
         width = scale * n ** (-1.0 / (dim + 2))
         counts = [min(_MAX_BINS, max(1, math.ceil(ratio))) for ratio in (extent / width).tolist()]
         return counts, 1.0 / (math.sqrt(12.0) * min(counts))
-    numbers = [bins] * dim if isinstance(bins, int) else list(bins)
-    if len(numbers) != dim or any(isinstance(b, bool) or not isinstance(b, int) or b < 1 for b in numbers):
-        raise ValueError(f"bins: expected positive integers, one or {dim}, or one of {RULES}, got {bins!r}")
+    each = [bins] * dim if np.ndim(bins) == 0 else list(cast(Sequence[int], bins))
+    numbers = [checked_integer("bins", count, 1) for count in each]
+    if len(numbers) != dim:
+        raise ValueError(f"bins: expected one number or {dim}, or one of {RULES}, got {bins!r}")
     if math.prod(numbers) >= 2**62:
         raise ValueError(f"bins: expected fewer than 2**62 cells, got {math.prod(numbers)}")
     return numbers, _range_slack(place)

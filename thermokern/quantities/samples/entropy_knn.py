@@ -13,14 +13,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern.ops import KDTree
-from thermokern.ops.checks import check_seed
+from thermokern.ops.checks import checked_choice, checked_seed
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.samples.entropy_discrete import shannon
 from thermokern.quantities.samples.errors_by_jackknife import excess
 from thermokern.quantities.samples.inputs import (
     SampleLike,
     check_density,
-    check_neighbours,
+    checked_neighbours,
     checked_sample,
     digamma,
     jittered,
@@ -133,10 +133,9 @@ def kozachenko_leonenko(
     """
     points = checked_sample("x", x)
     unit, size = unit_and_size(base)
-    check_seed(seed)
-    check_neighbours("k", k, len(points))
-    if duplicates not in DUPLICATES:
-        raise ValueError(f"duplicates: expected one of {DUPLICATES}, got {duplicates!r}")
+    seed, _ = checked_seed(seed)
+    k = checked_neighbours("k", k, len(points))
+    checked_choice("duplicates", duplicates, DUPLICATES)
     if jitter is not None:
         points = jittered(points, jitter, seed)
     if duplicates == "discrete":

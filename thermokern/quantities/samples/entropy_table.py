@@ -10,13 +10,14 @@ from typing import ClassVar
 
 from tqdm.auto import tqdm
 
+from thermokern.ops.checks import checked_integer
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.entropy_histogram import Bins, histogram_entropy
 from thermokern.quantities.samples.entropy_knn import entropies_over_k, kozachenko_leonenko
 from thermokern.quantities.samples.entropy_maxima import box_entropy, gaussian_entropy
-from thermokern.quantities.samples.inputs import SampleLike, check_neighbours, checked_sample, jittered
+from thermokern.quantities.samples.inputs import SampleLike, checked_neighbours, checked_sample, jittered
 from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
 
 KS = (1, 3, 5, 10, 20)
@@ -145,10 +146,8 @@ def entropy_table(
     if jitter is not None:
         points = jittered(points, jitter, seed)
     n, dim = points.shape
-    wanted = sorted({k, *ks})
-    for number in wanted:
-        check_neighbours("ks", number, n + max(wanted))
-    check_neighbours("k", k, n)
+    k = checked_neighbours("k", k, n)
+    wanted = sorted({k, *(checked_integer("ks", number, 1) for number in ks)})
     with warnings.catch_warnings(), tqdm(total=3, disable=not progress, unit="estimate", desc="entropy") as bar:
         warnings.simplefilter("ignore", BiasWarning)  # the table says it
         knn = kozachenko_leonenko(points, k, seed=seed, progress=progress)

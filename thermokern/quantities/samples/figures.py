@@ -38,7 +38,7 @@ figure = singledispatch(no_figure)
 def sample_figure(result: SampleEstimate, ax: Axes | None = None) -> Figure:
     """The density of what each point adds."""
     with style():
-        drawn, (panel,) = panels(ax, 1, 3.6)
+        drawn, (panel,) = panels(ax, 1, 5.0)
         local = result.local[result.local.isfinite()].numpy()
         if len(local):
             draw_density(panel, local, EXACT, fill=True)
@@ -56,6 +56,7 @@ def coverage_figure(result: Coverage, ax: Axes | None = None) -> Figure:
         errors = [2.0 * (item.stderr if math.isfinite(item.stderr) else 0.0) for item in estimates]
         panel.errorbar(names, [item.value for item in estimates], errors, fmt="o", ms=4, color=EXACT, capsize=3)
         panel.plot(["coverage"], [result.expected_coverage], "_", ms=20, color=INK, label="two samples of one law")
+        panel.margins(0.12)
         panel.set(title="± 2 s.e.", ylim=(0.0, None))
         panel.legend(loc="best")
     return drawn

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_seed
+from thermokern.ops.checks import checked_integer, checked_seed
 from thermokern.quantities.samples.information_counts import local_terms, search, standard_error
 from thermokern.quantities.samples.inputs import (
     SampleLike,
-    check_neighbours,
+    checked_neighbours,
     checked_sample,
     jittered,
     search_device,
@@ -154,10 +154,9 @@ def _estimate(
     """The estimate for groups of columns (n, d_j)."""
     n = len(groups[0])
     unit, size = unit_and_size(base)
-    check_seed(seed)
-    check_neighbours("k", k, n)
-    if variant not in VARIANTS:
-        raise ValueError(f"variant: expected one of {VARIANTS}, got {variant!r}")
+    seed, _ = checked_seed(seed)
+    k = checked_neighbours("k", k, n)
+    variant = checked_integer("variant", variant, min(VARIANTS), max(VARIANTS) + 1)
     widths = [group.shape[1] for group in groups]
     dtype = groups[0].dtype if len({group.dtype for group in groups}) == 1 else torch.float64
     joint = torch.cat([group.to(dtype) for group in groups], dim=1)

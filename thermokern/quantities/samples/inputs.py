@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern._info import cuda_absence
-from thermokern.ops.checks import check_finite, check_seed
+from thermokern.ops.checks import check_finite, checked_integer, checked_number, checked_seed
 
 SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
@@ -28,8 +28,11 @@ def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
     (n,) is (n, 1); integers, bools and lists become float64, half precision float32. A ValueError or TypeError that
     names the argument for anything else: fewer than `least` points, d = 0, NaN or infinity, a gradient.
     """
-    given = x if isinstance(x, Tensor | np.ndarray) else torch.as_tensor(x, dtype=torch.float64)
-    points = torch.as_tensor(given)
+    try:
+        given = x if isinstance(x, Tensor | np.ndarray) else torch.as_tensor(x, dtype=torch.float64)
+        points = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected numbers, got {type(x).__name__}") from None
     if points.is_complex():
         raise TypeError(f"{name}: expected real numbers, got {str(points.dtype)[6:]}")
     if points.requires_grad:
@@ -58,12 +61,12 @@ def search_device(x: SampleLike) -> torch.device:
     return torch.device("cpu")
 
 
-def check_neighbours(name: str, k: int, n: int) -> None:
-    """Raise unless 1 ≤ k < n."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1, got {k!r}")
+def checked_neighbours(name: str, k: int, n: int) -> int:
+    """`k` as an int, once it is known that 1 ≤ k < n."""
+    k = checked_integer(name, k, 1)
     if k >= n:
         raise ValueError(f"{name}: expected fewer neighbours than points, got {k} of {n} points")
+    return k
 
 
 def check_density(name: str, x: Tensor) -> None:
@@ -121,9 +124,8 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
 
 def jittered(x: Tensor, jitter: float, seed: int) -> Tensor:
     """Points (n, d) moved by independent uniform numbers on ±jitter/2 along every axis, float64."""
-    if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0.0 < jitter < math.inf:
-        raise ValueError(f"jitter: expected a positive finite number, got {jitter!r}")
-    check_seed(seed)
+    jitter = checked_number("jitter", jitter, above=0.0)
+    seed, _ = checked_seed(seed)
     z = ops.normals(len(x), x.shape[1], seed=seed, purpose="start", dtype=torch.float64)
     moved: Tensor = x.double() + jitter * (torch.special.ndtr(z) - 0.5)
     return moved
@@ -133,10 +135,11 @@ def unit_and_size(base: float | None) -> tuple[str, float]:
     """Name of the unit of information of a logarithm's base, and nats in one; None is e."""
     if base is None:
         return "nats", 1.0
-    if isinstance(base, bool) or not isinstance(base, int | float) or not (0.0 < base < math.inf and base != 1.0):
-        raise ValueError(f"base: expected a positive finite number other than 1, got {base!r}")
+    base = checked_number("base", base, above=0.0)
+    if base == 1.0:
+        raise ValueError("base: expected a number other than 1, whose logarithm is 0, got 1")
     named = {2.0: "bits", math.e: "nats", 10.0: "bans"}
-    return named.get(float(base), f"log {base:g}"), math.log(base)
+    return named.get(base, f"log {base:g}"), math.log(base)
 
 
 def random_order(x: Tensor, seed: int = 0) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from thermokern.ops import KDTree
-from thermokern.ops.checks import check_seed
+from thermokern.ops.checks import checked_seed
 from thermokern.quantities.samples.errors_by_parts import block_errors
 from thermokern.quantities.samples.inputs import (
     SampleLike,
     check_density,
-    check_neighbours,
+    checked_neighbours,
     checked_sample,
     scaled,
     search_device,
@@ -72,11 +72,11 @@ def knn_divergence(
     """
     first, second = checked_sample("x", x), checked_sample("y", y, least=1)
     unit, size = unit_and_size(base)
-    check_seed(seed)
+    seed, _ = checked_seed(seed)
     n, dim = first.shape
     if second.shape[1] != dim:
         raise ValueError(f"y: expected (m, {dim}) as x has it, got {tuple(second.shape)}")
-    check_neighbours("k", k, n)
+    k = checked_neighbours("k", k, n)
     if k > len(second):
         raise ValueError(f"k: expected at most as many neighbours as points of y, got {k} of {len(second)}")
     if first.dtype != second.dtype:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import checked_integer
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
@@ -114,8 +115,7 @@ def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40
         ahead, back = forward.settings[key], reverse.settings[key]
         if ahead != back:
             raise ValueError(f"reverse: {key} differs: {ahead} forward, {back} reverse")
-    if bins < 1:
-        raise ValueError(f"bins: expected at least 1, got {bins}")
+    bins = checked_integer("bins", bins, 1)
     a_f, a_r = forward.values.double(), reverse.values.double()
     pooled = torch.cat([a_f, a_r])
     low, high = pooled.min().item(), pooled.max().item()

@@ -12,10 +12,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
-from thermokern.ops.checks import MAX_DIM, check_finite, check_seed
+from thermokern.models import ScoreLike, one_process
+from thermokern.ops.checks import MAX_DIM, checked_choice, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
 from thermokern.quantities.engine.backends import choose_backend
-from thermokern.quantities.engine.problem import DIVERGENCES, ScoreLike, describe, one_process
+from thermokern.quantities.engine.problem import DIVERGENCES, check_dim, checked_data, describe, drawn, problem_at
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
 from thermokern.quantities.results.estimate import (
     FEW_PATHS,
@@ -47,18 +48,18 @@ def taep(
     spacing: str | None = None,
     scheme: str = "auto",
     chain: str = DEFAULT_CHAIN,
-    seed: int = 0,
-    path_offset: int = 0,
-    direction: str = "forward",
-    from_prior: bool = False,
-    backend: str = "auto",
     divergence: str = "auto",
     probes: int = 1,
+    direction: str = "forward",
+    from_prior: bool = False,
+    seed: int = 0,
+    path_offset: int = 0,
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
     memory_budget: int | None = None,
     checkpoint: str | Path | None = None,
     gradient: bool = False,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
     allow_nonfinite: bool = False,
     progress: bool = False,
 ) -> TAEP:
@@ -88,8 +89,11 @@ def taep(
         distribution.
     chain : {"euler-maruyama", "ddpm", "ddpm-large"}
         The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
-    seed, path_offset : int
-        Path ``i`` depends on `seed` and ``path_offset + i`` alone.
+    divergence : {"auto", "exact", "hutchinson"}
+        Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
+        dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
+    probes : int
+        In each of the two sets of probes whose mean is taken.
     direction : {"forward", "reverse"}
         ``forward``: the process's own paths from the data. ``reverse``: paths that the model drives back from
         ``t_end``, ``x_k = x_{k+1} − f x h + g² s_θ h + g √h z̃``, which start from the reference's law there. Δs is the
@@ -99,15 +103,17 @@ def taep(
         Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
         ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
         reference's log density.
+    seed, path_offset : int
+        Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "streamed", "reference"}
         ``fused``: kernels for mixtures and perceptrons. ``streamed``: any network and any shape of state; forward paths
         are simulated first and the network sees many points of them at once. ``reference``: PyTorch, step by step.
         ``auto`` takes the first of these that serves, the last where both scores are distributions.
-    divergence : {"auto", "exact", "hutchinson"}
-        Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
-        dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
-    probes : int
-        In each of the two sets of probes whose mean is taken.
+    device : torch.device or str
+        Where the paths are, ``cpu`` or ``cuda``: of the fused kernels and of streams, whose networks are evaluated
+        where their parameters are. What is returned is on the CPU.
+    dtype : torch.dtype, optional
+        Of the paths, float32 or float64; float32 when left out.
     memory_budget : int, optional
         Streamed: bytes that one batch of the network may take, measured on a few points; halved where memory runs out
         all the same. Results depend on it by rounding alone.
@@ -118,11 +124,6 @@ def taep(
         ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can be a loss: streamed and
         in the reference backend. Streamed paths are computed again in the backward pass, block by block, to spare
         memory.
-    device : torch.device or str
-        Where the paths are, ``cpu`` or ``cuda``: of the fused kernels and of streams, whose networks are evaluated
-        where their parameters are. What is returned is on the CPU.
-    dtype : torch.dtype, optional
-        Of the paths, float32 or float64; float32 when left out.
     allow_nonfinite : bool
         Return NaN or infinite values that arise on a path instead of raising. They are in every statistic.
     progress : bool
@@ -159,34 +160,28 @@ def taep(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
     """
-    process = one_process(process, model, reference)
-    if direction not in ops.DIRECTIONS:
-        raise ValueError(f"direction: expected one of {ops.DIRECTIONS}, got {direction!r}")
+    process = one_process(process, model=model, reference=reference)
+    checked_choice("direction", direction, ops.DIRECTIONS)
     reverse = direction == "reverse"
     if reverse and x0 is not None:
         raise ValueError("x0: reverse paths start at t_end, not from data; give n_paths")
     if from_prior and not isinstance(reference, Distribution):
         raise TypeError("reference: from_prior needs its log density at t_end, so a distribution")
-    check_seed(seed, path_offset)
+    seed, path_offset = checked_seed(seed, path_offset)
     draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
-    start = _data(reference, n_paths, x0, seed, draws)
-    shape = tuple(start.shape[1:])
-    start = start.flatten(1)
-    dim = start.shape[1]
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
+    start, shape = _data(reference, n_paths, x0, seed, draws)
+    problem = problem_at(model, process, (start, shape), seed, path_offset)
+    check_dim("reference", reference, shape)
+    dim = problem.dim
+    checked_choice("scheme", scheme, SCHEMES)
     if scheme == "auto":
         scheme = "stratonovich" if dim <= MAX_DIM else "backward-ito"
-    dtype = torch.float32 if dtype is None else dtype
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    for name, score in {"model": model, "reference": reference}.items():
-        if isinstance(score, Distribution) and score.dim != dim:
-            raise ValueError(f"{name}: expected dimension {dim} as the paths have it, got {score.dim}")
+    dtype = checked_dtype(dtype)
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
     streaming = _streaming(divergence, probes, memory_budget, checkpoint, gradient, progress)
     table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
+    n_steps = len(table.times) - 1
     turned = common_axes(model, reference)
     if turned is not None:
         start = turned.turn(start)
@@ -242,48 +237,35 @@ def taep(
         backend=ran,
         backend_reason=reason if backend == "auto" else "",
         settings={
-            "model": describe(model),
+            **problem.settings(dtype),
             "reference": describe(reference),
-            "process": repr(process),
             "n_steps": n_steps,
             "t_eps": ends[0],
             "spacing": spacing or process.default_spacing,
             "scheme": scheme,
             "chain": chain,
-            "seed": seed,
-            "path_offset": path_offset,
             "direction": direction,
             "from_prior": from_prior,
-            "dtype": str(dtype)[6:],
-            "torch": str(torch.__version__),
             **settings_of_run,
         },
         start_component=component,
         modes=mode_breakdown(values, component, reference, scale=sign),
-        probe_noise=None if difference is None else probe_noise(values, difference.cpu(), probes),
+        probe_noise=None if difference is None else probe_noise(values, difference.cpu(), streaming.probes),
     )
 
 
 def _data(
     reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
-) -> Tensor:
-    """Data points at t = 0, (n, …) float64."""
+) -> tuple[Tensor, torch.Size]:
+    """Data points at t = 0, (n, d) float64, and the shape of one."""
     if (n_paths is None) == (x0 is None):
         raise ValueError("n_paths, x0: expected exactly one of the two")
     if n_paths is not None:
         if not isinstance(reference, Distribution):
             raise TypeError("n_paths: the reference cannot be sampled; give data points x0")
-        if isinstance(n_paths, bool) or not isinstance(n_paths, int) or n_paths < 0:
-            raise ValueError(f"n_paths: expected a non-negative integer, got {n_paths!r}")
-        return reference.sample(n_paths, seed, path_offset)
-    points = torch.as_tensor(x0)
-    if points.dim() < 2 or 0 in points.shape[1:]:
-        raise ValueError(f"x0: expected (n, d) or (n, …), got {tuple(points.shape)}")
-    if points.requires_grad:
-        raise ValueError("x0: requires a gradient, which taep does not give: use x0.detach()")
-    points = points.to("cpu", torch.float64)
-    check_finite(x0=points)
-    return points
+        return drawn(reference, n_paths, seed, path_offset)
+    assert x0 is not None
+    return checked_data("x0", x0)
 
 
 def _streaming(
@@ -294,11 +276,10 @@ def _streaming(
     gradient: bool,
     progress: bool,
 ) -> Streaming:
-    if divergence not in DIVERGENCES:
-        raise ValueError(f"divergence: expected one of {DIVERGENCES}, got {divergence!r}")
-    for name, value in {"probes": probes, "memory_budget": memory_budget}.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    checked_choice("divergence", divergence, DIVERGENCES)
+    probes = checked_integer("probes", probes, 1)
+    if memory_budget is not None:
+        memory_budget = checked_integer("memory_budget", memory_budget, 1)
     if gradient and checkpoint is not None:
         raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
     folder = None if checkpoint is None else Path(checkpoint)

@@ -1,0 +1,13 @@
+"""Every experiment that ``thermokern reproduce`` knows: a new one is a file beside its neighbours and a line here."""
+
+from __future__ import annotations
+
+from thermokern.papers.ding2026.mode_collapse import EXPERIMENT as MODE_COLLAPSE
+from thermokern.papers.ding2026.training_course import EXPERIMENT as TRAINING_COURSE
+from thermokern.papers.experiment import Experiment
+from thermokern.papers.kodama2025.capacity import EXPERIMENT as CAPACITY
+from thermokern.papers.kodama2025.limits import EXPERIMENT as LIMITS
+from thermokern.papers.kodama2025.penalty import EXPERIMENT as PENALTY
+from thermokern.papers.kodama2025.table1 import EXPERIMENT as TABLE1
+
+EXPERIMENTS: tuple[Experiment, ...] = (MODE_COLLAPSE, TRAINING_COURSE, LIMITS, CAPACITY, PENALTY, TABLE1)
