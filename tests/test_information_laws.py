@@ -20,6 +20,7 @@ from tolerances import assert_exact, assert_z, rms
 
 import thermokern as tk
 from thermokern.processes import LinearProcess
+from thermokern.quantities.information.integral import Batch
 from thermokern.quantities.information.integrands import information_rates, product_rates, reference_rates
 from thermokern.targets import law_score_at
 from thermokern.targets.guided_gaussian import axis_gain, guided_by_axes, guided_by_integration
@@ -70,6 +71,18 @@ def test_rates_integrate_to_the_closed_forms(name: str) -> None:
         within(value, gap, 2 * ROUNDED)
     stored = reference_rates(law.x, VP, shape, 1.0)
     within(integral_over_levels(stored, law.x, law.dim, VP, LOW, HIGH).item(), produced, 2 * ROUNDED, "S_tot")
+
+
+def test_the_difference_is_that_of_two_entropies_point_by_point(seed: int) -> None:
+    """On the same points S(X|Y) − S(X), whatever the reference: its average alone would not tell one from another."""
+    law, t = case_b(), torch.linspace(0.01, 1.0, 40, dtype=F64)
+    (x0, y), noise = law.sample(40, seed), tk.ops.normals(40, 3, seed=seed, dtype=F64)
+    for process, std in ((VP, 1.0), (tk.EDM(), 2.0)):
+        m, root = process.mean_scale(t)[:, None], process.variance(t).sqrt()[:, None]
+        batch = Batch(m * x0 + root * noise, t, noise, root, y)
+        difference = information_rates(law, law.x, process, torch.Size([3]), std)(batch)[:, 2]
+        one, other = (reference_rates(part, process, torch.Size([3]), std)(batch)[:, 0] for part in (law, law.x))
+        assert rms(difference - (one - other)) < 1e-12 * rms(one)
 
 
 @pytest.mark.parametrize("process", [tk.EDM(), tk.CosineVP(), tk.Flow(), tk.SubVP()], ids=repr)
