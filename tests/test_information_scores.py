@@ -111,6 +111,31 @@ def test_labels(seed: int) -> None:
     assert near.growth is None
 
 
+def test_scores_that_err_apart_are_found_out(seed: int) -> None:
+    """Ripples on both scores, unlike each other: the gap passes H(Y), which a verdict says; loss and growth stand."""
+    law = three_classes()
+
+    def ripple(x: torch.Tensor, t: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        return 0.35 * torch.sin(30.0 * x + phase[:, None]) / VP.variance(t.double()).sqrt()[:, None]
+
+    def rough(x: torch.Tensor, t: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return law.score_at(x, t.double(), k, VP) + ripple(x, t, 1.0 + k)
+
+    plain = tk.ScoreModel(
+        lambda x, t: law_score_at(law.marginal, x, t.double(), VP) + ripple(x, t, torch.full((len(x),), 5.0)), VP
+    )
+    found = tk.mutual_information(tk.ConditionalModel(rough, VP), plain, law, evaluations=16_384, seed=seed)
+    assert found.label_entropy is not None
+    assert found.growth is not None
+    assert found.gap.value > found.label_entropy.value + 4.0 * found.gap.stderr
+    outcomes = {verdict.statement: verdict.outcome for verdict in found.verdicts}
+    assert outcomes["gap ≤ H(Y)"] == "fails"
+    assert outcomes["gap = loss"] == "fails"
+    assert outcomes["loss ≤ H(Y)"] in ("holds", "tight")
+    assert found.orthogonality.z(0.0) < -5.0
+    assert found.growth.z(0.879519) < Z
+
+
 def test_growth_with_many_pairs(seed: int) -> None:
     """512 pairs: the posterior is nearly exact, its growth rate nearly I, and no more than I."""
     law = three_classes()
