@@ -335,6 +335,8 @@ def test_errors_by_neighbours() -> None:
     noise = tk.ops.normals(1000, 1, seed=3, dtype=F64)[:, 0]
     assert level_estimate(100.0 * line + 1e-3 * noise).stderr < 0.01
     assert abs(level_estimate(100.0 * line + noise, independent=True).stderr / (28.9 / math.sqrt(1000)) - 1.0) < 0.1
+    many = tk.ops.normals(20_000, 1, seed=5, dtype=F64)[:, 0]
+    assert abs(level_estimate(many).stderr * math.sqrt(20_000) - 1.0) < 0.04
     which = torch.arange(1000) % 50
     own = tk.ops.normals(50, 1, seed=4, dtype=F64)[which, 0]
     assert abs(level_estimate(own, which).stderr / (own[:50].std().item() / math.sqrt(50)) - 1.0) < 0.1
