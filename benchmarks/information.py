@@ -1,7 +1,7 @@
 """The long form of the tests of information: calibration over 300 seeds, errors by sampling, digits, trained scores.
 
-``python benchmarks/information.py [calibration | sampling | digits | trained | digits-trained] [--seeds 300]`` prints Markdown tables;
-without a name all of them, in about half an hour on one core.
+``python benchmarks/information.py [calibration | sampling | digits | trained | digits-trained] [--seeds 300]`` prints
+Markdown tables; without a name all of them, in about half an hour on one core.
 """
 
 from __future__ import annotations
