@@ -42,7 +42,8 @@ def guided(conditional: ScoreModel, unconditional: ScoreModel, weight: float) ->
     if conditional.process != unconditional.process:
         raise ValueError(f"unconditional: its process {unconditional.process} is not {conditional.process}")
     network = _Guided(conditional, unconditional, checked_number("weight", weight))
-    return ScoreModel(network, conditional.process, "score", conditional.shape or unconditional.shape)
+    origin = {**unconditional.origin, **conditional.origin}
+    return ScoreModel(network, conditional.process, "score", conditional.shape or unconditional.shape, origin)
 
 
 class _Guided(nn.Module):

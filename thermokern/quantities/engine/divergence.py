@@ -12,7 +12,9 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
-from thermokern.ops.checks import PRECISIONS, checked_choice, checked_integer, checked_seed, described
+from thermokern.models.score_model import checked_output
+from thermokern.models.trial import examine, plain_precision
+from thermokern.ops.checks import PRECISIONS, checked_array, checked_choice, checked_integer, checked_seed, described
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.result import Result
@@ -80,6 +82,7 @@ def divergence(
     seed: int = 0,
     path_offset: int = 0,
     memory_budget: int | None = None,
+    allow_nonfinite: bool = False,
 ) -> Divergence:
     """``∇·s = Σ_i ∂s_i/∂x_i`` at points x, exactly or as the mean of ``v·J v`` over random probes v.
 
@@ -100,6 +103,8 @@ def divergence(
         Point ``i`` has the probes of global index ``path_offset + i``.
     memory_budget : int, optional
         Bytes that a batch may take; measured on a few points, and halved where memory runs out all the same.
+    allow_nonfinite : bool
+        Return NaN or infinite values instead of raising.
 
     Returns
     -------
@@ -109,7 +114,9 @@ def divergence(
     Raises
     ------
     ValueError
-        Naming the argument, or the field when neither mode differentiates it.
+        Naming the argument, or the field when neither mode differentiates it, or when it is no function of one point.
+    FloatingPointError
+        When values are not finite.
 
     Notes
     -----
@@ -133,11 +140,12 @@ def divergence(
     if not isinstance(x, Tensor) or x.dim() < 2 or x.dtype not in PRECISIONS or 0 in x.shape[1:]:
         raise ValueError(f"x: expected a tensor (n, …) of float32 or float64, got {described(x)}")
     n, dim = len(x), x.shape[1:].numel()
-    times = None if t is None else torch.as_tensor(t, dtype=torch.float64).expand(n)
+    times = None if t is None else _times(t, n)
     if not n:
         return Divergence(x.new_zeros(0), x.new_zeros(0), method, "forward", "")
-    call = _called(field)
-    way = choose_mode(call, x, times)
+    call, network = _called(field), getattr(field, "network", field)
+    examine("field", lambda points: call(points, None if times is None else times[:1].expand(len(points))), x, network)
+    way = choose_mode(call, x, times, "field", network)
 
     def evaluate(low: int, high: int) -> tuple[Tensor, Tensor]:
         points, at = x[low:high], None if times is None else times[low:high]
@@ -148,14 +156,27 @@ def divergence(
 
     size = points_within(memory_budget, lambda count: evaluate(0, count), min(n, MAX_POINTS), x.device)
     values, stderr = (torch.cat(part) for part in zip(*Batches(size).run(n, evaluate), strict=True))
+    if (bad := n - int(values.isfinite().sum())) and not allow_nonfinite:
+        raise FloatingPointError(
+            f"the divergence is not finite at {bad} of {n} points; allow_nonfinite=True returns them as they are"
+        )
     return Divergence(values, stderr, method, way.mode, way.reason)
+
+
+def _times(t: float | Tensor, n: int) -> Tensor:
+    """(n,) float64, on the CPU."""
+    times = checked_array("t", t)
+    if times.shape not in ((), (n,)):
+        raise ValueError(f"t: expected a number or ({n},) as x has points, got {tuple(times.shape)}")
+    return times.expand(n)
 
 
 def _called(field: Callable[..., Tensor]) -> Field:
     def call(x: Tensor, t: Tensor | None) -> Tensor:
-        if t is None:
-            return field(x)
-        return field.at(x, t) if isinstance(field, ScoreModel) else field(x, t.to(x))
+        with plain_precision():
+            if t is None:
+                return checked_output("field", field(x), x)
+            return field(x, t) if isinstance(field, ScoreModel) else checked_output("field", field(x, t.to(x)), x)
 
     return call
 

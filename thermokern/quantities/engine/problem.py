@@ -113,7 +113,8 @@ def describe(score: ScoreLike) -> dict[str, Any]:
     if isinstance(score, Distribution):
         return score.settings()
     if isinstance(score, ScoreModel):
-        return {"kind": "ScoreModel", "network": type(score.network).__name__, "predicts": score.predicts}
+        network = type(score.network).__name__
+        return {"kind": "ScoreModel", "network": network, "predicts": score.predicts, **score.origin}
     return {"kind": getattr(score, "__name__", type(score).__name__)}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike
-from thermokern.models.evaluate import score_at
+from thermokern.models.evaluate import examine_score, score_at
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.processes import CHAINS, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
@@ -198,6 +198,8 @@ def _continuous(
     m_end, v_end = process.mean_scale(process.t_end), process.variance(process.t_end)
     rounds, errors = torch.empty(repeats, n, dtype=torch.float64), torch.full((n,), math.nan, dtype=torch.float64)
     size = max(1, _BATCH // (dim * n_times))
+    start = (process.mean_scale(t_eps) * points[:2]).to(dtype)
+    examine_score("model", problem.model, process, start, t_eps, problem.shape, derivative=False)
     for low in range(0, n, size):
         x = points[low : low + size]
         count = len(x)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, fuse
-from thermokern.models.evaluate import rademacher, score_and_divergence
+from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
 from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
@@ -146,6 +146,8 @@ def log_likelihood(
     scale = process.mean_scale(t_eps)
     columns = max(probes, 1)
     rounds = []
+    if isinstance(fused, str):
+        examine_score("model", own_axes, process, (scale * points[:2]).to(dtype), t_eps, shape, derivative=True)
     for r in range(repeats):
         start = scale * (points + noise[r])
         start = (start if turned is None else turned.turn(start)).to(dtype)
