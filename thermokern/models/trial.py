@@ -101,22 +101,22 @@ def examine(
         again = function(x.clone())
         alone = torch.cat([function(x[i : i + 1].clone()) for i in range(_POINTS)])
         training = module is not None and module.training
-        remedy = "call .eval() on the network first, which is in training mode" if training else "use one that is"
+        remedy = "; call .eval() first: the network is in training mode" if training else ""
         size, eps = first.detach().abs().max().item(), _eps(first, module)
         error = _distance(first, again)
         if error > _REPEAT * eps * size:
             raise ValueError(
                 f"{name}: two calls at the same points differ by {error:.2g} (of {size:.2g}): it draws random numbers "
-                f"or keeps a state, so that it is no function of x and t; {remedy}"
+                f"or keeps a state, so that it is no function of x and t{remedy}"
             )
         error = _distance(first, alone)
         if error > max(_COMPANY[0], _COMPANY[1] * eps) * (1.0 + size):
             raise ValueError(
                 f"{name}: its value at a point changes by {error:.2g} (of {size:.2g}) with the other points of the "
-                f"batch: each point's must depend on that point alone; {remedy}"
+                f"batch: each point's must depend on that point alone{remedy}"
             )
         if names := changed():
-            raise ValueError(f"{name}: its forward changes the network's buffers {', '.join(names)}; {remedy}")
+            raise ValueError(f"{name}: its forward changes the network's buffers {', '.join(names)}{remedy}")
     if derivative:
         check_derivative(name, function, x, module)
 

@@ -179,14 +179,37 @@ def check_finite(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected finite numbers, got {bad} of {tensor.numel()} NaN or infinite")
 
 
-def checked_array(name: str, values: object) -> Tensor:
-    """Finite numbers as a tensor of float64 on the CPU, without a gradient."""
-    # Numbers and lists straight to float64: PyTorch's own choice for them is float32, and 0.3 would be 0.30000001.
+def real_tensor(name: str, values: object) -> Tensor:
+    """Real numbers as a tensor: as it is, of NumPy's numbers in whatever order and precision they lie, or of lists.
+
+    Lists become float64. Raises a TypeError or ValueError that names `name`: masked or imaginary numbers mean more than
+    a tensor holds.
+    """
+    if isinstance(values, np.ma.MaskedArray) and bool(np.ma.getmaskarray(values).any()):
+        raise ValueError(
+            f"{name}: expected numbers without a mask, got a masked array; {name}.compressed() has the rest"
+        )
     try:
-        given = values if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values, dtype=torch.float64)
-        tensor = torch.as_tensor(given).detach().to("cpu", torch.float64)
+        if isinstance(values, Tensor):
+            tensor = values
+        elif isinstance(values, np.ndarray):
+            numbers = np.asarray(values)
+            kind = np.dtype(np.float64) if numbers.dtype.kind == "f" and numbers.itemsize > 8 else numbers.dtype
+            # A copy where PyTorch takes no view: other byte orders, negative strides, arrays that are not to be written.
+            plain = np.require(numbers, kind.newbyteorder("="), "W") if min(numbers.strides, default=0) >= 0 else None
+            tensor = torch.from_numpy(numbers.astype(kind.newbyteorder("="), order="C") if plain is None else plain)
+        else:
+            tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected numbers, got {type(values).__name__}") from None
+    if tensor.is_complex():
+        raise TypeError(f"{name}: expected real numbers, got {str(tensor.dtype)[6:]}")
+    return tensor
+
+
+def checked_array(name: str, values: object) -> Tensor:
+    """Finite numbers as a tensor of float64 on the CPU, without a gradient."""
+    tensor = real_tensor(name, values).detach().to("cpu", torch.float64)
     check_finite(**{name: tensor})
     return tensor
 

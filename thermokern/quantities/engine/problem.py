@@ -18,6 +18,7 @@ from thermokern.ops.checks import (
     checked_choice,
     checked_integer,
     checked_seed,
+    real_tensor,
 )
 from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
@@ -89,11 +90,11 @@ def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]
     """Points (n, d) float64 on the CPU, and the shape of one as it was given."""
     if not isinstance(x, Tensor | np.ndarray | list | tuple):
         raise TypeError(f"{name}: expected points (n, …), got {type(x).__name__}")
-    points = torch.as_tensor(x)
+    points = real_tensor(name, x)
     if points.dim() < 2 or 0 in points.shape[1:]:
         raise ValueError(f"{name}: expected points (n, …), got {tuple(points.shape)}")
-    if points.device.type not in DEVICES or points.is_complex():
-        raise ValueError(f"{name}: expected real numbers on cpu or cuda, got {points.dtype} on {points.device}")
+    if points.device.type not in DEVICES:
+        raise ValueError(f"{name}: expected points on cpu or cuda, got them on {points.device}")
     if points.requires_grad:
         raise ValueError(f"{name}: requires a gradient, which this quantity does not give: use {name}.detach()")
     shape = points.shape[1:]

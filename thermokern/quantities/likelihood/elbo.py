@@ -27,7 +27,7 @@ from thermokern.quantities.engine.problem import (
 )
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.targets import Distribution, Gaussian
 
@@ -75,6 +75,7 @@ class Elbo(Result):
             [
                 f"Variational bound of {len(self.values)} points, {s['method']}, {s['process']}, t from {s['t_eps']:g}",
                 f"  NLL of the sampler ≤    {self.nll} nats, {self.bits_per_dim()} bits/dim without offset",
+                *remarks(s),
             ]
         )
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 
 
@@ -143,6 +143,7 @@ class EntropyRates(Result):
         lines += [
             f"  exchange ratio          {self.exchange_ratio}",
             f"  backend                 {self.backend}{reason}",
+            *remarks(s),
         ]
         return "\n".join(lines)
 

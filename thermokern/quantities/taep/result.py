@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
@@ -106,7 +106,7 @@ class TAEP(Result):
             after += 1
         if worst := collapse_line(self.modes, self.mean):
             lines.insert(after, f"  most collapsed mode     {worst}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *remarks(s)])
 
     def numbers(self) -> dict[str, object]:
         """The estimates, what ran, and the modes where they are known."""
