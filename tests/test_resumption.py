@@ -91,7 +91,7 @@ def test_a_run_killed_ten_times_gives_the_same_bits(
     assert_exact(resumed.score_matching.value, expected.score_matching.value)
     network = Slow(0.0)
     assert_exact(slow_run(tmp_path, network, scheme, direction, budget).values, expected.values)
-    assert network.calls < 10, "it was done: to be read, not run"
+    assert network.calls < 20, "it was done: to be read, not run"
 
 
 @pytest.mark.parametrize(

@@ -186,18 +186,17 @@ def real_tensor(name: str, values: object) -> Tensor:
     a tensor holds.
     """
     if isinstance(values, np.ma.MaskedArray) and bool(np.ma.getmaskarray(values).any()):
-        raise ValueError(
-            f"{name}: expected numbers without a mask, got a masked array; {name}.compressed() has the rest"
-        )
+        raise ValueError(f"{name}: expected numbers without a mask, got a masked array: leave the masked ones out")
     try:
         if isinstance(values, Tensor):
             tensor = values
         elif isinstance(values, np.ndarray):
             numbers = np.asarray(values)
-            kind = np.dtype(np.float64) if numbers.dtype.kind == "f" and numbers.itemsize > 8 else numbers.dtype
-            # A copy where PyTorch takes no view: other byte orders, negative strides, arrays that are not to be written.
-            plain = np.require(numbers, kind.newbyteorder("="), "W") if min(numbers.strides, default=0) >= 0 else None
-            tensor = torch.from_numpy(numbers.astype(kind.newbyteorder("="), order="C") if plain is None else plain)
+            long = numbers.dtype.kind == "f" and numbers.itemsize > 8
+            kind = np.dtype(np.float64) if long else numbers.dtype.newbyteorder("=")
+            # A copy where PyTorch takes no view: other byte orders, negative strides, what is not to be written.
+            view = numbers.flags.writeable and min(numbers.strides, default=0) >= 0
+            tensor = torch.from_numpy(numbers.astype(kind, order="K" if view else "C", copy=not view))
         else:
             tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):

@@ -113,7 +113,7 @@ def remarks(settings: Mapping[str, Any]) -> list[str]:
     """Lines of a summary that say what scores are which their networks were not trained for."""
     scores = ((role, settings.get(role)) for role in ("model", "reference"))
     return [
-        f"  {role:<23} clipped: the predicted data are held within ±{score['clip_sample']:g}, as {score['scheduler']} says"
+        f"  {role:<23} clipped: the data that it predicts are held within ±{score['clip_sample']:g} (clip_sample)"
         for role, score in scores
         if isinstance(score, Mapping) and score.get("clip_sample") is not None
     ]
