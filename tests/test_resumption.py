@@ -114,7 +114,7 @@ def test_a_run_goes_on_from_the_middle(
     expected = slow_run(None, whole, scheme, direction, budget, divergence)
     stopped = 0
     for _ in range(200):
-        network = Slow(0.0, stop_after=max(10, whole.calls // 5))
+        network = Slow(0.0, stop_after=max(16, whole.calls // 5))
         try:
             result = slow_run(tmp_path, network, scheme, direction, budget, divergence)
             break

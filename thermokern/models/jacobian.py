@@ -74,7 +74,7 @@ def choose_mode(field: Field, x: Tensor, t: Tensor | None, name: str = "field", 
     x, v, w = trial_points(x)
     t = None if t is None else usable(t)[: len(x)]
     with plain_precision(), torch.no_grad():
-        quotient = Quotient(lambda points: field(points, t), x, v)
+        quotient = Quotient(lambda points: field(points, _repeated(t, len(points))), x, v)
         reverse = Jacobian("reverse", False)
         other, why = _contraction(field, x, t, v, w, reverse)
         other_is_right = other is not None and quotient.agrees(other, w)
@@ -98,6 +98,11 @@ def choose_mode(field: Field, x: Tensor, t: Tensor | None, name: str = "field", 
     if not other_is_right:
         raise ValueError(lost(name))
     return reverse
+
+
+def _repeated(t: Tensor | None, n: int) -> Tensor | None:
+    """Times (at most 2) of trial points, for n points that these are again and again."""
+    return None if t is None else t[:2].repeat(n)[:n]
 
 
 def _contraction(
@@ -145,7 +150,7 @@ def products(field: Field, x: Tensor, t: Tensor | None, vectors: Tensor, way: Ja
                 else (None,)
             )
             if row is None:
-                check_constant("field", lambda points: field(points, None if t is None else t[: len(points)]), x)
+                check_constant("field", lambda points: field(points, _repeated(t, len(points))), x)
                 return value, torch.zeros_like(vectors)
             rows.append(row)
     out = torch.stack(rows)

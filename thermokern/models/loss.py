@@ -69,7 +69,6 @@ def score_matching_loss(
     process = one_process(process, model=model)
     if not isinstance(x0, Tensor) or x0.dim() < 2 or not x0.numel() or not x0.is_floating_point():
         raise ValueError(f"x0: expected a tensor (n, …) of floating point with n at least 1, got {described(x0)}")
-    check_finite(x0=x0)
     t_eps = process.default_t_eps if t_eps is None else t_eps
     t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
     n = len(x0)
@@ -93,6 +92,7 @@ def score_matching_loss(
             weight = 1.0 / (v * x0[0].numel())
     loss = (weight.to(square) * square).mean()
     if not allow_nonfinite and not bool(loss.isfinite()):
+        check_finite(x0=x0)
         bad = n - int(square.isfinite().sum())
         raise FloatingPointError(
             f"the loss is {loss.item():g}, not finite at {bad} of {n} points: the network's output may be too large; "
