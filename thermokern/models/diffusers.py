@@ -200,7 +200,7 @@ def _condition(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
         return [_condition(f"{name}[{i}]", each) for i, each in enumerate(value)]
     try:
-        tensor = torch.as_tensor(value)
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected numbers, got {type(value).__name__}") from None
     tensor = tensor[None] if tensor.dim() == 0 else tensor

@@ -142,7 +142,7 @@ def fuse(
         raise NotFusable("the network is not a torch.nn.Module")
     if dim > MAX_DIM:
         raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
-    parameter = next(network.parameters(), torch.empty(0))
+    parameter = next(network.parameters(), torch.empty(0, device="cpu"))
     if parameter.dtype not in PRECISIONS or parameter.is_meta:
         raise NotFusable(f"the kernels take float32 or float64, the network is {parameter.dtype} on {parameter.device}")
     if parameter.dtype == torch.float64 and dtype != torch.float64:
@@ -208,8 +208,8 @@ class _Reader:
         self.layers = _Layers()
 
     def read(self, network: nn.Module) -> tuple[_Layers, _Affine]:
-        identity = torch.eye(self.dim, dtype=torch.float64)
-        x = _Affine(self, 0, identity, torch.zeros(len(self.times), self.dim, dtype=torch.float64))
+        identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
+        x = _Affine(self, 0, identity, torch.zeros(len(self.times), self.dim, dtype=torch.float64, device="cpu"))
         out = network(x, self.times.as_subclass(_Times))
         if not isinstance(out, _Affine) or out.layer != len(self.layers.weights) or out.layer == 0:
             raise NotFusable("its output is not an affine function of a last hidden layer")
@@ -241,7 +241,9 @@ class _Reader:
                     case "mul" | "rmul" | "multiply":
                         return self._multiply(args[0], args[1])
                     case "div" | "truediv" | "true_divide" if not isinstance(args[1], _Affine):
-                        return self._multiply(args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64))
+                        return self._multiply(
+                            args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64, device="cpu")
+                        )
                     case "neg":
                         return self._multiply(args[0], -1.0)
         raise NotFusable(f"the kernels do not know the operation {function} on x")
@@ -258,12 +260,14 @@ class _Reader:
         self.layers.activation = name
         self.layers.weights.append(value.weight)
         self.layers.biases.append(value.bias)
-        identity = torch.eye(width, dtype=torch.float64)
-        return _Affine(self, value.layer + 1, identity, torch.zeros(len(self.times), width, dtype=torch.float64))
+        identity = torch.eye(width, dtype=torch.float64, device="cpu")
+        return _Affine(
+            self, value.layer + 1, identity, torch.zeros(len(self.times), width, dtype=torch.float64, device="cpu")
+        )
 
     def _rows(self, value: Any, width: int | None = None) -> Tensor:
         """What does not depend on x, as (nodes, width)."""
-        rows = torch.as_tensor(value, dtype=torch.float64)
+        rows = torch.as_tensor(value, dtype=torch.float64, device="cpu")
         if rows.dim() > 2 or (rows.dim() == 2 and rows.shape[0] not in (1, len(self.times))):
             raise NotFusable(f"a term of shape {tuple(rows.shape)} meets x")
         width = rows.shape[-1] if width is None else width
@@ -279,7 +283,7 @@ class _Reader:
         weights, biases = [], []
         for part in parts:
             biases.append(part.bias if isinstance(part, _Affine) else self._rows(part))
-            blank = torch.zeros(biases[-1].shape[1], width, dtype=torch.float64)
+            blank = torch.zeros(biases[-1].shape[1], width, dtype=torch.float64, device="cpu")
             weights.append(part.weight if isinstance(part, _Affine) else blank)
         return _Affine(self, layer, torch.cat(weights), torch.cat(biases, dim=1))
 
@@ -300,11 +304,11 @@ class _Reader:
         return replace(out, weight=out.weight + other.weight, bias=out.bias + other.bias)
 
     def _skip(self, out: _Affine, x: _Affine) -> _Affine:
-        identity = torch.eye(self.dim, dtype=torch.float64)
-        multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0)
+        identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
+        multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0, device="cpu")
         if x.layer or x.bias.any() or out.x_scale is not None or not torch.equal(x.weight, multiple * identity):
             raise NotFusable("it has a connection that skips a layer")
-        scale = torch.ones(len(self.times), dtype=torch.float64) if x.scale is None else x.scale
+        scale = torch.ones(len(self.times), dtype=torch.float64, device="cpu") if x.scale is None else x.scale
         return replace(out, x_scale=multiple * scale)
 
     def _multiply(self, left: Any, right: Any) -> _Affine:
@@ -312,7 +316,7 @@ class _Reader:
         value, factor = (left, right) if isinstance(left, _Affine) else (right, left)
         if isinstance(factor, _Affine):
             raise NotFusable("it multiplies functions of x")
-        factor = torch.as_tensor(factor, dtype=torch.float64)
+        factor = torch.as_tensor(factor, dtype=torch.float64, device="cpu")
         if factor.numel() == 1:
             x_scale = None if value.x_scale is None else factor.reshape(()) * value.x_scale
             scaled = replace(value, x_scale=x_scale)

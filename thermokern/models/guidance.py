@@ -54,7 +54,9 @@ class _Guided(nn.Module):
         self.conditional, self.unconditional, self.weight = conditional, unconditional, weight
         networks = (model.network for model in (conditional, unconditional))
         self.networks = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
-        self.register_buffer("_weight", torch.tensor(weight, dtype=torch.float64))  # which its state_dict then tells
+        self.register_buffer(
+            "_weight", torch.tensor(weight, dtype=torch.float64, device="cpu")
+        )  # which its state_dict then tells
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         one, other = (model.at(x, t.double()) for model in (self.conditional, self.unconditional))

@@ -151,7 +151,8 @@ def products(field: Field, x: Tensor, t: Tensor | None, vectors: Tensor, way: Ja
             )
             if row is None:
                 check_constant("field", lambda points: field(points, _repeated(t, len(points))), x)
-                return value, torch.zeros_like(vectors)
+                rows = [torch.zeros_like(x)] * len(vectors)
+                break
             rows.append(row)
     out = torch.stack(rows)
     return (value, out) if create else (value.detach(), out.detach())

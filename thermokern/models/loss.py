@@ -73,10 +73,12 @@ def score_matching_loss(
     t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
     n = len(x0)
     if isinstance(process, DiscreteVP):
-        t = torch.randint(max(1, round(t_eps)), round(process.t_end) + 1, (n,), generator=generator).double()
+        t = torch.randint(
+            max(1, round(t_eps)), round(process.t_end) + 1, (n,), generator=generator, device="cpu"
+        ).double()
     else:
-        t = t_eps + (process.t_end - t_eps) * torch.rand(n, dtype=torch.float64, generator=generator)
-    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
+        t = t_eps + (process.t_end - t_eps) * torch.rand(n, dtype=torch.float64, generator=generator, device="cpu")
+    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device="cpu").to(x0.device)
     shape = (-1,) + (1,) * (x0.dim() - 1)
     m, v = process.mean_scale(t), process.variance(t)
     root = v.sqrt().to(x0).view(shape)

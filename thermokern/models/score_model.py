@@ -128,7 +128,7 @@ class ScoreModel:
                 raise ValueError(f"t: expected a number or ({len(x)},) as x has points, got {tuple(t.shape)}")
             return self.at(x, t.to("cpu", torch.float64))
         t = checked_number("t", t, least=0.0, most=self.process.t_end)
-        time = torch.tensor(t, dtype=torch.float64)
+        time = torch.tensor(t, dtype=torch.float64, device="cpu")
         out = self._output(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
         return self.output_scale(time).item() * out + self.skip(time).item() * x
 

@@ -145,7 +145,8 @@ def _check_modes(name: str, network: nn.Module) -> None:
 class Quotient:
     """``J v`` of a function at two points by differences, with an error bar: knows what autograd may have lost.
 
-    ``v`` is Gaussian, `function` one of any number of points. Three steps tell how far the quotient is to be trusted; where it is not, everything agrees.
+    ``v`` is Gaussian, `function` one of any number of points. Three steps tell how far the quotient is to be trusted;
+    where it is not, everything agrees.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> None:

@@ -91,7 +91,7 @@ def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | 
 
 def _mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     out = _mixture_score_fake(x, means, variances, weights)
-    at_data = [torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
+    at_data = [torch.ones(1, dtype=torch.float64, device="cpu"), torch.zeros(1, dtype=torch.float64, device="cpu")]
     run_kernel("score", x, "mixture", [means, variances, weights, *at_data], x, *out)
     return out
 

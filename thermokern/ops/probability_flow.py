@@ -55,8 +55,8 @@ def probability_flow_reference(
     n, dim = x.shape
     here, gathered = x.detach().clone(), x.new_zeros(n, probes)
     slope, rate = torch.zeros_like(here), torch.zeros_like(gathered)  # at the step's start
-    position = torch.zeros(n, dtype=torch.int64)  # in units of 2^−FINEST_LEVEL
-    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64)
+    position = torch.zeros(n, dtype=torch.int64, device="cpu")  # in units of 2^−FINEST_LEVEL
+    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64, device="cpu")
     evaluations, status = torch.zeros_like(position), torch.zeros_like(position)
     end = 2**FINEST_LEVEL
     columns = table.columns.tolist()
@@ -69,7 +69,7 @@ def probability_flow_reference(
     def settle(rows: Tensor, bad: Tensor, reason: int) -> None:
         status[rows[bad]], position[rows[bad]] = reason, end
 
-    everyone = torch.arange(n)
+    everyone = torch.arange(n, device="cpu")
     if n:
         slope, rate = derivative(here, 0, everyone)
         evaluations += 1

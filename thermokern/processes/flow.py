@@ -59,7 +59,7 @@ class Flow(LinearProcess):
         self._check()
 
     def _check(self) -> None:
-        times = torch.linspace(0.0, self.t_end, _CHECKED_TIMES, dtype=torch.float64)
+        times = torch.linspace(0.0, self.t_end, _CHECKED_TIMES, dtype=torch.float64, device="cpu")
         for name, schedule, first in (("a", self.a, 1.0), ("b", self.b, 0.0)):
             value = schedule(times)
             if not isinstance(value, Tensor) or value.shape != times.shape:

@@ -79,7 +79,7 @@ class LinearProcess(ABC):
 
     def time_at(self, log_snr: float) -> float:
         """The time at which :meth:`log_snr` is `log_snr`, to rounding; ``t_end`` where it never falls so low."""
-        return self.times_at(torch.tensor([log_snr], dtype=torch.float64)).item()
+        return self.times_at(torch.tensor([log_snr], dtype=torch.float64, device="cpu")).item()
 
     def times_at(self, log_snr: Tensor) -> Tensor:
         """:meth:`time_at` of many, (n,) float64."""
@@ -87,7 +87,7 @@ class LinearProcess(ABC):
 
     def prior(self, dim: int) -> torch.distributions.Distribution:
         """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""
-        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64)
+        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64, device="cpu")
         return torch.distributions.Independent(torch.distributions.Normal(torch.zeros_like(scale), scale), 1)
 
     def _prior_variance(self) -> float:
@@ -114,10 +114,12 @@ class LinearProcess(ABC):
         t_eps = self.default_t_eps if t_eps is None else t_eps
         t_eps = checked_number("t_eps", t_eps, above=0.0, below=self.t_end)
         spacing = checked_choice("spacing", self.default_spacing if spacing is None else spacing, SPACINGS)
-        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64)
+        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu")
         if spacing == "uniform":
             return uniform
-        log_snr = torch.linspace(self.log_snr(t_eps), self.log_snr(self.t_end), n_steps + 1, dtype=torch.float64)
+        log_snr = torch.linspace(
+            self.log_snr(t_eps), self.log_snr(self.t_end), n_steps + 1, dtype=torch.float64, device="cpu"
+        )
         times = _bisect(self.log_snr, log_snr, t_eps, self.t_end)
         times[0], times[-1] = t_eps, self.t_end
         return times
@@ -246,7 +248,7 @@ class VE(LinearProcess):
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:
     if isinstance(t, Tensor):
         return function(t)
-    return function(torch.tensor(float(t), dtype=torch.float64)).item()
+    return function(torch.tensor(float(t), dtype=torch.float64, device="cpu")).item()
 
 
 def _bisect(decreasing: Callable[[Tensor], Tensor], targets: Tensor, low: float, high: float) -> Tensor:

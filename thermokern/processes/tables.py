@@ -53,7 +53,9 @@ def step_table(
     g2 = process.g2(times)  # (n_nodes,)
     steps = CHAINS[chain](process, times)
     diffusion, root_h = 0.5 * g2, h.sqrt()
-    column = dict(zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64), strict=True))
+    column = dict(
+        zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64, device="cpu"), strict=True)
+    )
     before, after = slice(None, -1), slice(1, None)  # the nodes that a step leaves and reaches
 
     column["drift"][before] = steps.drift
@@ -77,7 +79,7 @@ def step_table(
         column["work_carried"][after] = reach * g2[after].sqrt() * root_h
     if direction == "reverse":
         _drive_by_model(column, steps)
-    order = slice(None) if direction == "forward" else torch.arange(times.numel() - 1, -1, -1)
+    order = slice(None) if direction == "forward" else torch.arange(times.numel() - 1, -1, -1, device="cpu")
     return StepTable(
         times=times[order],
         columns=torch.stack([column[name] for name in COLUMNS], dim=1)[order],
@@ -118,8 +120,8 @@ def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = N
     diffusion = 0.5 * process.g2(times)
     if not bool((diffusion > 0.0).all()):
         raise ValueError("times: expected times at which the process diffuses, D > 0")
-    columns = torch.zeros(times.numel(), len(COLUMNS), dtype=torch.float64)
-    columns[:, COLUMNS.index("drift")] = torch.cat([drift, torch.ones(1, dtype=torch.float64)])
+    columns = torch.zeros(times.numel(), len(COLUMNS), dtype=torch.float64, device="cpu")
+    columns[:, COLUMNS.index("drift")] = torch.cat([drift, torch.ones(1, dtype=torch.float64, device="cpu")])
     columns[:-1, COLUMNS.index("noise")] = added.sqrt()
     return RateTable(
         times=times,
@@ -133,7 +135,7 @@ def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = N
 
 def _checked(times: Tensor) -> Tensor:
     """The times of a table in float64."""
-    times = torch.as_tensor(times, dtype=torch.float64)
+    times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
     if times.dim() != 1 or times.numel() < 2:
         raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
     if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):

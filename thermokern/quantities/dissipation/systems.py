@@ -29,11 +29,11 @@ class LinearForce:
         a = checked_array("matrix", matrix)
         mu = None if center is None else checked_array("center", center)
         if a.dim() == 0 and mu is not None and mu.dim() == 1:
-            a = a * torch.eye(len(mu), dtype=torch.float64)
+            a = a * torch.eye(len(mu), dtype=torch.float64, device="cpu")
         if a.dim() != 2 or a.shape[0] != a.shape[1] or not a.shape[0]:
             raise ValueError(f"matrix: expected (d, d), got {tuple(a.shape)}")
         self.dim = a.shape[0]
-        mu = torch.zeros(self.dim, dtype=torch.float64) if mu is None else mu
+        mu = torch.zeros(self.dim, dtype=torch.float64, device="cpu") if mu is None else mu
         if mu.shape != (self.dim,):
             raise ValueError(f"center: expected ({self.dim},) as matrix has it, got {tuple(mu.shape)}")
         self.matrix, self.center = a, mu
@@ -75,7 +75,7 @@ class LinearForce:
         """Σ (d, d), the solution of ``AΣ + ΣAᵀ = 2𝐃``."""
         if not self.is_stable():
             raise ValueError("matrix: no stationary law, for an eigenvalue has no positive real part")
-        identity = torch.eye(self.dim, dtype=torch.float64)
+        identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         system = torch.kron(self.matrix, identity) + torch.kron(identity, self.matrix)
         sigma: Tensor = torch.linalg.solve(system, 2.0 * diffusion.reshape(-1)).reshape(self.dim, self.dim)
         return 0.5 * (sigma + sigma.T)
@@ -158,7 +158,7 @@ def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionFi
         return DiffusionField(diffusion)
     matrix = checked_array("diffusion", diffusion)
     if matrix.dim() == 0:
-        matrix = matrix * torch.eye(dim, dtype=torch.float64)
+        matrix = matrix * torch.eye(dim, dtype=torch.float64, device="cpu")
     elif matrix.shape == (dim,):
         matrix = torch.diag(matrix)
     if matrix.shape != (dim, dim):

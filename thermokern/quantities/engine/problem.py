@@ -135,7 +135,7 @@ def probes_of(divergence: str, probes: int, model: ScoreLike, dim: int) -> int:
 def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
     """float64, but for a network that PyTorch runs: its own."""
     if by_reference and isinstance(model, ScoreModel) and isinstance(model.network, torch.nn.Module):
-        parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64))
+        parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64, device="cpu"))
         return parameter.dtype if parameter.dtype == torch.float32 else torch.float64
     return torch.float64
 

@@ -163,7 +163,7 @@ def elbo(
         times = process.grid(n_steps, t_eps, spacing)
         n_steps = len(times) - 1
         rounds = _chain(problem, times, method, prior, repeats, backend, dtype)
-        errors = torch.full((n,), math.nan, dtype=torch.float64)
+        errors = torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
     if repeats > 1:
         errors = rounds.std(0) / math.sqrt(repeats)
     values = rounds.mean(0) + dim * math.log(process.mean_scale(t_eps))
@@ -194,10 +194,13 @@ def _continuous(
     first, last = process.log_snr(process.t_end), process.log_snr(t_eps)
     ratio = 0.5 * dim * math.log(process.variance(process.t_end) / process.variance(t_eps))
     shift = torch.special.ndtr(ops.normals(1, 1, seed=seed, path_offset=2**62, purpose="probe", dtype=torch.float64))
-    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64) + shift[0]
+    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64, device="cpu") + shift[0]
     lattice = process.times_at(first + (last - first) * strata / (n_times * _LATTICE)).reshape(n_times, _LATTICE)
     m_end, v_end = process.mean_scale(process.t_end), process.variance(process.t_end)
-    rounds, errors = torch.empty(repeats, n, dtype=torch.float64), torch.full((n,), math.nan, dtype=torch.float64)
+    rounds, errors = (
+        torch.empty(repeats, n, dtype=torch.float64, device="cpu"),
+        torch.full((n,), math.nan, dtype=torch.float64, device="cpu"),
+    )
     size = max(1, _BATCH // (dim * n_times))
     start = (process.mean_scale(t_eps) * points[:2]).to(dtype)
     examine_score("model", problem.model, process, start, t_eps, problem.shape, derivative=False)
@@ -249,7 +252,7 @@ def _chain(
     n, dim = points.shape
     table = step_table(process, times, "sampler", chain=chain)
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
-    idle = Gaussian(torch.zeros(dim), 1.0)
+    idle = Gaussian(torch.zeros(dim, device="cpu"), 1.0)
     runner, _, _ = choose_backend(backend, problem.model, idle, process, table, problem.shape, dtype, Streaming())
     rounds = []
     for r in range(repeats):

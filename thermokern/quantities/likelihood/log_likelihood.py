@@ -138,7 +138,7 @@ def log_likelihood(
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
     dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
 
-    noise = torch.zeros(repeats, n, dim, dtype=torch.float64)
+    noise = torch.zeros(repeats, n, dim, dtype=torch.float64, device="cpu")
     if dequantize:
         z = ops.normals(n, repeats * dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
         noise = dequantize * torch.special.ndtr(z).reshape(n, repeats, dim).transpose(0, 1)
@@ -208,8 +208,12 @@ def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
     if repeats > 1:
         return each.std(0) / math.sqrt(repeats)
     if not hutchinson:
-        return torch.zeros(n, dtype=torch.float64)
-    return gathered[0].std(1) / math.sqrt(probes) if probes > 1 else torch.full((n,), math.nan, dtype=torch.float64)
+        return torch.zeros(n, dtype=torch.float64, device="cpu")
+    return (
+        gathered[0].std(1) / math.sqrt(probes)
+        if probes > 1
+        else torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
+    )
 
 
 def _t_eps_term(
@@ -279,7 +283,7 @@ def _by_kernel(
         out = ops.probability_flow(x[rows], table, kernel.source(table), rtol=rtol, atol=atol)
         return out._replace(divergence=out.divergence[:, None])
 
-    return _on_finer_grids(run, process, t_eps, torch.arange(len(x)), _FUSED_LEVELS)
+    return _on_finer_grids(run, process, t_eps, torch.arange(len(x), device="cpu"), _FUSED_LEVELS)
 
 
 def _by_reference(
@@ -304,7 +308,7 @@ def _by_reference(
 
     size = max(1, _REFERENCE_BATCH // (x.shape[1] * (1 + columns)))
     parts = []
-    for rows in torch.split(torch.arange(len(x)), size) or [torch.arange(0)]:
+    for rows in torch.split(torch.arange(len(x), device="cpu"), size) or [torch.arange(0, device="cpu")]:
         parts.append(_on_finer_grids(run, process, t_eps, rows, _LEVELS))
     return ops.FlowSums(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
