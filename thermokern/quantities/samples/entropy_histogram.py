@@ -13,8 +13,9 @@ from torch import Tensor
 
 from thermokern.ops.checks import checked_choice, checked_integer
 from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.samples.densities import check_density
 from thermokern.quantities.samples.entropy_discrete import counted_entropy, miller_madow
-from thermokern.quantities.samples.inputs import SampleLike, check_density, checked_sample, sorted_mean, unit_and_size
+from thermokern.quantities.samples.inputs import SampleLike, checked_sample, sorted_mean, unit_and_size
 from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
 
 RULES = ("knuth", "scott", "freedman-diaconis")

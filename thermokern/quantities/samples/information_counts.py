@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops import KDTree
+from thermokern.quantities.samples.densities import open_by_ties
 from thermokern.quantities.samples.errors_by_jackknife import excess
 from thermokern.quantities.samples.inputs import digamma, random_order
 
@@ -18,17 +19,34 @@ ERROR_POINTS = 8192
 _PAIRS = 2**22
 
 
+# Points at which ties are counted, at most.
+_TIED_POINTS = 2048
+
+
 class Marginals(NamedTuple):
     """Of each group of columns: the digammas' arguments, (n,) int64, and the radii within which they count, (n,)."""
 
     counts: list[Tensor]  # n_j + 1 (variant 1) or n_j (variant 2)
     radii: list[Tensor]
     indices: Tensor  # (n, k) int64, each point's neighbours in all columns
+    left_open: float  # nats, half of what ties leave open; NaN where it was not asked for
 
 
-def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: torch.device | str = "cpu") -> Marginals:
-    """Count neighbours in groups of `widths` columns of `joint` (n, d), on a device; what is found is on the CPU."""
-    found = KDTree(joint.to(device)).neighbours(k, p=math.inf, indices=True)
+def search(
+    joint: Tensor,
+    widths: Sequence[int],
+    k: int,
+    variant: int,
+    device: torch.device | str = "cpu",
+    *,
+    ties: bool = False,
+) -> Marginals:
+    """Count neighbours in groups of `widths` columns of `joint` (n, d), on a device; what is found is on the CPU.
+
+    `ties`: whether to count equal distances too, in all columns and in each group.
+    """
+    tree = KDTree(joint.to(device))
+    found = tree.neighbours(k, p=math.inf, indices=True)
     distances, indices = found[0].cpu(), found[1].cpu()
     radius = distances[:, k - 1]
     zero = int((radius == 0).sum())
@@ -39,6 +57,10 @@ def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: t
             "count its values instead"
         )
     counts, radii = [], []
+    left_open = math.nan
+    if ties:
+        at = random_order(joint)[:_TIED_POINTS]
+        left_open = _open(tree, joint[at], radius[at], device, torch.zeros(len(at)))
     for group in torch.split(joint, list(widths), dim=1):
         own = group.contiguous()
         reach = radius
@@ -47,11 +69,25 @@ def search(joint: Tensor, widths: Sequence[int], k: int, variant: int, device: t
             for column in range(k):
                 reach = torch.maximum(reach, (own - own[indices[:, column]]).abs().amax(1))
         there = own.to(device)
+        axes = KDTree(there)
         # The point itself is among them.
-        within = KDTree(there).count_within(there, reach.to(device), p=math.inf, strict=variant == 1).cpu()
+        within = axes.count_within(there, reach.to(device), p=math.inf, strict=variant == 1).cpu()
         counts.append(within if variant == 1 else within - 1)
         radii.append(reach)
-    return Marginals(counts, radii, indices)
+        if ties:
+            left_open += _open(axes, own[at], reach[at], device)
+    return Marginals(counts, radii, indices, left_open)
+
+
+def _open(tree: KDTree, x: Tensor, radius: Tensor, device: torch.device | str, zero: Tensor | None = None) -> float:
+    """What ties leave open in the counts within `radius` of points `x` (m, d) of the tree, those at `zero` too."""
+
+    def others(reach: Tensor, strict: bool) -> Tensor:
+        there = x.to(device)
+        found: Tensor = tree.count_within(there, reach.to(there), p=math.inf, strict=strict).cpu()
+        return (found - 1).clamp_min(0)  # but for the point itself, which is not nearer than 0
+
+    return open_by_ties(others(radius, True), others(radius, False), None if zero is None else others(zero, False))
 
 
 def local_terms(found: Marginals, k: int, variant: int) -> Tensor:

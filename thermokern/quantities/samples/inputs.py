@@ -15,8 +15,6 @@ from thermokern.ops.checks import check_finite, checked_integer, checked_number,
 
 SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
-# Least eigenvalue of a correlation matrix that float32 data can tell from zero: the square of some roundings.
-_DEPENDENT = 1e-12
 # Ranges beyond which squares of differences in float32 leave its numbers: the points are then scaled by a power of two.
 _RANGE = (2.0**-30, 2.0**30)
 _ROWS = 2**18  # taken at a time where a float64 copy of all would cost memory
@@ -67,39 +65,6 @@ def checked_neighbours(name: str, k: int, n: int) -> int:
     if k >= n:
         raise ValueError(f"{name}: expected fewer neighbours than points, got {k} of {n} points")
     return k
-
-
-def check_density(name: str, x: Tensor) -> None:
-    """Raise if points (n, d) lie in a plane of lower dimension, where the law has no density.
-
-    Constant columns always; columns that depend linearly on others where n > d.
-    """
-    low, high = x.amin(0), x.amax(0)
-    constant = (low == high).nonzero()[:, 0].tolist()
-    if constant:
-        raise ValueError(
-            f"{name}: column {', '.join(map(str, constant))} is constant: the points have no density in "
-            f"{x.shape[1]} dimensions and their differential entropy is −∞; leave the column out"
-        )
-    n, d = x.shape
-    if n <= d or d == 1:
-        return
-    centre, half = 0.5 * (low.double() + high.double()), 0.5 * (high.double() - low.double())
-    first = torch.zeros(d, dtype=torch.float64)
-    second = torch.zeros(d, d, dtype=torch.float64)
-    for start in range(0, n, _ROWS):
-        block = (x[start : start + _ROWS].double() - centre) / half
-        first, second = first + block.sum(0), second + block.T @ block
-    covariance = second / n - torch.outer(first, first) / n**2
-    deviation = covariance.diagonal().sqrt()
-    least = torch.linalg.eigvalsh(covariance / torch.outer(deviation, deviation))[0].item()
-    floor = 8.0 * d * torch.finfo(torch.float64).eps
-    if least < (max(floor, _DEPENDENT) if x.dtype == torch.float32 else floor):
-        raise ValueError(
-            f"{name}: its columns depend on each other linearly (least eigenvalue of the correlations {least:.2g}): "
-            f"the points have no density in {d} dimensions and their differential entropy is −∞; "
-            "project them on fewer coordinates"
-        )
 
 
 def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | None) -> tuple[Tensor, float]:
