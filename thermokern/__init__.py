@@ -3,6 +3,7 @@
 import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runtime
 
 from thermokern import ops
+from thermokern._files import DamagedFile
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
 from thermokern.models import (
@@ -67,6 +68,7 @@ __all__ = [
     "BiasWarning",
     "CosineVP",
     "Coverage",
+    "DamagedFile",
     "DetailedFluctuationTheorem",
     "DiscreteVP",
     "Divergence",

@@ -105,7 +105,8 @@ def knn_divergence(
     if first.dtype != second.dtype:
         first, second = first.double(), second.double()
     if jitter is not None:
-        first, second = jittered(torch.cat([first, second]), jitter, seed).split([n, len(second)])
+        moved = jittered(torch.cat([first, second]), jitter, seed)
+        first, second = moved[:n], moved[n:]
     check_density("x", first)
     if standardise:
         deviation = first.double().std(0).to(first.dtype)
