@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tolerances import assert_exact
 
 import thermokern as tk
-from thermokern import _files
+from thermokern import _core, _files
 from thermokern.quantities.results import storage
 
 TARGET = tk.GaussianMixture.ring()
@@ -115,7 +115,8 @@ def test_a_file_says_what_made_it(file: Path, result: tk.TAEP) -> None:
         names = set(handle.keys())
     assert names == {"values", "x_start", "x_end", "endpoint_log_ratio", "start_component"}
     assert (metadata["format"], metadata["format_version"], metadata["kind"]) == ("thermokern.result", "1", "taep")
-    assert json.loads(metadata["versions"]) == {"thermokern": tk.__version__, "torch": torch.__version__}
+    versions = {"thermokern": tk.__version__, "torch": torch.__version__}
+    assert json.loads(metadata["versions"]) == {**versions, "instruction_set": _core.instruction_set}
     assert json.loads(metadata["result"])["mean"]["value"] == result.mean.value
 
 

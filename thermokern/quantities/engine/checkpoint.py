@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from thermokern import ops
 from thermokern._files import DamagedFile, remove_parts, sealed, unsealed, write_whole
-from thermokern._info import VERSION, info
+from thermokern._info import VERSION, instruction_set
 from thermokern.models import ScoreModel
 from thermokern.quantities.engine.node_scores import NodeScores
 from thermokern.targets import Distribution
@@ -132,7 +132,7 @@ def _parts(
     parts = {
         "version of thermokern": VERSION,
         "version of torch": torch.__version__,
-        "instruction set": str(info()["instruction set"]).partition(" ")[0],
+        "instruction set": instruction_set(),
         "scheme": f"{table.scheme}, {table.direction}",
         "time grid or process": _digest(table.times, table.columns),
         "starting points": f"{tuple(x.shape)} {x.dtype} {x.device.type} {_digest(x)}",

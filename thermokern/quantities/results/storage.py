@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from thermokern._files import DamagedFile, sealed, unsealed, write_whole
-from thermokern._info import VERSION
+from thermokern._info import VERSION, instruction_set
 from thermokern.quantities.results.field_types import check_types
 
 FORMAT = "thermokern.result"
@@ -81,7 +81,9 @@ def save(result: Any, path: str | Path) -> None:
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "kind": kind,
-        "versions": json.dumps({"thermokern": VERSION, "torch": torch.__version__}),
+        "versions": json.dumps(
+            {"thermokern": VERSION, "torch": torch.__version__, "instruction_set": instruction_set()}
+        ),
         "result": json.dumps(body, allow_nan=False),
     }
     write_whole(path, sealed(tensors, metadata))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,7 +136,7 @@ def standard_error(
 def _taken_along(x: Tensor, radius: Tensor, strict: bool) -> Tensor:
     """``Σ_j 1/n_j`` over the points j that have point i within their radius, n_j how many they have: (n,) float64."""
     n, dim = x.shape
-    total = torch.zeros(n, dtype=torch.float64)
+    total = np.zeros(n)
     rows = max(1, _PAIRS // n)
     for low in range(0, n, rows):
         block = torch.zeros(min(rows, n - low), n, dtype=x.dtype)
@@ -146,5 +147,6 @@ def _taken_along(x: Tensor, radius: Tensor, strict: bool) -> Tensor:
         own = torch.arange(len(block))
         within[own, low + own] = False
         share = 1.0 / within.sum(1).clamp_min(1).double()
-        total = total + share @ within.double()
-    return total
+        # Not BLAS, whose order of sums goes with the number of threads.
+        total += np.einsum("i,ij->j", share.numpy(), within.double().numpy())
+    return torch.from_numpy(total)

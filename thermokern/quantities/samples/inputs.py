@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern._info import cuda_absence
-from thermokern.ops.checks import check_finite, checked_integer, checked_number, checked_seed
+from thermokern.ops.checks import array_of, check_finite, checked_array, checked_integer, checked_number, checked_seed
 
 SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
@@ -26,13 +26,7 @@ def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
     (n,) is (n, 1); integers, bools and lists become float64, half precision float32. A ValueError or TypeError that
     names the argument for anything else: fewer than `least` points, d = 0, NaN or infinity, a gradient.
     """
-    try:
-        given = x if isinstance(x, Tensor | np.ndarray) else torch.as_tensor(x, dtype=torch.float64)
-        points = torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: expected numbers, got {type(x).__name__}") from None
-    if points.is_complex():
-        raise TypeError(f"{name}: expected real numbers, got {str(points.dtype)[6:]}")
+    points = array_of(name, x)
     if points.requires_grad:
         raise ValueError(f"{name}: requires a gradient, which this estimator does not give: use {name}.detach()")
     if points.dim() == 1:
@@ -74,7 +68,7 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
     exact; others are left alone.
     """
     if scale is not None:
-        units = torch.as_tensor(scale, dtype=torch.float64)
+        units = checked_array("scale", scale)
         if units.shape not in ((), (x.shape[1],)) or not bool((units > 0).all() and units.isfinite().all()):
             raise ValueError(f"scale: expected positive finite numbers, one or ({x.shape[1]},), got {scale}")
         log_volume = units.expand(x.shape[1]).log().sum().item()

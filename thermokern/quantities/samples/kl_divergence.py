@@ -59,7 +59,8 @@ def knn_divergence(
         Adds independent uniform numbers on ±jitter/2 to every coordinate of x and of y, by `seed` and place: where both
         were rounded to steps of that size.
     stderr : bool
-        Whether to work out the standard error, which takes about five times as long in all.
+        Whether to work out the standard error, which takes about five times as long in all; NaN where the smaller
+        sample has fewer than eight parts of ``max(80, 10 k)`` points.
     bias : bool
         Whether to estimate the bias, from at most 8192 points of each and from halves and quarters of them.
     seed : int

@@ -109,7 +109,9 @@ class EntropyEstimate(SampleEstimate):
     @property
     def bits_per_dim(self) -> Estimate:
         """The estimate in bits per dimension."""
-        factor = _PER_UNIT[self.unit] / (self.dim * _LN2)
+        base: float = self.settings.get("base") or math.e
+        per_unit = _PER_UNIT[self.unit] if self.unit in _PER_UNIT else math.log(base)
+        factor = per_unit / (self.dim * _LN2)
         return Estimate(self.value * factor, self.stderr * factor, "bits per dimension")
 
     def summary(self) -> str:
@@ -119,8 +121,7 @@ class EntropyEstimate(SampleEstimate):
             f"  entropy                 {self} {self.unit}",
             f"  estimated bias          {self._bias_in_words()}",
         ]
-        if self.unit in _PER_UNIT:
-            lines.append(f"  bits per dimension      {self.bits_per_dim}")
+        lines.append(f"  bits per dimension      {self.bits_per_dim}")
         return "\n".join(lines)
 
     def numbers(self) -> dict[str, object]:
