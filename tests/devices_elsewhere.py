@@ -130,7 +130,7 @@ def kernels_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ops take the device for one that has kernels; their fakes then say where outputs are."""
     for name in ("trajectory_block", "trajectory_step", "hutchinson"):
         monkeypatch.setattr(import_module(f"thermokern.ops.{name}"), "has_kernels", lambda _: True)
-    monkeypatch.setattr(import_module("thermokern.ops.normals"), "check_device", lambda *_: None)
+    monkeypatch.setattr(import_module("thermokern.ops.normals"), "checked_device", torch.device)
 
 
 @pytest.mark.usefixtures("kernels_elsewhere")
