@@ -3,6 +3,7 @@
 import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runtime
 
 from thermokern import ops
+from thermokern._files import DamagedFile
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
 from thermokern.models import (
@@ -19,6 +20,7 @@ from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
     BiasWarning,
+    CheckpointWarning,
     Coverage,
     DetailedFluctuationTheorem,
     Divergence,
@@ -37,6 +39,7 @@ from thermokern.quantities import (
     ProbeNoise,
     Result,
     SampleEstimate,
+    SlowFlowWarning,
     Verdict,
     coverage,
     detailed_fluctuation_theorem,
@@ -65,8 +68,10 @@ __all__ = [
     "VE",
     "VP",
     "BiasWarning",
+    "CheckpointWarning",
     "CosineVP",
     "Coverage",
+    "DamagedFile",
     "DetailedFluctuationTheorem",
     "DiscreteVP",
     "Divergence",
@@ -93,6 +98,7 @@ __all__ = [
     "SampleEstimate",
     "ScoreMLP",
     "ScoreModel",
+    "SlowFlowWarning",
     "SubVP",
     "SwissRoll",
     "UniformBox",

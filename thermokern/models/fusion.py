@@ -221,31 +221,27 @@ class _Reader:
         """The function of PyTorch that bears this name, with an abstract x among its arguments."""
         args = tuple(_plain(value) for value in args)
         kwargs = {name: _plain(value) for name, value in kwargs.items() if name != "inplace"}
-        match function.removeprefix("__").removesuffix("__"):
-            case "dropout" if not (kwargs.get("training", True) and kwargs.get("p")):
-                return args[0]  # type: ignore[no-any-return]
-            case "gelu" if kwargs.get("approximate") == "tanh":
-                return self._activate(args[0], "gelu-tanh")
-            case "linear" if not isinstance(args[1], _Affine):
-                return _linear(*args, **kwargs)
-            case name if name in _CONCATENATE:
-                return self._concatenate(args[0], kwargs.get("dim", args[1] if len(args) > 1 else 0))
-            case name if not kwargs:
-                if name in _ACTIVATIONS:
-                    return self._activate(args[0], name)
-                match name:
-                    case "add" | "radd":
-                        return self._add(args[0], args[1], 1.0)
-                    case "sub":
-                        return self._add(args[0], args[1], -1.0)
-                    case "mul" | "rmul" | "multiply":
-                        return self._multiply(args[0], args[1])
-                    case "div" | "truediv" | "true_divide" if not isinstance(args[1], _Affine):
-                        return self._multiply(
-                            args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64, device="cpu")
-                        )
-                    case "neg":
-                        return self._multiply(args[0], -1.0)
+        name = function.removeprefix("__").removesuffix("__")
+        if name == "dropout" and not (kwargs.get("training", True) and kwargs.get("p")):
+            return args[0]  # type: ignore[no-any-return]
+        if name == "gelu" and kwargs.get("approximate") == "tanh":
+            return self._activate(args[0], "gelu-tanh")
+        if name == "linear" and not isinstance(args[1], _Affine):
+            return _linear(*args, **kwargs)
+        if name in _CONCATENATE:
+            return self._concatenate(args[0], kwargs.get("dim", args[1] if len(args) > 1 else 0))
+        if name in _ACTIVATIONS and not kwargs:
+            return self._activate(args[0], name)
+        if name in ("add", "radd") and not kwargs:
+            return self._add(args[0], args[1], 1.0)
+        if name == "sub" and not kwargs:
+            return self._add(args[0], args[1], -1.0)
+        if name in ("mul", "rmul"):
+            return self._multiply(args[0], args[1])
+        if name in ("div", "truediv") and not kwargs and not isinstance(args[1], _Affine):
+            return self._multiply(args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64, device="cpu"))
+        if name == "neg":
+            return self._multiply(args[0], -1.0)
         raise NotFusable(f"the kernels do not know the operation {function} on x")
 
     def _activate(self, value: _Affine, name: str) -> _Affine:

@@ -179,36 +179,42 @@ def check_finite(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected finite numbers, got {bad} of {tensor.numel()} NaN or infinite")
 
 
-def real_tensor(name: str, values: object) -> Tensor:
-    """Real numbers as a tensor: as it is, of NumPy's numbers in whatever order and precision they lie, or of lists.
+def array_of(name: str, values: object) -> Tensor:
+    """Real numbers of a tensor, an array or lists as a tensor, whatever their strides, byte order and precision.
 
-    Lists become float64. Raises a TypeError or ValueError that names `name`: masked or imaginary numbers mean more than
-    a tensor holds.
+    Long doubles and unsigned integers become float64. Masked entries, imaginary parts and what is no number are refused
+    by name.
     """
-    if isinstance(values, np.ma.MaskedArray) and bool(np.ma.getmaskarray(values).any()):
-        raise ValueError(f"{name}: expected numbers without a mask, got a masked array: leave the masked ones out")
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name}: expected real numbers, got {str(values.dtype)[6:]}")
+        return values
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.is_masked(values):
+            raise ValueError(
+                f"{name}: expected numbers, got {int(np.ma.getmaskarray(values).sum())} masked: leave those points out, or say "
+                f"what stands for them by {name}.filled(...)"
+            )
+        values = values.data
     try:
-        if isinstance(values, Tensor):
-            tensor = values
-        elif isinstance(values, np.ndarray):
-            numbers = np.asarray(values)
-            long = numbers.dtype.kind == "f" and numbers.itemsize > 8
-            kind = np.dtype(np.float64) if long else numbers.dtype.newbyteorder("=")
-            # A copy where PyTorch takes no view: other byte orders, negative strides, what is not to be written.
-            view = numbers.flags.writeable and min(numbers.strides, default=0) >= 0
-            tensor = torch.from_numpy(numbers.astype(kind, order="K" if view else "C", copy=not view))
-        else:
-            tensor = torch.as_tensor(values, dtype=torch.float64, device="cpu")
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            array = np.asarray(torch.as_tensor(values, dtype=torch.float64, device="cpu"))
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected numbers, got {type(values).__name__}") from None
-    if tensor.is_complex():
-        raise TypeError(f"{name}: expected real numbers, got {str(tensor.dtype)[6:]}")
-    return tensor
+    if array.dtype.kind not in "biuf":
+        expected = "real numbers" if array.dtype.kind == "c" else "numbers"
+        raise TypeError(f"{name}: expected {expected}, got {type(values).__name__} of {array.dtype}")
+    wide = array.dtype.itemsize > 8 or (array.dtype.kind == "u" and array.dtype.itemsize > 1)
+    array = array.astype(np.float64 if wide else array.dtype.newbyteorder("="), copy=False)
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        array = array.copy()
+    return torch.from_numpy(array)
 
 
 def checked_array(name: str, values: object) -> Tensor:
     """Finite numbers as a tensor of float64 on the CPU, without a gradient."""
-    tensor = real_tensor(name, values).detach().to("cpu", torch.float64)
+    tensor = array_of(name, values).detach().to("cpu", torch.float64)
     check_finite(**{name: tensor})
     return tensor
 

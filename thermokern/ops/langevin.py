@@ -83,7 +83,7 @@ def langevin(
 
     Notes
     -----
-    Every path is bit-identical for any number of threads, any chunking and any `path_offset`. Cost: ``5 d²/2`` products
+    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`. Cost: ``5 d²/2`` products
     a step and path; memory for the outputs alone. No gradient: see :func:`langevin_reference`.
     """
     x = checked_points(x)

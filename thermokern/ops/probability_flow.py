@@ -21,7 +21,7 @@ COARSEST_LEVEL = 3  # coarser steps could pass over what a network or the data d
 FINEST_LEVEL = 20
 GROWTH = 1.0 / 64.0  # errors below it, in units of the tolerance, are half the tolerance at twice the step
 
-DONE, NEEDS_FINER, NOT_FINITE = 0, 1, 2  # what became of a point
+DONE, NEEDS_FINER, NOT_FINITE, TOO_MANY = 0, 1, 2, 3  # what became of a point; the last in PyTorch alone
 
 # Dormand and Prince, "A family of embedded Runge–Kutta formulae", J. Comput. Appl. Math. 6, 1980, Table 2.
 _STAGES: tuple[tuple[float, ...], ...] = (
@@ -39,17 +39,27 @@ class FlowSums(NamedTuple):
     x_last: Tensor  # (n, d), at u = 1
     divergence: Tensor  # (n, p), or (n,) of the fused op: ∫ (drift d + push ∇·s) du
     evaluations: Tensor  # (n,) int64, of the score
-    status: Tensor  # (n,) int64: DONE, NEEDS_FINER than the table's levels, NOT_FINITE
+    status: Tensor  # (n,) int64: DONE, NEEDS_FINER than the table's levels, NOT_FINITE, TOO_MANY evaluations
 
 
 def probability_flow_reference(
-    x: Tensor, table: FlowTable, field: FlowField, *, rtol: float = 1e-5, atol: float = 1e-5, probes: int = 1
+    x: Tensor,
+    table: FlowTable,
+    field: FlowField,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    probes: int = 1,
+    max_evaluations: int | None = None,
+    watch: Callable[[float, int], None] | None = None,
 ) -> FlowSums:
     """:func:`probability_flow` in PyTorch, for any field: the specification.
 
     `field` is called as ``(x, node, rows)`` and returns the score (k, d) and its divergence (k, probes), each column of
     which is integrated by itself. Points that stand at the same step go together, those furthest behind first, so a
-    call has one time. What a point gives depends on the others only as far as `field` does.
+    call has one time. What a point gives depends on the others only as far as `field` does. A point that needs more
+    than `max_evaluations` is given up; `watch` is called at each step with the u of the last point and the most
+    evaluations of any that stepped.
     """
     rtol, atol = checked_tolerances(rtol, atol)
     n, dim = x.shape
@@ -106,6 +116,11 @@ def probability_flow_reference(
         level[rows[~accepted]] += 1
         settle(rows, ~error.isfinite(), NOT_FINITE)
         settle(rows, ~accepted & (level[rows] > FINEST_LEVEL), NOT_FINITE)
+        most = int(evaluations[rows].max())
+        if max_evaluations is not None and most >= max_evaluations:
+            settle(rows, (evaluations[rows] >= max_evaluations) & (position[rows] < end), TOO_MANY)
+        if watch is not None:
+            watch(int(position.min()) / end, most)
     return FlowSums(here, gathered, evaluations, status)
 
 
@@ -174,7 +189,7 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
 
     Notes
     -----
-    A point's numbers are bit-identical whatever its company, for any number of threads. Lanes of a register stand at
+    A point's numbers are bit-identical on one instruction set, whatever its company and for any number of threads. Lanes of a register stand at
     different times; one that has arrived takes the next point; on CUDA a thread has one point. No gradient: see
     :func:`probability_flow_reference`.
     """

@@ -1,13 +1,14 @@
 """Quantities of stochastic thermodynamics, with standard errors."""
 
 from thermokern.quantities.dissipation import EntropyPart, EntropyProduction, LinearForce, entropy_production
-from thermokern.quantities.engine import Divergence, divergence, sample
+from thermokern.quantities.engine import CheckpointWarning, Divergence, divergence, sample
 from thermokern.quantities.likelihood import (
     Elbo,
     EntropyRate,
     EntropyRates,
     Limits,
     LogLikelihood,
+    SlowFlowWarning,
     Verdict,
     elbo,
     entropy_rates,
@@ -41,6 +42,7 @@ from thermokern.quantities.taep import (
 __all__ = [
     "TAEP",
     "BiasWarning",
+    "CheckpointWarning",
     "Coverage",
     "DetailedFluctuationTheorem",
     "Divergence",
@@ -61,6 +63,7 @@ __all__ = [
     "ProbeNoise",
     "Result",
     "SampleEstimate",
+    "SlowFlowWarning",
     "Verdict",
     "coverage",
     "detailed_fluctuation_theorem",

@@ -127,6 +127,17 @@ class NodeScores:
         one, other = zip(*(pair for _, pair in results if pair is not None), strict=True)
         return scores, (torch.stack(one), torch.stack(other))
 
+    def fingerprint(self, x: Tensor) -> Tensor:
+        """Scores (3, n, d) of points (n, d) at the first, the middle and the last node, which tell networks apart."""
+        nodes = [0, len(self.times) // 2, len(self.times) - 1]
+        if isinstance(self.score, Distribution):
+            return torch.stack([self.score.evaluate(x.cpu(), self.times[k], self.process).score for k in nodes])
+        with torch.no_grad():
+            times = [self.table.times[k : k + 1].expand(len(x)) for k in nodes]
+            if self.mixed:
+                return self._field(x.repeat(len(nodes), 1), torch.cat(times)).reshape(len(nodes), *x.shape)
+            return torch.stack([self._field(x, t) for t in times])
+
     def points(self, x: Tensor, t: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Scores (p, d) of points at times of their own; and their divergence (p,), or products of probes (q, p, d)."""
         way = self.divergence.way

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern._info import instruction_set
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.ops.checks import (
     DEVICES,
     MAX_DIM,
+    array_of,
     check_finite,
     checked_choice,
     checked_integer,
     checked_seed,
-    real_tensor,
 )
 from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
@@ -63,6 +64,7 @@ class Problem:
             "path_offset": self.path_offset,
             "dtype": str(dtype)[6:],
             "torch": str(torch.__version__),
+            "instruction_set": instruction_set(),
         }
 
 
@@ -90,11 +92,11 @@ def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]
     """Points (n, d) float64 on the CPU, and the shape of one as it was given."""
     if not isinstance(x, Tensor | np.ndarray | list | tuple):
         raise TypeError(f"{name}: expected points (n, …), got {type(x).__name__}")
-    points = real_tensor(name, x)
+    points = array_of(name, x)
     if points.dim() < 2 or 0 in points.shape[1:]:
         raise ValueError(f"{name}: expected points (n, …), got {tuple(points.shape)}")
     if points.device.type not in DEVICES:
-        raise ValueError(f"{name}: expected real numbers on cpu or cuda, got {points.dtype} on {points.device}")
+        raise ValueError(f"{name}: expected points on cpu or cuda, got {points.device}")
     if points.requires_grad:
         raise ValueError(f"{name}: requires a gradient, which this quantity does not give: use {name}.detach()")
     shape = points.shape[1:]

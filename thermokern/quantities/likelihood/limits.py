@@ -13,7 +13,7 @@ from thermokern.models import ScoreLike, one_process
 from thermokern.ops.checks import checked_integer
 from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import check_prior, log_prior
+from thermokern.quantities.engine.problem import check_prior, checked_data, log_prior
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.limits_result import Limits
 from thermokern.quantities.likelihood.log_likelihood import log_likelihood
@@ -119,7 +119,7 @@ def limits(
     mismatch = a.integrals[:, ra.MISMATCH] if law is not None else None
 
     n_ode = min(len(x_start), n_likelihood)
-    shape = torch.Size(np.shape(data)[1:]) if law is None else torch.Size([a.dim])
+    shape = checked_data("data", data)[1] if law is None else torch.Size([a.dim])
     ode = log_likelihood(
         model,
         (x_start[:n_ode] / process.mean_scale(start)).reshape(-1, *shape),
