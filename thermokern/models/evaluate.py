@@ -10,7 +10,8 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models.jacobian import Jacobian, exact_divergence, products
 from thermokern.models.score_model import ScoreLike, ScoreModel, checked_output
-from thermokern.models.trial import examine, plain_precision
+from thermokern.models.trial import examine
+from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import Distribution
 from thermokern.targets.mixture import GaussianMixture

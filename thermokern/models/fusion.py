@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from thermokern import ops
 from thermokern.models.score_model import ScoreModel
-from thermokern.models.trial import plain_precision, untouched
+from thermokern.models.trial import untouched
 from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.mlp_score_divergence import MAX_WIDTH
 
 _CONCATENATE = ("cat", "concat", "concatenate")

@@ -8,17 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.models.trial import (
-    Quotient,
-    check_constant,
-    check_parameters,
-    differentiable,
-    lost,
-    plain_precision,
-    tangents,
-    trial_points,
-    usable,
-)
+from thermokern.models.trial import Quotient, check_constant, check_parameters, lost, trial_points
+from thermokern.ops.contexts import differentiable, plain_precision, tangents, usable
 
 # (x (n, …), t (n,) or None) -> field (n, …); each point's field depends on that point alone.
 Field = Callable[[Tensor, Tensor | None], Tensor]
@@ -74,7 +65,7 @@ def choose_mode(field: Field, x: Tensor, t: Tensor | None, name: str = "field", 
     x, v, w = trial_points(x)
     t = None if t is None else usable(t)[: len(x)]
     with plain_precision(), torch.no_grad():
-        quotient = Quotient(lambda points: field(points, _repeated(t, len(points))), x, v)
+        quotient = Quotient(lambda points: field(points, _repeated(t, len(points))), x, v, network)
         reverse = Jacobian("reverse", False)
         other, why = _contraction(field, x, t, v, w, reverse)
         other_is_right = other is not None and quotient.agrees(other, w)

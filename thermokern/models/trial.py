@@ -9,45 +9,16 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from thermokern.ops.contexts import differentiable, plain_precision, usable
+
 _POINTS = 2
 _REPEAT = 100.0  # roundings by which two calls at the same points may differ
 _COMPANY = (1e-3, 32.0)  # what batches of another size may change, relative; and in roundings of the network
+_STEP = 5e-3  # of a difference quotient, in units of the points: coarse enough for float32 within float64
 _MATCH = 0.05  # of a derivative with the difference quotient, relative; and in units of the quotient's own error
 _ERRORS = 10.0
 _RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
 _BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
-
-
-@contextlib.contextmanager
-def plain_precision() -> Iterator[None]:
-    """Outside of the caller's ``torch.autocast``: a quantity has the precision that its settings say."""
-    with contextlib.ExitStack() as stack:
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        yield
-
-
-@contextlib.contextmanager
-def tangents() -> Iterator[None]:
-    """Where forward mode works: outside of the caller's ``torch.inference_mode``."""
-    if not torch.is_inference_mode_enabled():
-        yield
-        return
-    with torch.inference_mode(False), torch.no_grad():
-        yield
-
-
-@contextlib.contextmanager
-def differentiable() -> Iterator[None]:
-    """Where reverse mode works, even under the caller's ``torch.no_grad`` or ``torch.inference_mode``."""
-    with tangents(), torch.enable_grad():
-        yield
-
-
-def usable(x: Tensor) -> Tensor:
-    """`x`, or a copy where it was made under ``torch.inference_mode``, through which nothing is differentiated."""
-    return x.clone() if x.is_inference() else x
 
 
 @contextlib.contextmanager
@@ -100,7 +71,7 @@ def examine(
             )
         again = function(x.clone())
         alone = torch.cat([function(x[i : i + 1].clone()) for i in range(_POINTS)])
-        training = module is not None and module.training
+        training = module is not None and any(each.training for each in module.modules() if not [*each.children()])
         remedy = "; call .eval() first: the network is in training mode" if training else ""
         size, eps = first.detach().abs().max().item(), _eps(first, module)
         error = _distance(first, again)
@@ -149,9 +120,9 @@ class Quotient:
     where it is not, everything agrees.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, network: object = None) -> None:
         size = x.square().mean().sqrt().item() or 1.0
-        step = torch.finfo(x.dtype).eps ** (1.0 / 3.0) * size
+        step = max(_STEP, _eps(x, network) ** (1.0 / 3.0)) * size
         steps = (1.0, -1.0, 2.0, -2.0, 4.0, -4.0)
         with torch.no_grad():
             out = function(torch.cat([x + k * step * v for k in steps])).double().chunk(len(steps))
@@ -194,7 +165,7 @@ def check_derivative(name: str, function: Callable[[Tensor], Tensor], x: Tensor,
         if value.requires_grad:
             (row,) = torch.autograd.grad(value, leaf, w.to(value), allow_unused=True)
         pulled = torch.zeros_like(x) if row is None else row
-        if not Quotient(function, x, v).agrees((pulled * v).flatten(1).sum(1), w):
+        if not Quotient(function, x, v, network).agrees((pulled * v).flatten(1).sum(1), w):
             raise ValueError(lost(name))
 
 
@@ -239,7 +210,7 @@ def _distance(one: Tensor, other: Tensor) -> float:
     return (one - other).abs().nan_to_num(0.0).max().item()
 
 
-def _eps(out: Tensor, network: nn.Module | None) -> float:
-    """Rounding of the coarsest precision at work."""
-    dtypes = {out.dtype} | {p.dtype for p in (() if network is None else network.parameters()) if p.is_floating_point()}
-    return max(torch.finfo(dtype).eps for dtype in dtypes)
+def _eps(x: Tensor, network: object) -> float:
+    """Rounding of the coarsest precision at work, where it is known."""
+    parameters = network.parameters() if isinstance(network, nn.Module) else ()
+    return max(torch.finfo(each.dtype).eps for each in (x, *parameters) if each.is_floating_point())

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thermokern.ops.checks import check_finite, checked_choice, checked_number, checked_points, refuse_gradient
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.registry import register, run_kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -20,6 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 MAX_WIDTH = 256
 
 
+@plain_precision()
 def mlp_score_divergence_reference(
     x: Tensor,
     weights: Sequence[Tensor],

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.models.trial import check_constant
 from thermokern.ops.checks import checked_array
+from thermokern.ops.contexts import differentiable, usable
 
 Field = Callable[[Tensor, float], Tensor]  # (x (n, d), t) -> (n, d), or (n,) for a scalar
 
@@ -136,20 +138,26 @@ class DiffusionField:
 
     def heat_force(self, x: Tensor, t: float, force: Tensor) -> Tensor:
         """``(F_i − ∂_i D_i)/D_i``, (n, d), the gradient by autograd."""
-        with torch.enable_grad():
-            points = x.detach().requires_grad_()
+        with differentiable():
+            points = usable(x).detach().requires_grad_()
             d = self.values(points, t)
             columns = d.expand_as(points)
-            slopes = [_gradient(columns[:, i].sum(), points)[:, i] for i in range(x.shape[1])]
+            slopes = [
+                gradient("diffusion", lambda p: self.values(p, t), columns[:, i].sum(), points)[:, i]
+                for i in range(x.shape[1])
+            ]
         return (force - torch.stack(slopes, dim=1)) / d.detach()
 
 
-def _gradient(total: Tensor, points: Tensor) -> Tensor:
-    """``∂ total/∂ points``; zero where `total` does not depend on them."""
-    if not total.requires_grad:
+def gradient(name: str, function: Callable[[Tensor], Tensor], total: Tensor, points: Tensor) -> Tensor:
+    """``∂ total/∂ points``; zero where `function`, whose values `total` sums, is a constant, or an error names it."""
+    slope = None
+    if total.requires_grad:
+        (slope,) = torch.autograd.grad(total, points, retain_graph=True, allow_unused=True)
+    if slope is None:
+        check_constant(name, function, points)
         return torch.zeros_like(points)
-    (gradient,) = torch.autograd.grad(total, points, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(points) if gradient is None else gradient
+    return slope
 
 
 def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionField:

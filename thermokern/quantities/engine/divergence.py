@@ -13,8 +13,9 @@ from thermokern import ops
 from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
 from thermokern.models.score_model import checked_output
-from thermokern.models.trial import examine, plain_precision
+from thermokern.models.trial import examine
 from thermokern.ops.checks import PRECISIONS, checked_array, checked_choice, checked_integer, checked_seed, described
+from thermokern.ops.contexts import plain_precision
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.result import Result
@@ -150,9 +151,12 @@ def divergence(
     def evaluate(low: int, high: int) -> tuple[Tensor, Tensor]:
         points, at = x[low:high], None if times is None else times[low:high]
         if method == "exact":
-            _, value = trace(call, points, at, way, dim)
-            return value, torch.zeros_like(value)
-        return _estimate(call, points, at, way, probes, kind, seed, path_offset + low)
+            value, out = trace(call, points, at, way, dim)
+            stderr = torch.zeros_like(out)
+        else:
+            value, out, stderr = _estimate(call, points, at, way, probes, kind, seed, path_offset + low)
+        # Where the field is NaN its derivative may seem to be 0.
+        return out.masked_fill(~value.isfinite().flatten(1).all(1), torch.nan), stderr
 
     size = points_within(memory_budget, lambda count: evaluate(0, count), min(n, MAX_POINTS), x.device)
     values, stderr = (torch.cat(part) for part in zip(*Batches(size).run(n, evaluate), strict=True))
@@ -183,14 +187,14 @@ def _called(field: Callable[..., Tensor]) -> Field:
 
 def _estimate(
     field: Field, x: Tensor, t: Tensor | None, way: Jacobian, probes: int, kind: str, seed: int, path_offset: int
-) -> tuple[Tensor, Tensor]:
-    """Mean over probes and its standard error, (n,) each."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The field, and of its divergence the mean over probes and its standard error, (n,) each."""
     n, dim = len(x), x.shape[1:].numel()
     draws = [
         ops.probes(n, dim, kind=kind, seed=seed, path_offset=path_offset, first=probe * dim, dtype=x.dtype)
         for probe in range(probes)
     ]
-    _, pushed = products(field, x, t, torch.stack(draws).to(x).reshape(probes, *x.shape), way)
+    value, pushed = products(field, x, t, torch.stack(draws).to(x).reshape(probes, *x.shape), way)
     traces = torch.stack(
         [
             ops.hutchinson(
@@ -200,5 +204,5 @@ def _estimate(
         ]
     )  # (probes, n)
     if probes == 1:
-        return traces[0], torch.full_like(traces[0], float("nan"))
-    return traces.mean(0), traces.std(0) / probes**0.5
+        return value, traces[0], torch.full_like(traces[0], float("nan"))
+    return value, traces.mean(0), traces.std(0) / probes**0.5

@@ -13,7 +13,8 @@ from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel
 from thermokern.models.evaluate import score_of
 from thermokern.models.jacobian import Jacobian, choose_mode, products, trace
-from thermokern.models.trial import examine, plain_precision
+from thermokern.models.trial import examine
+from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.batching import Batches
 from thermokern.targets import Distribution

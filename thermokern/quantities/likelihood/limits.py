@@ -119,7 +119,7 @@ def limits(
     mismatch = a.integrals[:, ra.MISMATCH] if law is not None else None
 
     n_ode = min(len(x_start), n_likelihood)
-    shape = checked_data("data", data)[1] if law is None else torch.Size([a.dim])
+    shape = torch.Size([a.dim]) if isinstance(data, Distribution) else checked_data("data", data)[1]
     ode = log_likelihood(
         model,
         (x_start[:n_ode] / process.mean_scale(start)).reshape(-1, *shape),
