@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import multiprocessing
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,14 +259,17 @@ def run_threads(names: list[str], rounds: int, expected: dict[str, str], least: 
 
     workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     bystander = threading.Thread(target=stand_by)
+    interval = sys.getswitchinterval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        sys.setswitchinterval(1e-5)  # threads meet often
         for thread in (*workers, bystander):
             thread.start()
         for thread in workers:
             thread.join()
         finished.set()
         bystander.join()
+        sys.setswitchinterval(interval)
     return len(done), failures
 
 
@@ -329,3 +335,26 @@ def test_measuring_memory_leaves_nothing_behind() -> None:
 
     gc.collect()
     assert [meter() for meter in meters] == [None] * 3
+
+
+# ---- devices
+
+FACTORIES = {"tensor", "as_tensor", "zeros", "ones", "full", "empty", "arange", "eye", "linspace", "rand", "randn"} | {
+    "randint",
+    "randperm",
+}
+FOLLOWS_THE_CALLER = "perceptron.py"  # a network is made where its caller wants it
+
+
+def test_every_tensor_is_made_on_a_named_device() -> None:
+    """So that another default device moves none of them."""
+    unnamed = []
+    for path in Path(tk.__file__).parent.rglob("*.py"):
+        if "papers" in path.parts or path.name == FOLLOWS_THE_CALLER:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                made = ast.unparse(node.func.value) == "torch" and node.func.attr in FACTORIES
+                if made and "device" not in {keyword.arg for keyword in node.keywords}:
+                    unnamed.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert unnamed == []
