@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from thermokern.models.conditional import ConditionalModel
 from thermokern.models.score_model import ScoreModel
 from thermokern.processes import EDM, VP, DiscreteVP, Flow, LinearProcess
 
@@ -20,9 +22,33 @@ _OWN_TIMES = ("Flux", "AuraFlow", "Lumina", "HunyuanVideo")  # families whose pi
 _TABLES = ("DDPMScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDIMParallelScheduler")
 
 
+@overload
 def from_diffusers(
-    unet: Any, scheduler: Any = None, *, clip_sample: bool | None = None, **conditions: Any
-) -> ScoreModel:
+    unet: Any, scheduler: Any = None, *, clip_sample: bool | None = None, condition: None = None, **conditions: Any
+) -> ScoreModel: ...
+
+
+@overload
+def from_diffusers(
+    unet: Any,
+    scheduler: Any = None,
+    *,
+    clip_sample: bool | None = None,
+    condition: str,
+    null: Any = None,
+    **conditions: Any,
+) -> ConditionalModel: ...
+
+
+def from_diffusers(
+    unet: Any,
+    scheduler: Any = None,
+    *,
+    clip_sample: bool | None = None,
+    condition: str | None = None,
+    null: Any = None,
+    **conditions: Any,
+) -> ScoreModel | ConditionalModel:
     """A network of the diffusers library, with the scheduler it was trained or is sampled with, as a score.
 
     - ``DDPMScheduler``, ``DDIMScheduler``: the scheduler's own table of ᾱ; the network gets the step ``k = t − 1``.
@@ -47,13 +73,18 @@ def from_diffusers(
         Whether the predicted data are clipped to the scheduler's ``clip_sample_range``, as its ``step`` does; its
         configuration says when left out. A clipped score is what the sampler uses, not what the network was trained
         for, and is not differentiable where it is clipped.
+    condition : str, optional
+        The name of an argument of the network that is to differ from sample to sample: ``class_labels``,
+        ``encoder_hidden_states`` and such. The result then is a :class:`ConditionalModel`, whose y is that argument.
+    null : number or Tensor, optional
+        The value of it that stands for no condition, of one sample: a label, or the embedding of the empty text.
     conditions
         Passed to the network by keyword: ``class_labels`` (a number or (1,)), ``encoder_hidden_states`` (1, …),
         ``added_cond_kwargs`` (a dictionary of such) and so on; one condition for all samples.
 
     Returns
     -------
-    ScoreModel
+    ScoreModel, or ConditionalModel with `condition`
         With the shape of a sample where the network's configuration has it. A learned variance (twice the channels) is
         cut off: it is no part of the score.
 
@@ -82,7 +113,14 @@ def from_diffusers(
     if limit is not None:
         network, predicts = _Clipped(network, process, predicts, limit), "x0"
     origin: dict[str, object] = {"network": type(unet).__name__, "scheduler": kind, "clip_sample": limit}
-    return ScoreModel(network, process, predicts, _sample_shape(unet), origin)
+    if condition is None:
+        if null is not None:
+            raise ValueError("null: expected it beside condition, the name of the argument that it is a value of")
+        return ScoreModel(network, process, predicts, _sample_shape(unet), origin)
+    if condition in conditions:
+        raise ValueError(f"condition: {condition} is given for all samples already")
+    _check_names(unet, (condition,))
+    return ConditionalModel(_ByCondition(network, condition), process, predicts, null, _sample_shape(unet), origin)
 
 
 def _parts(unet: Any, scheduler: Any) -> tuple[nn.Module, Any]:
@@ -165,12 +203,7 @@ class _Network(nn.Module):
         self.conditions = {name: _condition(name, value) for name, value in conditions.items()}
         self.scale, self.shift = scale, shift
         self.learned_times = dict(getattr(unet, "config", {})).get("time_embedding_type") == "learned"
-        known = inspect.signature(getattr(unet, "_orig_mod", unet).forward).parameters
-        self.time_name = next((name for name in _TIMES if name in known), None)
-        open_ended = any(each.kind is each.VAR_KEYWORD for each in known.values())
-        for name in conditions:
-            if name not in known and not open_ended:
-                raise TypeError(f"{name}: {type(unet).__name__} takes no such condition, but {', '.join(known)}")
+        self.time_name = next((name for name in _TIMES if name in _check_names(unet, conditions)), None)
 
     def forward(self, x: Tensor, t: Tensor, **own: Tensor) -> Tensor:
         t = t * self.scale + self.shift
@@ -189,6 +222,29 @@ class _Network(nn.Module):
         channels = x.shape[1]
         sample = sample[:, :channels] if sample.shape[1] == 2 * channels else sample
         return sample.to(home)
+
+
+class _ByCondition(nn.Module):
+    """A network of x, t and a condition of each sample, which goes to the argument `name` of the library's."""
+
+    casts_itself = True
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network, self.name = network, name
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        out: Tensor = self.network(x, t, **{self.name: y})
+        return out
+
+
+def _check_names(unet: nn.Module, conditions: Iterable[str]) -> Mapping[str, inspect.Parameter]:
+    """What a network's forward takes, once it is known to take these conditions."""
+    known = inspect.signature(getattr(unet, "_orig_mod", unet).forward).parameters
+    for name in conditions:
+        if name not in known and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            raise TypeError(f"{name}: {type(unet).__name__} takes no such condition, but {', '.join(known)}")
+    return known
 
 
 def _condition(name: str, value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops.checks import check_finite, checked_integer, checked_number
 from thermokern.ops.registry import register, run_kernel
 
@@ -72,7 +73,7 @@ def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2
 
 
 MOST_THREADS = 1024
-LEAF_UNIT, LARGEST_LEAF = 64, 256  # csrc/core/point_sets.hpp
+LEAF_UNIT, LARGEST_LEAF = _core.LEAF_UNIT, _core.LARGEST_LEAF
 
 
 class PointSet(NamedTuple):

@@ -1,11 +1,11 @@
 """Linear diffusion processes, time grids and tables of per-step coefficients."""
 
-from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN
+from thermokern.processes.chains import CHAINS, DEFAULT_CHAIN, INTEGRATORS, weights_have_variance
 from thermokern.processes.flow import Flow
 from thermokern.processes.flow_tables import flow_table
-from thermokern.processes.linear import VE, VP, LinearProcess
+from thermokern.processes.linear import VE, VP, LinearProcess, checked_times
 from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
-from thermokern.processes.tables import rate_table, step_table
+from thermokern.processes.tables import rate_table, sampler_steps, step_table
 
 # By the name that checkpoints and configurations give.
 PROCESSES: dict[str, type[LinearProcess]] = {
@@ -16,6 +16,7 @@ __all__ = [
     "CHAINS",
     "DEFAULT_CHAIN",
     "EDM",
+    "INTEGRATORS",
     "PROCESSES",
     "VE",
     "VP",
@@ -24,7 +25,10 @@ __all__ = [
     "Flow",
     "LinearProcess",
     "SubVP",
+    "checked_times",
     "flow_table",
     "rate_table",
+    "sampler_steps",
     "step_table",
+    "weights_have_variance",
 ]

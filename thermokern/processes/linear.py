@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,14 @@ from thermokern.ops.checks import checked_choice, checked_integer, checked_numbe
 
 Time = TypeVar("Time", float, Tensor)
 
-SPACINGS = ("uniform", "log-snr")
+SPACINGS = ("uniform", "log-snr", "mixed")
+
+
+class Coefficients(NamedTuple):
+    """Of the equation at one end of every step, (n_steps,) each."""
+
+    f: Tensor
+    g2: Tensor
 
 
 class LinearProcess(ABC):
@@ -39,7 +46,7 @@ class LinearProcess(ABC):
 
     t_end: float = 1.0
     default_t_eps: float = 1e-3
-    default_spacing: str = "uniform"
+    default_spacing: str = "mixed"
 
     @abstractmethod
     def _f(self, t: Tensor) -> Tensor: ...
@@ -64,6 +71,11 @@ class LinearProcess(ABC):
     def g2(self, t: Time) -> Time:
         """Squared noise amplitude ``g²(t)``, squared data units per unit time; same shape as `t`."""
         return _at(self._g2, t)
+
+    def coefficients(self, times: Tensor) -> tuple[Coefficients, Coefficients]:
+        """``f`` and ``g²`` at the nodes that steps leave and at those that they reach, from inside each step."""
+        f, g2 = self.f(times), self.g2(times)
+        return Coefficients(f[:-1], g2[:-1]), Coefficients(f[1:], g2[1:])
 
     def mean_scale(self, t: Time) -> Time:
         """``m(t)`` of ``x_t | x_0 ~ N(m x_0, v I)``, dimensionless; same shape as `t`."""
@@ -102,8 +114,10 @@ class LinearProcess(ABC):
             Number of steps, at least 1.
         t_eps : float, optional
             First time, in ``(0, t_end)``. The process's own choice when left out.
-        spacing : {"uniform", "log-snr"}, optional
-            Uniform in time, or uniform in :meth:`log_snr`. The process's own choice when left out.
+        spacing : {"uniform", "log-snr", "mixed"}, optional
+            Uniform in time, uniform in :meth:`log_snr`, or uniform in the mean of the shares of both that have passed.
+            The process's own choice when left out: ``mixed``, which serves sharp laws nearly as well as ``log-snr`` and
+            wide ones nearly as well as ``uniform``; ``log-snr`` for EDM.
 
         Returns
         -------
@@ -117,10 +131,16 @@ class LinearProcess(ABC):
         uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu")
         if spacing == "uniform":
             return uniform
-        log_snr = torch.linspace(
-            self.log_snr(t_eps), self.log_snr(self.t_end), n_steps + 1, dtype=torch.float64, device="cpu"
-        )
-        times = _bisect(self.log_snr, log_snr, t_eps, self.t_end)
+        first, last = self.log_snr(t_eps), self.log_snr(self.t_end)
+        weight = 0.5 if spacing == "mixed" else 0.0
+
+        def left(t: Tensor) -> Tensor:
+            """The share of the way that is left at t, (n,), falling from 1 to 0."""
+            in_time = (self.t_end - t) / (self.t_end - t_eps)
+            return weight * in_time + (1.0 - weight) * (self.log_snr(t) - last) / (first - last)
+
+        shares = torch.linspace(1.0, 0.0, n_steps + 1, dtype=torch.float64, device="cpu")
+        times = _bisect(left, shares, t_eps, self.t_end)
         times[0], times[-1] = t_eps, self.t_end
         return times
 
@@ -243,6 +263,16 @@ class VE(LinearProcess):
     def _variance(self, t: Tensor) -> Tensor:
         rate = 2.0 * math.log(self.sigma)
         return torch.expm1(rate * t) / rate
+
+
+def checked_times(times: Tensor) -> Tensor:
+    """Times (n_nodes,) of a grid in float64, once they are known to increase."""
+    times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+    if times.dim() != 1 or times.numel() < 2:
+        raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
+    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
+        raise ValueError("times: expected finite increasing numbers")
+    return times
 
 
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:

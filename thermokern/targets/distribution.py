@@ -45,6 +45,14 @@ class Distribution(ABC):
     def settings(self) -> dict[str, object]:
         """What defines the law, for reports and saved results."""
 
+    def narrowest_variance(self) -> float:
+        """The least variance along any direction of any part of the law, squared data units; 0 where it has edges."""
+        return 0.0
+
+    def widest_variance(self) -> float:
+        """The largest variance along any direction of any part of the law, squared data units; 0 if it is bounded."""
+        return 0.0
+
     def score(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
         """``∇ log p_t(x)``, (n, d), nats per data unit."""
         return self.evaluate(x, t, process).score

@@ -88,6 +88,14 @@ class GaussianMixture(Distribution):
         check_mixture(self.means, self.eigenvalues, self.weights)
         self.weights = self.weights / self.weights.sum()  # which float32 leaves at 1 ± 1e-7
 
+    def narrowest_variance(self) -> float:
+        """The least variance along any axis of any component, squared data units."""
+        return self.eigenvalues.min().item()
+
+    def widest_variance(self) -> float:
+        """The largest variance along any axis of any component, squared data units."""
+        return self.eigenvalues.max().item()
+
     @property
     def variances(self) -> Tensor:
         """Diagonals of the covariances, (K, d), of a mixture whose covariances are diagonal."""
