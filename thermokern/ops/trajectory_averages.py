@@ -98,7 +98,7 @@ def trajectory_averages(
 
     Notes
     -----
-    The same bits for any number of threads: paths are summed in stretches whose size depends on n alone, in float64
+    On one instruction set the same bits for any number of threads: paths are summed in stretches whose size depends on n alone, in float64
     about the first value of each, and stretches are merged by halves. Times along a path are correlated: the standard
     error of an integral is that of the mean over paths of `integrals`, not a sum over nodes. Cost: an evaluation of
     both scores, with the model's divergence, for each path and node; memory 7 numbers a path, and up to 256 × n_nodes ×

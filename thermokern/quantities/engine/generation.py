@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import CHAINS, LinearProcess
 from thermokern.quantities.engine.batching import Batches
@@ -37,6 +39,7 @@ def sample(
     path_offset: int = 0,
     dtype: torch.dtype | None = None,
     batch_size: int = _BATCH,
+    allow_nonfinite: bool = False,
     progress: bool = False,
 ) -> Tensor:
     """Draw samples of a model at ``t_eps`` by running its reverse dynamics from the prior at ``t_end``.
@@ -71,6 +74,8 @@ def sample(
         float32 when left out.
     batch_size : int
         Samples that the model sees at once.
+    allow_nonfinite : bool
+        Return samples that stop being finite instead of raising.
     progress : bool
 
     Returns
@@ -82,6 +87,8 @@ def sample(
     ------
     ValueError
         Naming the argument: an unknown method, a shape that nobody knows or two that differ, two processes that differ.
+    FloatingPointError
+        When samples stop being finite.
 
     Notes
     -----
@@ -106,7 +113,7 @@ def sample(
         raise ValueError(f"x_end: expected {n} points, got {len(x_end)}")
     times = process.grid(n_steps, t_eps, spacing)
     n_steps = len(times) - 1
-    score = _score(model, process, shape)
+    score = partial(_score, model, process, shape)
     run = _stochastic if method in _STOCHASTIC else _flow
     dim = math.prod(shape)
     with tqdm(total=n * n_steps, disable=not progress, unit="step", unit_scale=True, desc="samples") as bar:
@@ -117,6 +124,8 @@ def sample(
                 x = process.prior(dim).stddev.to(real) * z
             else:
                 x = x_end[low:high].reshape(high - low, dim).to(real)
+            if not low:
+                examine_score("model", model, process, x, times[-1].item(), torch.Size(shape), derivative=False)
             x = run(score, process, times, x, method, seed, path_offset + low, bar.update)
             if denoise:
                 t = times[0].item()
@@ -124,7 +133,14 @@ def sample(
             return x.reshape(high - low, *shape)
 
         with torch.no_grad():
-            return torch.cat(Batches(batch_size).run(n, draw))
+            samples = torch.cat(Batches(batch_size).run(n, draw))
+    bad = n - int(samples.flatten(1).isfinite().all(1).sum())
+    if bad and not allow_nonfinite:
+        raise FloatingPointError(
+            f"{bad} of {n} samples stopped being finite: the network's output or the step may be too large; "
+            "allow_nonfinite=True returns them as they are"
+        )
+    return samples
 
 
 def _stochastic(
@@ -177,14 +193,8 @@ def _flow(
     return out
 
 
-def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...]) -> Callable[[Tensor, float], Tensor]:
-    def score(x: Tensor, t: float) -> Tensor:
-        if isinstance(model, Distribution):
-            return model.score(x, t, process)
-        out: Tensor = model(x.reshape(len(x), *shape), t)
-        return out.reshape(x.shape)
-
-    return score
+def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...], x: Tensor, t: float) -> Tensor:
+    return score_of(model, process, x, t, torch.Size(shape))
 
 
 def _shape(model: ScoreLike, shape: tuple[int, ...] | None, x_end: Tensor | None) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
@@ -140,7 +140,7 @@ class TAEP(Result):
             lines.append(f"  against the end points  {miss.mean}   (z = {miss.mean.z(0.0):+.1f}), RMS {miss.rms}")
         reason = f" ({self.backend_reason})" if self.backend_reason else ""
         lines += [f"  reference               {exact}", f"  backend                 {self.backend}{reason}"]
-        return "\n".join(lines)
+        return "\n".join([*lines, *remarks(s)])
 
     def numbers(self) -> dict[str, object]:
         """The estimates, what ran, and the modes where they are known."""
