@@ -90,6 +90,17 @@ def read_score(name: str, entry: Any, folder: Path, process: LinearProcess | Non
     return _call(f"{name}.{kind}", _LAWS[kind], arguments or {})  # type: ignore[no-any-return]
 
 
+def read_data(entry: Any, folder: Path, process: LinearProcess | None) -> Distribution | np.ndarray:
+    """The points of the .npy file, or the law, that an entry names."""
+    if isinstance(entry, str):
+        return read_points(folder / entry)
+    if isinstance(entry, dict) and "checkpoint" in entry:
+        raise ValueError("data: expected a law or a .npy file of points, got a checkpoint")
+    law = read_score("data", entry, folder, process)
+    assert isinstance(law, Distribution)
+    return law
+
+
 def _call(name: str, function: Any, arguments: dict[str, Any]) -> Any:
     try:
         return function(**arguments)

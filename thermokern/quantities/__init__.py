@@ -29,6 +29,7 @@ from thermokern.quantities.samples import (
     kozachenko_leonenko,
     ksg_mutual_information,
 )
+from thermokern.quantities.schedules import Schedules, optimal_schedule
 from thermokern.quantities.taep import (
     TAEP,
     DetailedFluctuationTheorem,
@@ -61,6 +62,7 @@ __all__ = [
     "ProbeNoise",
     "Result",
     "SampleEstimate",
+    "Schedules",
     "Verdict",
     "coverage",
     "detailed_fluctuation_theorem",
@@ -77,6 +79,7 @@ __all__ = [
     "limits",
     "load",
     "log_likelihood",
+    "optimal_schedule",
     "sample",
     "taep",
 ]

@@ -61,6 +61,7 @@ def taep(
     extrapolate: bool | None = None,
     chain: str = DEFAULT_CHAIN,
     forward: str = "exact",
+    variance: Tensor | Sequence[float] | None = None,
     divergence: str = "auto",
     probes: int = 1,
     direction: str = "forward",
@@ -111,10 +112,13 @@ def taep(
         Whether `values` are ``2 V_h − V_{2h}`` of each path, V_{2h} being the sum over every second node of the same
         path, which needs no further score and leaves the mean an error of second order. Left out: yes with
         ``integrator="exact"``, in all schemes but ``sampler``, which is exact. False: plain sums.
-    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+    chain : {"euler-maruyama", "ddpm", "ddpm-large", "ddpm-optimal"}
         The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
     forward : {"exact", "euler-maruyama"}
         Forward steps that the sampler ``euler-maruyama`` is compared with: the process's exact transitions, or its own.
+    variance : Tensor or sequence, optional
+        (n_steps,) in order of time, squared data units: of the steps of ``chain="ddpm-optimal"``, as
+        :func:`thermokern.optimal_schedule` finds them.
     divergence : {"auto", "exact", "hutchinson"}
         Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
         dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
@@ -227,7 +231,7 @@ def taep(
         raise ValueError('extrapolate: only integrator="exact" extrapolates, in all schemes but "sampler"')
     options = {"integrator": integrator, "chain": chain, "forward": forward}
     grid = grid_of(process, n_steps, t_eps, spacing, times)
-    table = step_table(process, grid, scheme, direction, coarse=extrapolate, **options)
+    table = step_table(process, grid, scheme, direction, coarse=extrapolate, variance=variance, **options)
     n_steps = len(table.times) - 1
     warn_of_times_between(process, grid, model, reference)
     warn_of_long_steps(reference, table)
@@ -296,6 +300,7 @@ def taep(
             "t_eps": ends[0],
             "spacing": "given" if times is not None else spacing or process.default_spacing,
             **({} if times is None else {"times": grid.tolist()}),
+            **({} if variance is None else {"variance": torch.as_tensor(variance).tolist()}),
             "scheme": scheme,
             **options,
             "extrapolate": extrapolate,
@@ -315,7 +320,7 @@ def taep(
         half_variance_ratio=half_variance_ratio(values),
     )
     infinite = scheme == "sampler" and not weights_have_variance(
-        process, grid, sampler_steps(process, grid, chain, forward), *widest_variances(reference, model)
+        process, grid, sampler_steps(process, grid, chain, forward, variance), *widest_variances(reference, model)
     )
     warn_of_unreliable_average(result, infinite)
     warn_of_missed_witnesses(result)
