@@ -1,4 +1,4 @@
-"""Optimal schedules: closed forms, dynamic programming, tables against TAEP and the KLUB, held-out errors, diffusers."""
+"""Optimal schedules: closed forms, dynamic programming, tables against TAEP and the KLUB, errors, diffusers."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_the_flow_of_a_gaussian_wants_equal_angles(
 
 
 def test_dynamic_programming_is_brute_force() -> None:
-    """All 330 schedules of five steps on 13 nodes; and bounds fall with the number of steps."""
+    """All 330 schedules of five steps on 13 nodes."""
     result = tk.optimal_schedule(RING, RING, VP, n_times=13, n_paths=400, n_steps=(5,))
     best = math.inf
     for inside in itertools.combinations(range(1, 12), 4):
@@ -159,10 +159,13 @@ def test_dynamic_programming_is_brute_force() -> None:
         best = min(best, result.cost[index[:-1], index[1:]].sum().item())
     assert math.comb(11, 4) == 330
     assert abs(result.step_costs(5).sum().item() - best) < 1e-12
-    for sampler in FAMILY:
-        one = tk.optimal_schedule(RING, RING, VP, sampler=sampler, n_times=40, n_paths=2000, n_steps=(5,))
-        totals = torch.tensor([one.step_costs(n).sum().item() for n in range(1, 40)])
-        assert bool((totals.diff() < 1e-9).all()), sampler
+
+
+@pytest.mark.parametrize("sampler", FAMILY)
+def test_bounds_fall_with_the_number_of_steps(sampler: str) -> None:
+    result = gaussian(sampler, VP, log_sigma_nodes(VP, 40, 1e-3), [4.0, 0.3])
+    bounds = torch.tensor([result.bound(n).value for n in range(1, 40)])
+    assert bool((bounds.diff() < 1e-9).all())
 
 
 def test_length_of_an_anisotropic_gaussian() -> None:
@@ -400,7 +403,7 @@ def test_the_result_is_kept_and_drawn(tmp_path: Path) -> None:
     assert [len(column) for column in result.columns().values()] == [10, 10, 10]
     assert result.to_json()["schedules"][1]["bound"]["value"] == result.bound(5).value
     assert "not image quality" in " ".join(result.summary().split())
-    assert result.sigmas(5)[-1] > 0.0
+    assert result.sigmas(5)[-1].item() == 0.0
     surrogate = tk.optimal_schedule(RING, RING, VP, sampler="probability-flow", n_paths=20, n_times=20, n_steps=(3, 5))
     assert surrogate.to_json()["schedules"][0]["bound"] is None
     assert surrogate.plot().axes

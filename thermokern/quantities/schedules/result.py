@@ -101,8 +101,12 @@ class Schedules(Result):
         return self.nodes.times[self._best(n)]
 
     def sigmas(self, n: int) -> Tensor:
-        """``√v/m`` (n,) where its steps begin, falling: ``sigmas=`` of diffusers' schedulers, which go on to 0."""
-        return self.nodes.sigma[self._best(n)[1:]].flip(0)
+        """``√v/m`` (n + 1,) falling, where its steps begin and then 0: ``sigmas=`` of diffusers' Euler schedulers.
+
+        The last step goes to the data, and t_eps is left out.
+        """
+        begins = self.nodes.sigma[self._best(n)[1:]].flip(0)
+        return torch.cat([begins, begins.new_zeros(1)])
 
     def timesteps(self, n: int) -> list[int]:
         """The table's steps (n,) where its steps begin, falling: ``timesteps=`` of diffusers' schedulers.
