@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "kernels.hpp"
 
@@ -12,14 +13,12 @@ namespace tk {
 namespace baseline {
 const Kernels& table();
 }
-#if defined(TK_X86)
 namespace avx2 {
 const Kernels& table();
 }
 namespace avx512 {
 const Kernels& table();
 }
-#endif
 
 namespace {
 
@@ -32,8 +31,10 @@ struct InstructionSet {
 // From the lowest to the highest.
 const InstructionSet instruction_sets[] = {
     {"baseline", [] { return true; }, baseline::table},
-#if defined(TK_X86)
+#if defined(TK_AVX2)
     {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, avx2::table},
+#endif
+#if defined(TK_AVX512)
     {"avx512",
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -65,10 +66,8 @@ const Kernels& kernels() {
 
 const char* best_instruction_set() { return best(nullptr).name; }
 
-bool is_instruction_set(const char* name) {
-    for (const InstructionSet& set : instruction_sets)
-        if (std::strcmp(name, set.name) == 0) return true;
-    return false;
+const char* instruction_set(int number) {
+    return number < static_cast<int>(std::size(instruction_sets)) ? instruction_sets[number].name : nullptr;
 }
 
 int threads_allowed(int requested) {

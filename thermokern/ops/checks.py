@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern._info import cuda_absence
 
-MAX_DIM = 16  # of the kernels' points
+MAX_DIM = _core.MAX_DIM  # of the kernels' points
 PRECISIONS = (torch.float32, torch.float64)
 DEVICES = ("cpu", "cuda")
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-# Interior stages of a Dormand–Prince step, as fractions of it; the others lie on its ends. csrc/core/flow.hpp has
-# them too.
+# Interior stages of a Dormand–Prince step, as fractions of it; the others lie on its ends.
+# csrc/core/probability_flow.hpp has them too.
 FRACTIONS = (1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0)
 COLUMNS = ("drift", "push")
 

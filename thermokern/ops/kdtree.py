@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops.checks import (
     DEVICES,
     PRECISIONS,
@@ -26,7 +27,7 @@ FEW = 128  # points among which a tree has nothing to leave out
 
 METHODS = ("auto", "tree", "brute")
 
-LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = 64, 256, 64  # csrc/core/point_sets.hpp
+LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = _core.LEAF_UNIT, _core.LARGEST_LEAF, _core.LARGEST_LIST
 
 # Measured by benchmarks/search_choice.py on one thread of a Zen 4 with AVX-512, float32, k = 10. A larger leaf has more
 # pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, leaves of 64 against 192,

@@ -220,6 +220,8 @@ def trajectory(
         (n,) nats: ``∫ D |s_θ − s_*|² dt`` along each path, whose mean is that of Δs (Ding, Quan and Tu, Eq. 33).
     x_last : Tensor
         (n, d), at the node that paths visit last.
+    coarse : Tensor or None
+        (2, n) nats: Δs over every second and every fourth node, where the table has their columns.
 
     Notes
     -----
@@ -237,10 +239,11 @@ def trajectory(
         table.divergence_weight,
         table.scheme == "sampler",
         table.direction == "reverse",
+        table.coarse,
         seed,
         path_offset,
     )
-    return TrajectorySums(*out)
+    return TrajectorySums(*out[:3], out[3] if table.coarse else None)
 
 
 def start_of_paths(x: Tensor, model: Source, reference: Source) -> Tensor:
@@ -271,10 +274,11 @@ def _trajectory(
     divergence_weight: float,
     sampler: bool,
     reverse: bool,
+    coarse: bool,
     seed: int,
     path_offset: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    out = x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    value, mismatch, x_last, sums = _outputs(x, coarse)
     run_kernel(
         "trajectory",
         x,
@@ -289,18 +293,40 @@ def _trajectory(
         reverse,
         seed,
         path_offset,
-        *out,
+        value,
+        mismatch,
+        x_last,
+        sums if coarse else None,
     )
-    return out
+    return value, mismatch, x_last, sums
 
 
-def _trajectory_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
+def _outputs(x: Tensor, coarse: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    return x.new_empty(n), x.new_empty(n), torch.empty_like(x), x.new_empty(2 if coarse else 0, n)
+
+
+def _trajectory_fake(
+    x: Tensor,
+    steps: Tensor,
+    model_kind: str,
+    model: list[Tensor],
+    reference_kind: str,
+    reference: list[Tensor],
+    divergence_weight: float,
+    sampler: bool,
+    reverse: bool,
+    coarse: bool,
+    seed: int,
+    path_offset: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _outputs(x, coarse)
 
 
 register(
     "trajectory(Tensor x, Tensor steps, str model_kind, Tensor[] model, str reference_kind, Tensor[] reference,"
-    " float divergence_weight, bool sampler, bool reverse, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
+    " float divergence_weight, bool sampler, bool reverse, bool coarse, int seed, int path_offset)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
     _trajectory,
     _trajectory_fake,
 )

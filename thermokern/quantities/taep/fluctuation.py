@@ -16,7 +16,22 @@ from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.result import TAEP
 
 # What both ensembles must have in common, or they do not speak of one model.
-_COMMON = ("model", "reference", "process", "n_steps", "t_eps", "spacing", "scheme", "chain", "from_prior")
+_COMMON = (
+    "model",
+    "reference",
+    "process",
+    "n_steps",
+    "t_eps",
+    "spacing",
+    "times",
+    "scheme",
+    "integrator",
+    "extrapolate",
+    "chain",
+    "forward",
+    "driver",
+    "from_prior",
+)
 
 
 @stored("detailed-fluctuation-theorem")
@@ -140,7 +155,7 @@ def check_pair(forward: TAEP, reverse: TAEP) -> None:
         if len(result.values) < 2 or not bool(result.values.isfinite().all()):
             raise ValueError(f"{name}: expected at least two paths, all finite, got {len(result.values)}")
     for key in _COMMON:
-        ahead, back = forward.settings[key], reverse.settings[key]
+        ahead, back = forward.settings.get(key), reverse.settings.get(key)
         if ahead != back:
             raise ValueError(f"reverse: {key} differs: {ahead} forward, {back} reverse")
 
