@@ -6,6 +6,7 @@ from thermokern.processes.chains import (
     DEFAULT_CHAIN,
     INTEGRATORS,
     OPTIMAL_CHAIN,
+    Chain,
     chain_of,
     weights_have_variance,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "PROCESSES",
     "VE",
     "VP",
+    "Chain",
     "CosineVP",
     "DiscreteVP",
     "Flow",

@@ -66,8 +66,17 @@ def choose_backend(
     second_score = _node_score(reference, process, table, shape)
 
     def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
+        resolved = streaming.resolved
+        observe = None if resolved is None else resolved.visit
+        if resolved is not None:
+            resolved.begin(x)
         with contextlib.nullcontext() if streaming.gradient else torch.no_grad():
-            return ops.trajectory_reference(x, table, first_score, second_score, seed=seed, path_offset=path_offset)
+            sums = ops.trajectory_reference(
+                *(x, table, first_score, second_score), seed=seed, path_offset=path_offset, observe=observe
+            )
+        if resolved is not None:
+            resolved.end()
+        return sums
 
     return run, "reference", reason
 

@@ -12,8 +12,7 @@ from tqdm.auto import tqdm
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_seed
-from thermokern.processes import CHAIN_NAMES, LinearProcess, chain_of
-from thermokern.processes.chains import Chain
+from thermokern.processes import CHAIN_NAMES, Chain, LinearProcess, chain_of
 from thermokern.quantities.engine.batching import Batches
 from thermokern.quantities.engine.problem import grid_of
 from thermokern.targets import Distribution
