@@ -15,7 +15,10 @@ from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
 from thermokern.targets import Distribution, Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
 
-_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "chain", "direction", "from_prior", "seed", "backend")
+_OPTIONS = (
+    *("n_paths", "n_steps", "t_eps", "spacing", "times", "scheme", "chain", "variance", "direction", "from_prior"),
+    *("resolve", "seed", "backend"),
+)
 _PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}
 _LAWS = {
     "ring": GaussianMixture.ring,

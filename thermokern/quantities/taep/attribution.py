@@ -63,6 +63,7 @@ class LabelPart:
     mean : Estimate
         Of the chain form, of the scheme's own terms where that is not known.
     squared : Estimate or None
+        Of κ δ². Only over all labels is its mean that of the chain form, not within one.
     """
 
     label: int
