@@ -28,11 +28,13 @@ def draw_attribution(result: Attribution, ax: Axes | None = None) -> Figure:
         count = len(result.table().values) if both else 0
         rows = -(-count // _BANDS) if both and pictures else int(both)
         figure = Figure(figsize=(max(3.6 * len(parts), 6.0), 3.1 + 1.7 * rows), layout="constrained")
-        above = figure.subfigures(2, 1, height_ratios=(3.1, 1.7 * rows)) if rows else None
-        top: FigureBase = figure if above is None else above[0]
+        above: list[FigureBase] = [figure]
+        if rows:
+            above = list(np.atleast_1d(np.asarray(figure.subfigures(2, 1, height_ratios=(3.1, 1.7 * rows)))))
+        top = above[0]
         for axes, part in zip(np.atleast_1d(top.subplots(1, len(parts))), parts, strict=True):
             {"time": _draw_rate, "map": _draw_map, "labels": _draw_labels}[part](top, axes, result)
-        if above is not None:
+        if rows:
             _draw_bands(above[1], result, rows, pictures)
     return figure
 
