@@ -136,14 +136,14 @@ def test_labels_add_up_to_the_mean() -> None:
 
 
 def test_memory_does_not_grow_with_steps() -> None:
-    """Three times the steps: the tensors alive at once grow by less than those of two nodes of the paths."""
+    """Twice the steps: the tensors alive at once grow by less than those of two nodes of the paths."""
     n, dim = 200, 40
 
     def peak(n_steps: int) -> int:
         options = {"n_paths": n, "n_steps": n_steps, "scheme": "backward-ito", "backend": "reference"}
         return peak_bytes(lambda: taep(WIDE_MODEL, WIDE, VP, resolve=BOTH, **options))
 
-    few, many = peak(70), peak(200)  # the reference draws the noise of 32 steps at once, twice in both
+    few, many = peak(70), peak(140)  # the reference draws the noise of 32 steps at once, twice in both
     assert many - few < 2 * n * dim * 8, (few, many)
 
 

@@ -34,6 +34,8 @@ class Comparison:
     name : str
     times : Tensor
         (n + 1,) the nodes next to that schedule's times, where both are compared.
+    variances : Tensor
+        (n,) of the sampler's reverse steps between them, in order of time.
     bound : Estimate
     excess : Estimate
         Its bound less that of the best schedule, paired over the samples.
@@ -41,6 +43,7 @@ class Comparison:
 
     name: str
     times: Tensor
+    variances: Tensor
     bound: Estimate
     excess: Estimate
 
@@ -158,13 +161,14 @@ class Schedules(Result):
         ValueError
             For the probability flow, which has no bound.
         """
-        own = self._values(self._best(n))
+        own, variance = self._values(self._best(n)), self._pairs().variance
         out = []
         for other in others:
             name = other if isinstance(other, str) else "given"
             index = self._index_of(other, n)
             values = self._values(index)
-            out.append(Comparison(name, self.nodes.times[index], mean_estimate(values), mean_estimate(values - own)))
+            parts = self.nodes.times[index], variance[index[:-1], index[1:]]
+            out.append(Comparison(name, *parts, mean_estimate(values), mean_estimate(values - own)))
         return tuple(out)
 
     def summary(self) -> str:
