@@ -150,6 +150,27 @@ def test_the_flow_of_a_gaussian_wants_equal_angles(
     assert abs(flow_kl(c, result.times(10)) / expected - 1.0) < 2e-3
 
 
+def test_defects_of_a_gaussian_have_their_closed_form() -> None:
+    """Of every pair ``(1 − cos Δθ)²``, σ = c tan θ, and ``cos²`` of the earlier angle more by the W2 weight's scale."""
+    c, process = 0.5, tk.EDM(10.0)
+    points = tk.Gaussian([0.0, 0.0], c * c).sample(400)
+    points = points / points.square().mean().sqrt() * c
+    times = log_sigma_nodes(process, 80, 0.01)
+    for objective in ("defect", "defect-w2"):
+        options = {"objective": objective, "times": times, "n_steps": (5,), "holdout": 0.01}
+        cost = tk.optimal_schedule(
+            tk.Gaussian([0.0, 0.0], c * c), points, process, sampler="probability-flow", **options
+        ).cost
+        angle = (times / c).arctan()
+        exact = (1.0 - (angle[None] - angle[:, None]).cos()).square()
+        for s, t in ((10, 40), (30, 60), (20, 70), (0, 79)):
+            # The diffused points have the law's mean square but for their noise.
+            assert abs((cost[s, t] / exact[s, t]).item() - 1.0) < 0.16, (objective, s, t)
+        ratio = cost / exact
+        pairs = torch.stack([ratio[s, s + 8] for s in range(60)])
+        assert pairs.std().item() < 0.03 * pairs.mean().item()  # which Euler's fine steps would miss
+
+
 def test_dynamic_programming_is_brute_force() -> None:
     """All 330 schedules of five steps on 13 nodes."""
     result = tk.optimal_schedule(RING, RING, VP, n_times=13, n_paths=400, n_steps=(5,))
@@ -229,6 +250,10 @@ def test_optimal_variances_bound_what_taep_says_of_them(seed: int) -> None:
     assert own.kind == "NLL"
     other = own.bound(10)
     assert_z((nll.value - other.value) / math.hypot(nll.stderr, other.stderr), 4.0, "ELBO")
+    late = VP.grid(5, 0.3)  # where the data's scale has halved
+    nll = tk.elbo(RING, points, VP, method="ddpm-large", backend="reference", dtype=F64, times=late).nll
+    other = tk.optimal_schedule(RING, points, VP, sampler="ddpm-large", times=late, n_steps=(5,)).bound(5)
+    assert_z((nll.value - other.value) / math.hypot(nll.stderr, other.stderr), 4.0, "ELBO from a late time")
 
 
 def test_the_klub_is_the_cost_of_ddpm_without_model_error(seed: int) -> None:
@@ -286,9 +311,16 @@ def test_exact_forward_steps_make_euler_maruyama_pairwise(seed: int) -> None:
             means[forward] = tk.taep(RING, RING, VP, forward=forward, seed=seed, **options).mean
     assert abs(means["exact"].value - 1.03) < 0.02 + 3.0 * means["exact"].stderr
     assert abs(means["euler-maruyama"].value - 1.76) < 0.02 + 3.0 * means["euler-maruyama"].stderr
-    table = tk.optimal_schedule(RING, RING, VP, sampler="euler-maruyama", times=times, n_steps=(50,), n_paths=10_000)
-    bound = table.bound(50)
-    assert_z((bound.value - means["exact"].value) / math.hypot(bound.stderr, means["exact"].stderr), 4.0, "table")
+    few = VP.grid(5, spacing="uniform")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tk.FewPathsWarning)
+        wrong = tk.GaussianMixture.ring(radius=3.0)  # of an exact score E x·δ would vanish
+        of_few = tk.taep(wrong, RING, VP, from_prior=True, seed=seed, **{**options, "times": few}).mean
+    for model, grid, mean in ((RING, times, means["exact"]), (wrong, few, of_few)):
+        n = len(grid) - 1
+        options = {"sampler": "euler-maruyama", "times": grid, "n_steps": (n,), "n_paths": 20_000}
+        bound = tk.optimal_schedule(model, RING, VP, **options).bound(n)
+        assert_z((bound.value - mean.value) / math.hypot(bound.stderr, mean.stderr), 4.0, f"table of {n} steps")
 
 
 def test_bound_and_quality_on_the_ring(seed: int) -> None:

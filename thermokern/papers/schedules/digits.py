@@ -88,7 +88,8 @@ def frechet(x: Tensor, y: Tensor) -> float:
     values, vectors = torch.linalg.eigh(one)
     root = (vectors * values.clamp_min(0.0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ other @ root).clamp_min(0.0).sqrt().sum()
-    return ((x.mean(0) - y.mean(0)).square().sum() + one.trace() + other.trace() - 2.0 * cross).item()
+    distance: float = ((x.mean(0) - y.mean(0)).square().sum() + one.trace() + other.trace() - 2.0 * cross).item()
+    return distance
 
 
 def digits_attribution(model: ScoreModel, images: Tensor, n_paths: int, seed: int) -> Attribution:

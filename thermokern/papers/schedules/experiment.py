@@ -104,7 +104,7 @@ class ScheduleExperiment(ExperimentResult):
 
     def sections(self, picture: Figure) -> list[str]:
         caption = (
-            "Every point is a schedule: pale few steps, dark many; red the best found here, orange those in common use. "
+            "Every point is a schedule: pale few steps, dark many; ringed red the best, orange those in common use. "
             "The probability flow has no bound: there the schedules stand side by side."
         )
         parts = [html.section("Bound and quality", html.figure(picture, self.title, caption))]

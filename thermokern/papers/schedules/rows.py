@@ -79,8 +79,8 @@ def rank_correlation(rows: list[Row], quality: str) -> float:
 
 
 def table(rows: list[Row], quality: str) -> list[tuple[str, ...]]:
-    """Lines of one law: sampler and number of steps, its best schedules, the best in common use, and the correlation."""
-    lines = []
+    """Lines of one law: sampler, number of steps, best schedules, the best in common use, and the correlation."""
+    lines: list[tuple[str, ...]] = []
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.sampler, row.n_steps), []).append(row)

@@ -57,4 +57,5 @@ def toy_rows(n_table: int, n_samples: int, steps: tuple[int, ...], seed: int, sa
 
 def _diffused(data: Distribution, t: float, n: int, seed: int) -> Tensor:
     z = ops.normals(n, data.dim, seed=seed, dtype=torch.float64)
-    return PROCESS.mean_scale(t) * data.sample(n, seed=seed) + PROCESS.variance(t) ** 0.5 * z
+    out: Tensor = PROCESS.mean_scale(t) * data.sample(n, seed=seed) + PROCESS.variance(t) ** 0.5 * z
+    return out
