@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from thermokern.papers.experiment import Experiment, ExperimentResult
 from thermokern.papers.schedules.digits import FRECHET, KNN, UNCOVERED, digits_attribution, digits_model, digits_rows
@@ -144,8 +145,12 @@ def _draw(axes: Axes, rows: list[Row], quality: str) -> None:
     axes.set_yscale("log")
     if flow:
         axes.set_xticks(np.arange(len(names)), names, rotation=60, ha="right", fontsize=7)
-    elif min(row.bound.value for row in rows if row.bound) > 0.0:
+    elif (bounds := [row.bound.value for row in rows if row.bound]) and min(bounds) > 0.0:
         axes.set_xscale("log")
+        between = (1.0, 2.0, 5.0) if max(bounds) < 30.0 * min(bounds) else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=between))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("" if flow else "bound (nats)")
     axes.grid(color=MUTED, alpha=0.15)
 
