@@ -15,6 +15,9 @@ from tolerances import assert_exact, assert_z, rms
 from torch import Tensor
 
 import thermokern as tk
+from thermokern.cli import main
+from thermokern.papers.ding2026.images import load_images
+from thermokern.papers.schedules import digits, experiment, toy
 from thermokern.processes import LinearProcess
 from thermokern.quantities.schedules import STANDARDS, standard_times
 from thermokern.quantities.schedules.moments import isotonic
@@ -490,3 +493,42 @@ def test_bad_arguments_are_named() -> None:
         tk.taep(RING, RING, VP, n_paths=2, n_steps=3, variance=[1.0, 1.0, 1.0])
     with pytest.raises(ValueError, match="^times, variance: expected neither"):
         tk.elbo(RING, RING.sample(2), VP, times=[0.1, 1.0])
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``thermokern schedule CONFIG``: bounds, times and a page; ``show`` opens what it saved."""
+    config = tmp_path / "schedule.yaml"
+    config.write_text("model: {ring: {}}\ndata: {ring: {}}\nprocess: VP\nn_paths: 60\nn_times: 20\nn_steps: [3]\n")
+    assert main(["schedule", str(config), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert "KL ≤" in printed
+    assert "3 steps, t from the end: 1 " in printed
+    assert "not image quality" in (tmp_path / "out" / "report.html").read_text()
+    assert main(["show", str(tmp_path / "out" / "result.safetensors")]) == 0
+    config.write_text("model: {ring: {}}\ndata: {checkpoint: x}\n")
+    assert main(["schedule", str(config), "--quiet"]) == 2
+    assert "data: expected a law" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::thermokern.BiasWarning")
+def test_the_experiment_runs_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part once; the page has the figures, and what it saved is read again."""
+    for module in ("diffusers", "sklearn"):
+        pytest.importorskip(module, reason=f"NOT RUN: {module} is not installed")
+    small = experiment.Profile(
+        *(200, 300, (3,)), training=2, digits_table=8, digits_times=8, digits_samples=60, digits_steps=4, paths=4
+    )
+    monkeypatch.setitem(experiment.PROFILES, "quick", small)
+    images = load_images("digits")[:100]
+    monkeypatch.setattr(digits, "load_images", lambda data: images)
+    for module in (toy, digits):
+        monkeypatch.setattr(module, "SAMPLERS", ("ddpm-optimal", "probability-flow"))
+    result = experiment.run("quick", tmp_path, seed=0, progress=False)
+    assert {row.law for row in result.rows} == {"ring", "network m1_eps0.09", "digits"}
+    assert all((row.bound is None) == (row.sampler == "probability-flow") for row in result.rows)
+    assert len(result.rows) == 2 * (7 + 9) + 7 + 8
+    result.save(tmp_path / "result.safetensors")
+    again = tk.load(tmp_path / "result.safetensors")
+    written = again.write(tmp_path, "")
+    assert {path.name for path in written} == {"schedules.png", "result.json", "report.html", "attribution.png"}
+    assert "rank correlation" in (tmp_path / "report.html").read_text()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thermokern.papers.correlation import spearman
+from thermokern.papers.correlation import spearman_coefficient
 from thermokern.quantities import Estimate, Schedules
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.schedules import STANDARDS
@@ -75,7 +75,7 @@ def rank_correlation(rows: list[Row], quality: str) -> float:
     """Spearman's coefficient of bound and quality over schedules."""
     bounds = [row.bound.value for row in rows if row.bound is not None]
     values = [row.quality[quality].value for row in rows if row.bound is not None]
-    return spearman(torch.tensor(bounds), torch.tensor(values)).value
+    return spearman_coefficient(torch.tensor(bounds), torch.tensor(values)).item()
 
 
 def table(rows: list[Row], quality: str) -> list[tuple[str, ...]]:
