@@ -45,8 +45,8 @@ Answers answers(std::int64_t n, std::int64_t dim, std::int64_t k, bool tree, int
                 std::vector<std::int64_t>(static_cast<std::size_t>(n * k)),
                 std::vector<std::int64_t>(static_cast<std::size_t>(n))};
     std::int64_t pairs = 0;
-    tk::neighbours_search<float>({set, set, true, false, k, 1.0f, 1e30f, out.distances.data(), out.indices.data(), &pairs},
-                      threads, never);
+    tk::neighbours_search<float>(
+        {set, set, true, false, k, 1.0f, 1e30f, out.distances.data(), out.indices.data(), &pairs}, threads, never);
     const std::vector<float> radius(static_cast<std::size_t>(n), 0.2f);
     tk::neighbours_count<float>({set, set, false, false, 1.0f, radius.data(), out.counts.data()}, threads, never);
     return out;

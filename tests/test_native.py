@@ -20,6 +20,7 @@ from tolerances import rms
 from torch import Tensor
 
 from thermokern import _core, ops
+from thermokern.ops.mlp_score_divergence import ACTIVATIONS
 from thermokern.processes import VP, step_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,20 @@ def test_kernels_of_each_instruction_set_share_no_code() -> None:
         assert f"tk::{namespace}::" in symbols, f"{path.relative_to(ROOT)} holds nothing of its instruction set"
         shared = [name for name in weak_code(symbols) if f"tk::{namespace}::" not in name]
         assert not shared, f"{path.relative_to(ROOT)}: the linker may merge {shared}"
+
+
+def test_stubs_follow_the_signatures() -> None:
+    command = [sys.executable, str(ROOT / "csrc" / "stubs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_counts_what_the_kernels_count() -> None:
+    """Names that Python gives to columns, against their number in the kernels."""
+    assert len(ops.step_table.COLUMNS) == _core.NODE_COLUMNS
+    assert len(ops.flow_table.COLUMNS) == _core.FLOW_COLUMNS
+    assert len(ops.OBSERVABLES) == _core.OBSERVABLES
+    assert tuple(ACTIVATIONS) == _core.ACTIVATIONS
 
 
 # ---- processes of their own

@@ -10,6 +10,7 @@ import torch
 from tolerances import assert_z
 
 import thermokern as tk
+from thermokern.quantities.results.estimate import exponential_average
 from thermokern.quantities.results.pareto import UNRELIABLE, pareto_shape
 
 F64 = torch.float64
@@ -42,8 +43,17 @@ def test_shape_flags_weights_without_variance_and_no_others() -> None:
     good = [gaussian_weights(d, seed, scale) for d in (1, 2) for seed in range(5) for scale in (0.8, 1.1)]
     assert len(heavy) == 26
     assert len(good) == 20
-    assert sum(pareto_shape(weights) > UNRELIABLE for weights in heavy) >= 22
-    assert sum(pareto_shape(weights) > UNRELIABLE for weights in good) <= 1
+    assert sum(exponential_average(weights, 1.0).has_heavy_tail for weights in heavy) >= 22
+    assert sum(exponential_average(weights, 1.0).has_heavy_tail for weights in good) <= 1
+
+
+def test_a_rare_mode_is_no_heavy_tail() -> None:
+    """Forty of 2,000 equal weights, far above the others: a large shape, and a variance that is known well enough."""
+    weights = torch.zeros(2000, dtype=F64)
+    weights[:40] = math.log(6.0)
+    average = exponential_average(weights, 1.0)
+    assert average.pareto_shape > UNRELIABLE
+    assert average.is_reliable
 
 
 @pytest.mark.parametrize("shape", [0.2, 0.5, 0.8, 1.2])
@@ -80,8 +90,7 @@ def test_an_invented_mode_is_missing_overlap_and_no_doubt_of_the_mean() -> None:
     forward, reverse = both(model, target, 20_000)
     found = tk.overlap(forward, reverse)
     assert abs(found.missing.value - 0.5) < 0.004
-    assert_z(found.outside.value, 0.5, found.outside.stderr)
-    assert_z(found.bennett.value, 0.0, found.bennett.stderr)
+    assert_z([found.outside.z(0.5), found.bennett.z(0.0)], 4.0, "outside, Bennett")
     assert found.forward.is_reliable
     assert "not called into doubt" in found.summary()
     assert "missing overlap" in forward.summary()
@@ -98,7 +107,7 @@ def test_bennett_is_calibrated_where_the_forward_average_is_not() -> None:
         assert not found.forward.is_reliable
         assert "Bennett" in found.verdict()
         missed += abs(forward.fluctuation_theorem.z(1.0)) > 3.0
-    assert missed >= 2
+    assert missed >= 1
 
 
 def test_unreliable_averages_are_told() -> None:

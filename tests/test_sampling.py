@@ -144,8 +144,11 @@ def test_guidance_of_gaussians() -> None:
     assert rms(tk.guided(*models, 2.0)(x, 0.4) - expected) < 1e-12
     with pytest.raises(ValueError, match="^unconditional: its process"):
         tk.guided(models[0], tk.ScoreModel(lambda x, t: x, tk.VE()), 1.0)
-    with pytest.raises(TypeError, match="^conditional: expected a ScoreModel"):
-        tk.guided(laws[0], models[1], 1.0)
+    assert rms(tk.guided(*laws, 2.0, process)(x, 0.4) - expected) < 1e-12
+    with pytest.raises(ValueError, match="^process: laws carry none"):
+        tk.guided(*laws, 2.0)
+    with pytest.raises(TypeError, match="^conditional: expected a score model or a law, got str"):
+        tk.guided("law", models[1], 1.0)
 
 
 @pytest.mark.parametrize("weighting", ["epsilon", "likelihood", "score"])

@@ -81,6 +81,7 @@ def trajectory(
     value: Any,
     mismatch: Any,
     x_last: Any,
+    coarse: Any,
     run_on: int,
 ) -> None: ...
 def trajectory_averages(

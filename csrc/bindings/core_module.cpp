@@ -47,8 +47,8 @@ void check_environment(const py::tuple& built) {
     std::string names;
     for (std::size_t i = 0; i < built.size(); ++i)
         names += (i == 0 ? "" : i + 1 == built.size() ? " or " : ", ") + built[i].cast<std::string>();
-    throw py::import_error("THERMOKERN_ISA: expected " + names + ", the instruction sets of this build, got '" + wanted +
-                           "'");
+    throw py::import_error("THERMOKERN_ISA: expected " + names + ", the instruction sets of this build, got '" +
+                           wanted + "'");
 }
 
 template <std::size_t N>

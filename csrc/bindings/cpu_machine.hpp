@@ -37,12 +37,12 @@ void uninterrupted(const Kernel& kernel) {
 struct Cpu {
     static constexpr Place place = on_cpu;
 
-#define TK_RUN(name, Arguments)                                                                   \
-    template <class S>                                                                            \
-    static void run(const Arguments<S>& arguments, Place, RunOn threads) {                        \
-        uninterrupted([&](Interrupt interrupt) {                                                  \
+#define TK_RUN(name, Arguments)                                                                           \
+    template <class S>                                                                                    \
+    static void run(const Arguments<S>& arguments, Place, RunOn threads) {                                \
+        uninterrupted([&](Interrupt interrupt) {                                                          \
             return precision<S>().name(arguments, threads_allowed(static_cast<int>(threads)), interrupt); \
-        });                                                                                       \
+        });                                                                                               \
     }
     TK_KERNELS(TK_RUN)
 #undef TK_RUN

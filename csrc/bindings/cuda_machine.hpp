@@ -28,10 +28,10 @@ auto launched(Place place, const Launcher& launcher) {
 struct Cuda {
     static constexpr Place place = on_device;
 
-#define TK_RUN(name, Arguments)                                             \
-    template <class S>                                                      \
+#define TK_RUN(name, Arguments)                                              \
+    template <class S>                                                       \
     static void run(const Arguments<S>& arguments, Place at, RunOn stream) { \
-        launched(at, [&] { cuda::name(arguments, stream_of(stream)); });    \
+        launched(at, [&] { cuda::name(arguments, stream_of(stream)); });     \
     }
     TK_KERNELS(TK_RUN)
 #undef TK_RUN

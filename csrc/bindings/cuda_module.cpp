@@ -1,5 +1,5 @@
-// thermokern._cuda: the CUDA kernels, one checked function each, with the signatures of thermokern._core. The tests build
-// it once more, as TK_CUDA_MODULE with the emulator for the device.
+// thermokern._cuda: the CUDA kernels, one checked function each, with the signatures of thermokern._core. The tests
+// build it once more, as TK_CUDA_MODULE with the emulator for the device.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

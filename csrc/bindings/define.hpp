@@ -1,7 +1,7 @@
 // How an op is bound: one function for both precisions.
 //
-// A Machine has the place of its tensors, and run(arguments, place, run_on) for the arguments of every kernel; run_on is
-// the number of threads of the CPU, or the stream of a CUDA device.
+// A Machine has the place of its tensors, and run(arguments, place, run_on) for the arguments of every kernel; run_on
+// is the number of threads of the CPU, or the stream of a CUDA device.
 #pragma once
 
 #include <cstdint>

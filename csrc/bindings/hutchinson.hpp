@@ -26,7 +26,8 @@ void hutchinson(const py::object& products, int kind, std::uint64_t seed, std::u
 template <class Machine>
 void define_hutchinson(py::module_& module) {
     using namespace py::literals;
-    define(module, "hutchinson", &hutchinson<Machine, float>, &hutchinson<Machine, double>, "products"_a, "kind"_a, "seed"_a, "path_offset"_a, "first"_a, "out"_a);
+    define(module, "hutchinson", &hutchinson<Machine, float>, &hutchinson<Machine, double>, "products"_a, "kind"_a,
+           "seed"_a, "path_offset"_a, "first"_a, "out"_a);
 }
 
 }  // namespace tk::bindings

@@ -35,7 +35,8 @@ void langevin(const py::object& x, const py::object& drift, const py::object& no
 template <class Machine>
 void define_langevin(py::module_& module) {
     using namespace py::literals;
-    define(module, "langevin", &langevin<Machine, float>, &langevin<Machine, double>, "x"_a, "drift"_a, "noise"_a, "circulation"_a, "steps"_a, "seed"_a, "path_offset"_a, "x_last"_a, "work"_a);
+    define(module, "langevin", &langevin<Machine, float>, &langevin<Machine, double>, "x"_a, "drift"_a, "noise"_a,
+           "circulation"_a, "steps"_a, "seed"_a, "path_offset"_a, "x_last"_a, "work"_a);
 }
 
 }  // namespace tk::bindings

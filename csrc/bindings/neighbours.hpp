@@ -52,7 +52,7 @@ void check_alike(const PointSet<S>& data, const PointSet<S>& queries) {
 
 template <class Machine, class S>
 void neighbours_build(const py::object& x, double scale, const py::object& points, const py::object& order,
-           const py::object& bounds, RunOn run_on) {
+                      const py::object& bounds, RunOn run_on) {
     const TensorView<S> x_view("x", x, {any_size, any_size}, Machine::place);
     const PointSetView<S> out("", points, order, bounds, x_view.place());
     const PointSet<S> set = out.set();
@@ -69,10 +69,10 @@ void neighbours_build(const py::object& x, double scale, const py::object& point
 }
 
 template <class Machine, class S>
-void neighbours_search(const py::object& points, const py::object& order, const py::object& bounds, const py::object& query_points,
-            const py::object& query_order, const py::object& query_bounds, bool own, bool max_norm, double scale,
-            double upper, const py::object& distances, const py::object& indices, const py::object& pairs,
-            RunOn run_on) {
+void neighbours_search(const py::object& points, const py::object& order, const py::object& bounds,
+                       const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
+                       bool own, bool max_norm, double scale, double upper, const py::object& distances,
+                       const py::object& indices, const py::object& pairs, RunOn run_on) {
     const PointSetView<S> data("", points, order, bounds, Machine::place);
     const Place place = data.place();
     const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
@@ -85,24 +85,24 @@ void neighbours_search(const py::object& points, const py::object& order, const 
     const TensorView<std::int64_t> indices_view("indices", indices, {any_size, k}, place),
         pairs_view("pairs", pairs, {1}, place);
     check(indices_view.size(0) == m || indices_view.size(0) == 0, "indices: expected the rows of distances, or none");
-    const NeighboursSearchArguments<S> arguments{
-        .data = data.set(),
-        .queries = queries.set(),
-        .own = own,
-        .max_norm = max_norm,
-        .k = k,
-        .scale = static_cast<S>(scale),
-        .upper = static_cast<S>(upper),
-        .distances = distances_view.data(),
-        .indices = indices_view.size(0) > 0 ? indices_view.data() : nullptr,
-        .pairs = pairs_view.data()};
+    const NeighboursSearchArguments<S> arguments{.data = data.set(),
+                                                 .queries = queries.set(),
+                                                 .own = own,
+                                                 .max_norm = max_norm,
+                                                 .k = k,
+                                                 .scale = static_cast<S>(scale),
+                                                 .upper = static_cast<S>(upper),
+                                                 .distances = distances_view.data(),
+                                                 .indices = indices_view.size(0) > 0 ? indices_view.data() : nullptr,
+                                                 .pairs = pairs_view.data()};
     Machine::run(arguments, place, run_on);
 }
 
 template <class Machine, class S>
-void neighbours_count(const py::object& points, const py::object& order, const py::object& bounds, const py::object& query_points,
-           const py::object& query_order, const py::object& query_bounds, bool max_norm, bool strict, double scale,
-           const py::object& radius, const py::object& counts, RunOn run_on) {
+void neighbours_count(const py::object& points, const py::object& order, const py::object& bounds,
+                      const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
+                      bool max_norm, bool strict, double scale, const py::object& radius, const py::object& counts,
+                      RunOn run_on) {
     const PointSetView<S> data("", points, order, bounds, Machine::place);
     const Place place = data.place();
     const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
@@ -123,19 +123,24 @@ void neighbours_count(const py::object& points, const py::object& order, const p
 template <class Machine>
 void define_neighbours_build(py::module_& module) {
     using namespace py::literals;
-    define(module, "neighbours_build", &neighbours_build<Machine, float>, &neighbours_build<Machine, double>, "x"_a, "scale"_a, "points"_a, "order"_a, "bounds"_a);
+    define(module, "neighbours_build", &neighbours_build<Machine, float>, &neighbours_build<Machine, double>, "x"_a,
+           "scale"_a, "points"_a, "order"_a, "bounds"_a);
 }
 
 template <class Machine>
 void define_neighbours_search(py::module_& module) {
     using namespace py::literals;
-    define(module, "neighbours_search", &neighbours_search<Machine, float>, &neighbours_search<Machine, double>, "points"_a, "order"_a, "bounds"_a, "query_points"_a, "query_order"_a, "query_bounds"_a, "own"_a, "max_norm"_a, "scale"_a, "upper"_a, "distances"_a, "indices"_a, "pairs"_a);
+    define(module, "neighbours_search", &neighbours_search<Machine, float>, &neighbours_search<Machine, double>,
+           "points"_a, "order"_a, "bounds"_a, "query_points"_a, "query_order"_a, "query_bounds"_a, "own"_a,
+           "max_norm"_a, "scale"_a, "upper"_a, "distances"_a, "indices"_a, "pairs"_a);
 }
 
 template <class Machine>
 void define_neighbours_count(py::module_& module) {
     using namespace py::literals;
-    define(module, "neighbours_count", &neighbours_count<Machine, float>, &neighbours_count<Machine, double>, "points"_a, "order"_a, "bounds"_a, "query_points"_a, "query_order"_a, "query_bounds"_a, "max_norm"_a, "strict"_a, "scale"_a, "radius"_a, "counts"_a);
+    define(module, "neighbours_count", &neighbours_count<Machine, float>, &neighbours_count<Machine, double>,
+           "points"_a, "order"_a, "bounds"_a, "query_points"_a, "query_order"_a, "query_bounds"_a, "max_norm"_a,
+           "strict"_a, "scale"_a, "radius"_a, "counts"_a);
 }
 
 }  // namespace tk::bindings

@@ -23,7 +23,8 @@ void normals(std::uint64_t seed, std::uint32_t purpose, std::uint64_t path_offse
 template <class Machine>
 void define_normals(py::module_& module) {
     using namespace py::literals;
-    define(module, "normals", &normals<Machine, float>, &normals<Machine, double>, "seed"_a, "purpose"_a, "path_offset"_a, "first"_a, "out"_a);
+    define(module, "normals", &normals<Machine, float>, &normals<Machine, double>, "seed"_a, "purpose"_a,
+           "path_offset"_a, "first"_a, "out"_a);
 }
 
 }  // namespace tk::bindings

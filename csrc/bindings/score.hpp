@@ -28,7 +28,8 @@ void score(const std::string& kind, const py::list& tensors, const py::object& x
 template <class Machine>
 void define_score(py::module_& module) {
     using namespace py::literals;
-    define(module, "score", &score<Machine, float>, &score<Machine, double>, "kind"_a, "tensors"_a, "x"_a, "score"_a, "divergence"_a, "log_density"_a);
+    define(module, "score", &score<Machine, float>, &score<Machine, double>, "kind"_a, "tensors"_a, "x"_a, "score"_a,
+           "divergence"_a, "log_density"_a);
 }
 
 }  // namespace tk::bindings

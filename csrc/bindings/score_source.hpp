@@ -64,9 +64,9 @@ class Source {
             if (kind == std::string("mlp:") + activations[i]) mlp.activation = static_cast<int>(i);
         check(mlp.activation >= 0, prefix + "kind: unknown score source '" + kind + "'");
         const std::int64_t layers = static_cast<std::int64_t>(tensors.size()) - 3;
-        check(layers >= 2 && layers <= max_layers + 1,
-              prefix + "weights: expected 2 to " + std::to_string(max_layers + 1) + " matrices, got " +
-                  std::to_string(layers));
+        check(layers >= 2 && layers <= max_layers + 1, prefix + "weights: expected 2 to " +
+                                                           std::to_string(max_layers + 1) + " matrices, got " +
+                                                           std::to_string(layers));
         mlp.hidden_layers = layers - 1;
         std::int64_t fan_in = dim, units = 0;
         for (std::int64_t l = 0; l < layers; ++l) {

@@ -24,7 +24,8 @@ template <class Machine>
 void define_statistics(py::module_& module) {
     using namespace py::literals;
     define(module, "moments", &moments<Machine, float>, &moments<Machine, double>, "values"_a);
-    define(module, "exponential_sums", &exponential_sums<Machine, float>, &exponential_sums<Machine, double>, "values"_a, "scale"_a);
+    define(module, "exponential_sums", &exponential_sums<Machine, float>, &exponential_sums<Machine, double>,
+           "values"_a, "scale"_a);
 }
 
 }  // namespace tk::bindings

@@ -64,7 +64,9 @@ void trajectory(const py::object& x, const py::object& steps, const std::string&
 template <class Machine>
 void define_trajectory(py::module_& module) {
     using namespace py::literals;
-    define(module, "trajectory", &trajectory<Machine, float>, &trajectory<Machine, double>, "x"_a, "steps"_a, "model_kind"_a, "model"_a, "reference_kind"_a, "reference"_a, "divergence_weight"_a, "sampler"_a, "reverse"_a, "seed"_a, "path_offset"_a, "value"_a, "mismatch"_a, "x_last"_a, "coarse"_a);
+    define(module, "trajectory", &trajectory<Machine, float>, &trajectory<Machine, double>, "x"_a, "steps"_a,
+           "model_kind"_a, "model"_a, "reference_kind"_a, "reference"_a, "divergence_weight"_a, "sampler"_a,
+           "reverse"_a, "seed"_a, "path_offset"_a, "value"_a, "mismatch"_a, "x_last"_a, "coarse"_a);
 }
 
 }  // namespace tk::bindings

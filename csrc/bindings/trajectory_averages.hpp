@@ -29,7 +29,9 @@ void trajectory_averages(const py::object& x, const py::object& steps, const py:
 template <class Machine>
 void define_trajectory_averages(py::module_& module) {
     using namespace py::literals;
-    define(module, "trajectory_averages", &trajectory_averages<Machine, float>, &trajectory_averages<Machine, double>, "x"_a, "steps"_a, "rates"_a, "model_kind"_a, "model"_a, "reference_kind"_a, "reference"_a, "seed"_a, "path_offset"_a, "mean"_a, "m2"_a, "integrals"_a, "x_last"_a);
+    define(module, "trajectory_averages", &trajectory_averages<Machine, float>, &trajectory_averages<Machine, double>,
+           "x"_a, "steps"_a, "rates"_a, "model_kind"_a, "model"_a, "reference_kind"_a, "reference"_a, "seed"_a,
+           "path_offset"_a, "mean"_a, "m2"_a, "integrals"_a, "x_last"_a);
 }
 
 }  // namespace tk::bindings

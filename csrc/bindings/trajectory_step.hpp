@@ -81,8 +81,12 @@ void trajectory_block(const py::object& x, const py::object& model, const py::ob
 template <class Machine>
 void define_trajectory_step(py::module_& module) {
     using namespace py::literals;
-    define(module, "trajectory_step", &trajectory_step<Machine, float>, &trajectory_step<Machine, double>, "x"_a, "model"_a, "reference"_a, "node"_a, "drawn"_a, "carried"_a, "previous"_a, "draw"_a, "draw_carried"_a, "sampler"_a, "reverse"_a, "seed"_a, "path_offset"_a, "first"_a, "value"_a, "mismatch"_a, "next"_a, "noise"_a);
-    define(module, "trajectory_block", &trajectory_block<Machine, float>, &trajectory_block<Machine, double>, "x"_a, "model"_a, "reference"_a, "nodes"_a, "noise"_a, "previous"_a, "sampler"_a, "value"_a, "mismatch"_a);
+    define(module, "trajectory_step", &trajectory_step<Machine, float>, &trajectory_step<Machine, double>, "x"_a,
+           "model"_a, "reference"_a, "node"_a, "drawn"_a, "carried"_a, "previous"_a, "draw"_a, "draw_carried"_a,
+           "sampler"_a, "reverse"_a, "seed"_a, "path_offset"_a, "first"_a, "value"_a, "mismatch"_a, "next"_a,
+           "noise"_a);
+    define(module, "trajectory_block", &trajectory_block<Machine, float>, &trajectory_block<Machine, double>, "x"_a,
+           "model"_a, "reference"_a, "nodes"_a, "noise"_a, "previous"_a, "sampler"_a, "value"_a, "mismatch"_a);
 }
 
 }  // namespace tk::bindings

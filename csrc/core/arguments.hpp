@@ -204,17 +204,12 @@ struct NeighboursCountArguments {
 
 // Every kernel: its name on all floors, and what it is given. The tables of both machines, the wrappers that call them
 // and their declarations follow from this list.
-#define TK_KERNELS(kernel)                                \
-    kernel(normals, NormalsArguments)                     \
-    kernel(score, ScoreArguments)                         \
-    kernel(trajectory, TrajectoryArguments)               \
-    kernel(trajectory_averages, TrajectoryAveragesArguments) \
-    kernel(trajectory_step, TrajectoryStepArguments)      \
-    kernel(hutchinson, HutchinsonArguments)               \
-    kernel(probability_flow, ProbabilityFlowArguments)    \
-    kernel(langevin, LangevinArguments)                   \
-    kernel(neighbours_build, NeighboursBuildArguments)    \
-    kernel(neighbours_search, NeighboursSearchArguments)  \
-    kernel(neighbours_count, NeighboursCountArguments)
+#define TK_KERNELS(kernel)                                                                                        \
+    kernel(normals, NormalsArguments) kernel(score, ScoreArguments) kernel(trajectory, TrajectoryArguments)       \
+        kernel(trajectory_averages, TrajectoryAveragesArguments) kernel(trajectory_step, TrajectoryStepArguments) \
+            kernel(hutchinson, HutchinsonArguments) kernel(probability_flow, ProbabilityFlowArguments)            \
+                kernel(langevin, LangevinArguments) kernel(neighbours_build, NeighboursBuildArguments)            \
+                    kernel(neighbours_search, NeighboursSearchArguments)                                          \
+                        kernel(neighbours_count, NeighboursCountArguments)
 
 }  // namespace tk

@@ -70,8 +70,8 @@ struct NodeSums {
     TK_HD V value(const Node<ScalarOf<V>>& node) const { return node.energy * energy + (work + chain); }
 };
 
-// A scheme's sum over the nodes of a coarser grid of the same path, which needs no further score: trapezoids of s_θ − s_*
-// against what the noise moved between two nodes of that grid.
+// A scheme's sum over the nodes of a coarser grid of the same path, which needs no further score: trapezoids of s_θ −
+// s_* against what the noise moved between two nodes of that grid.
 template <class V, int MaxDim>
 struct CoarseSum {
     V value{};

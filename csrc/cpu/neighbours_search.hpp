@@ -186,7 +186,7 @@ class BlockSearch {
 };
 
 template <class S, bool Maximum, int Dim, bool Indexed>
-bool search_blocks(const NeighboursSearchArguments<S>& arguments, int threads, Interrupt interrupt) {
+static bool search_blocks(const NeighboursSearchArguments<S>& arguments, int threads, Interrupt interrupt) {
     using Search = BlockSearch<S, Maximum, Dim, Indexed>;
     const std::int64_t leaf = arguments.data.leaf, list = leaf * Search::Lists::registers_for(arguments.k),
                        box = 2 * arguments.data.dim;

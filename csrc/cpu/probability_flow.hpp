@@ -13,13 +13,13 @@ bool flow_of_mixture(const ProbabilityFlowArguments<S>&, int threads, Interrupt)
 constexpr std::int64_t flow_stretch = 128;  // points
 
 template <class S>
-void load_point(const ProbabilityFlowArguments<S>& arguments, std::int64_t row, int lane, Native<S>* x) {
+static void load_point(const ProbabilityFlowArguments<S>& arguments, std::int64_t row, int lane, Native<S>* x) {
     for (std::int64_t i = 0; i < arguments.dim; ++i) x[i][lane] = arguments.x[row * arguments.dim + i];
 }
 
 // Takes the points [begin, end) from u = 0 to u = 1.
 template <class S, class Field>
-void run_stretch(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim, std::int64_t begin,
+static void run_stretch(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim, std::int64_t begin,
                         std::int64_t end, Native<S>* scratch) {
     using V = Native<S>;
     const auto* table = reinterpret_cast<const FlowNode<S>*>(arguments.table);
@@ -78,8 +78,8 @@ void run_stretch(const ProbabilityFlowArguments<S>& arguments, const Field& fiel
 }
 
 template <class S, class Field>
-bool run_flow(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim, std::int64_t scratch_size,
-                     double work, int threads, Interrupt interrupt) {
+static bool run_flow(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim,
+                     std::int64_t scratch_size, double work, int threads, Interrupt interrupt) {
     const Buffer<Native<S>> scratch(threads * scratch_size);
     const auto stretch = [&](std::int64_t begin, int thread) {
         const std::int64_t end = begin + flow_stretch < arguments.n ? begin + flow_stretch : arguments.n;

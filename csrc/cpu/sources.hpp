@@ -35,7 +35,7 @@ template <class S>
 class MixtureTable {
  public:
     TK_CALL MixtureTable(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, bool isotropic,
-                 const double* other_weights = nullptr)
+                         const double* other_weights = nullptr)
         : rows_(n_nodes * mixture.components *
                 mixture_row_size(static_cast<int>(dim), isotropic, other_weights != nullptr)) {
         const MixtureParameters parameters{mixture.means, mixture.variances, mixture.weights,
@@ -95,15 +95,15 @@ class PackedMlp {
 };
 
 // What kernels of scores call, one copy for all of them, which sources.cpp has.
-#define TK_CALLED(S, EXTERN)                                                                                        \
-    EXTERN template class MixtureTable<S>;                                                                          \
-    EXTERN template class PackedMlp<S>;                                                                             \
-    EXTERN template Native<S> mixture_score_called<true, max_dim>(const S*, int, int, const Native<S>*, Native<S>*, \
-                                                                  Native<S>&);                                      \
-    EXTERN template Native<S> mixture_score_called<false, max_dim>(const S*, int, int, const Native<S>*,            \
-                                                                   Native<S>*, Native<S>&);                         \
-    EXTERN template void mlp_score(const MlpView<S>&, const S*, S, S, const Native<S>*, bool, Native<S>*,           \
-                                   Native<S>*, Native<S>&);
+#define TK_CALLED(S, EXTERN)                                                                                          \
+    EXTERN template class MixtureTable<S>;                                                                            \
+    EXTERN template class PackedMlp<S>;                                                                               \
+    EXTERN template Native<S> mixture_score_called<true, max_dim>(const S*, int, int, const Native<S>*, Native<S>*,   \
+                                                                  Native<S>&);                                        \
+    EXTERN template Native<S> mixture_score_called<false, max_dim>(const S*, int, int, const Native<S>*, Native<S>*,  \
+                                                                   Native<S>&);                                       \
+    EXTERN template void mlp_score(const MlpView<S>&, const S*, S, S, const Native<S>*, bool, Native<S>*, Native<S>*, \
+                                   Native<S>&);
 TK_CALLED(float, extern)
 TK_CALLED(double, extern)
 

@@ -15,8 +15,8 @@ template <bool Isotropic, class S>
 bool trajectory_of_mixtures(const TrajectoryArguments<S>&, int threads, Interrupt);
 
 template <class S, class Scores, class D>
-bool run_tiles(const TrajectoryArguments<S>& arguments, const Scores& scores, D, std::int64_t scratch_size, double work,
-               int threads, Interrupt interrupt) {
+static bool run_tiles(const TrajectoryArguments<S>& arguments, const Scores& scores, D, std::int64_t scratch_size,
+                      double work, int threads, Interrupt interrupt) {
     const TrajectorySettings<S> settings = settings_of(arguments);
     const double path_work = work * static_cast<double>(arguments.n_nodes);
     const Buffer<Native<S>> scratch(threads * scratch_size);
@@ -58,11 +58,11 @@ bool trajectory_of_mixtures(const TrajectoryArguments<S>& arguments, int threads
     });
 }
 
-#define TK_ELSEWHERE(S)                                                                                \
-    extern template bool trajectory_of_networks(const TrajectoryArguments<S>&, int, Interrupt);        \
-    extern template bool trajectory_of_shared<true>(const TrajectoryArguments<S>&, int, Interrupt);    \
-    extern template bool trajectory_of_shared<false>(const TrajectoryArguments<S>&, int, Interrupt);   \
-    extern template bool trajectory_of_mixtures<true>(const TrajectoryArguments<S>&, int, Interrupt);  \
+#define TK_ELSEWHERE(S)                                                                               \
+    extern template bool trajectory_of_networks(const TrajectoryArguments<S>&, int, Interrupt);       \
+    extern template bool trajectory_of_shared<true>(const TrajectoryArguments<S>&, int, Interrupt);   \
+    extern template bool trajectory_of_shared<false>(const TrajectoryArguments<S>&, int, Interrupt);  \
+    extern template bool trajectory_of_mixtures<true>(const TrajectoryArguments<S>&, int, Interrupt); \
     extern template bool trajectory_of_mixtures<false>(const TrajectoryArguments<S>&, int, Interrupt);
 TK_ELSEWHERE(float)
 TK_ELSEWHERE(double)

@@ -2,10 +2,11 @@
 //
 // Paths are taken in stretches whose size depends on their number alone. Each stretch is summed path by path in one
 // thread, and stretches are merged by halves, so that the bits do not depend on the number of threads.
+#include "../core/trajectory_averages.hpp"
+
 #include <type_traits>
 
 #include "../core/statistics.hpp"
-#include "../core/trajectory_averages.hpp"
 #include "sources.hpp"
 
 TK_BEGIN_NAMESPACE

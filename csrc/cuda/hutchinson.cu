@@ -1,5 +1,4 @@
 #include "hutchinson.cuh"
-
 #include "kernels.hpp"
 #include "row_launch.cuh"
 

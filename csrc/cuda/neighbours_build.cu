@@ -2,8 +2,8 @@
 
 #include "kernels.hpp"
 #include "launch.cuh"
-#include "sort.cuh"
 #include "neighbours_build.cuh"
+#include "sort.cuh"
 
 namespace tk::cuda {
 

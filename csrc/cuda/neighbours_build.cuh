@@ -1,11 +1,11 @@
 // The tree over a set of points, level by level: boxes of the leaves as the points stand, boxes of the level's nodes
 // from them, and for every point the node and its coordinate along the longest side of the node's box, by which a sort
-// puts the points in their places for the next level. Leaves are those of core/neighbours.hpp; which points they hold is
-// not what the CPU's hold where coordinates tie or agree in 24 bits, and no result depends on it.
+// puts the points in their places for the next level. Leaves are those of core/neighbours.hpp; which points they hold
+// is not what the CPU's hold where coordinates tie or agree in 24 bits, and no result depends on it.
 #pragma once
 
-#include "../core/neighbours.hpp"
 #include "../core/arguments.hpp"
+#include "../core/neighbours.hpp"
 #include "neighbours_walk.cuh"
 
 namespace tk::cuda {
@@ -93,8 +93,8 @@ TK_HD std::uint32_t ordered_bits(float x) {
 // Of every place: its node's first leaf, and behind it the point's coordinate along the longest side of the node's box,
 // rounded to float32: a split needs no more.
 template <class S>
-__global__ void __launch_bounds__(build_threads)
-    key_kernel(const __grid_constant__ NeighboursBuildArguments<S> a, int level, const std::int32_t* order, std::uint64_t* keys) {
+__global__ void __launch_bounds__(build_threads) key_kernel(const __grid_constant__ NeighboursBuildArguments<S> a,
+                                                            int level, const std::int32_t* order, std::uint64_t* keys) {
     const std::int64_t leaves = leaf_count(a.n, a.leaf);
     for (std::int64_t place = first_item(); place < a.n; place += item_stride()) {
         const TreeNode node = node_above(leaves, level, place / a.leaf);

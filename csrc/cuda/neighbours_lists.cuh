@@ -1,8 +1,8 @@
 // The list of the k nearest that a thread keeps for its query: by measure, ties by index.
 #pragma once
 
-#include "../core/neighbours.hpp"
 #include "../core/arguments.hpp"
+#include "../core/neighbours.hpp"
 #include "device.cuh"
 
 namespace tk::cuda {

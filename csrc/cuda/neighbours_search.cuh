@@ -3,11 +3,11 @@
 // once. Measures, and so distances and ties, are those of core/neighbours.hpp.
 #pragma once
 
-#include "../core/neighbours.hpp"
 #include "../core/arguments.hpp"
+#include "../core/neighbours.hpp"
 #include "neighbours_lists.cuh"
-#include "packs.cuh"
 #include "neighbours_walk.cuh"
+#include "packs.cuh"
 
 namespace tk::cuda {
 

@@ -3,8 +3,8 @@
 // of a block call every function together.
 #pragma once
 
-#include "../core/neighbours.hpp"
 #include "../core/arguments.hpp"
+#include "../core/neighbours.hpp"
 #include "device.cuh"
 
 namespace tk::cuda {

@@ -1,9 +1,9 @@
 #include <vector>
 
-#include "probability_flow.cuh"
 #include "kernels.hpp"
 #include "launch.cuh"
 #include "network_tile.cuh"
+#include "probability_flow.cuh"
 
 namespace tk::cuda {
 
@@ -34,8 +34,9 @@ static void mixture(const ProbabilityFlowArguments<S>& arguments, cudaStream_t s
     with_dim<Isotropic>(arguments.dim, [&](auto d) {
         constexpr int bound = decltype(d)::bound, fixed = bound == max_dim ? 0 : bound;
         launch("mixture flow", mixture_flow_kernel<S, Isotropic, fixed>, blocks_for(arguments.n, mixture_threads),
-               mixture_threads, 0, stream, MixtureFlow<S, Isotropic, bound>{packed.view, packed.mean_scale, packed.variance},
-               points_of(arguments), dormand_prince<S>);
+               mixture_threads, 0, stream,
+               MixtureFlow<S, Isotropic, bound>{packed.view, packed.mean_scale, packed.variance}, points_of(arguments),
+               dormand_prince<S>);
     });
 }
 

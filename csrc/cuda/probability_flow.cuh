@@ -92,7 +92,7 @@ struct OwnBiases {
 // A network at a node of each path's own; shared memory has one number a path for the nodes.
 template <class S>
 struct BlockMlpFlow {
-    static constexpr int max_dim = tk::cuda::max_dim;
+    static constexpr int max_dim = tk::max_dim;
     BlockMlp<S> mlp;
 
     TK_HD void score(const std::int64_t* nodes, int dim, const S* x, S*, S* score, S& divergence) const {

@@ -2,8 +2,8 @@
 // block.
 #pragma once
 
-#include "normals.cuh"
 #include "network.cuh"
+#include "normals.cuh"
 
 namespace tk::cuda {
 

@@ -1,8 +1,8 @@
-#include "trajectory_averages.cuh"
 #include "kernels.hpp"
 #include "mixture_table.cuh"
 #include "network_tile.cuh"
 #include "settings.cuh"
+#include "trajectory_averages.cuh"
 
 namespace tk::cuda {
 
@@ -16,8 +16,8 @@ static std::int64_t stretch_size(std::int64_t n, int tile_paths) {
 
 // `values`: where shared memory has room for the observables of a tile, which takes `shared_size` numbers in all.
 template <int D, int Threads, class S, class Scores>
-static void average(const TrajectoryAveragesArguments<S>& averages, const Scores& scores,
-                    int tile_paths, int values, int shared_size, cudaStream_t stream) {
+static void average(const TrajectoryAveragesArguments<S>& averages, const Scores& scores, int tile_paths, int values,
+                    int shared_size, cudaStream_t stream) {
     const TrajectoryArguments<S>& paths = averages.paths;
     const std::int64_t size = stretch_size(paths.n, tile_paths), cells = paths.n_nodes * observables;
     const unsigned count = blocks_for(paths.n, size);

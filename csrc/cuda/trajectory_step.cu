@@ -1,7 +1,6 @@
-#include "trajectory_step.cuh"
-
 #include "kernels.hpp"
 #include "row_launch.cuh"
+#include "trajectory_step.cuh"
 
 namespace tk::cuda {
 

@@ -102,6 +102,7 @@ void paths(Numbers& random, const char* name, const Source<S>& model, const Sour
     const auto x = random.vector<S>(n * dim);
     const auto steps = random.vector<S>(nodes * tk::node_columns);
     std::vector<S> score(x.size()), last(x.size()), one(static_cast<std::size_t>(n)), two(one), three(one), four(one);
+    std::vector<S> coarse(static_cast<std::size_t>(2 * n));
     tk::cuda::score<S>({.source = model.arguments,
                         .out = {.n = n,
                                 .dim = dim,
@@ -124,9 +125,10 @@ void paths(Numbers& random, const char* name, const Source<S>& model, const Sour
                              .x = x.data(),
                              .value = three.data(),
                              .mismatch = four.data(),
-                             .x_last = last.data()},
+                             .x_last = last.data(),
+                             .coarse = sampler ? nullptr : coarse.data()},
                             nullptr);
-    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last))))));
+    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last, hash(coarse)))))));
     std::printf("%s %zu %lld %lld %016llx\n", name, sizeof(S), static_cast<long long>(n), static_cast<long long>(dim),
                 static_cast<unsigned long long>(hashes));
 }
@@ -220,7 +222,8 @@ void langevin(Numbers& random, std::int64_t n, std::int64_t dim) {
 template <class S>
 void averages(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
               std::int64_t nodes) {
-    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns), rates = random.vector<S>(nodes * 5);
+    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns),
+               rates = random.vector<S>(nodes * 5);
     std::vector<S> last(x.size()), integrals(static_cast<std::size_t>(7 * n));
     std::vector<double> mean(static_cast<std::size_t>(7 * nodes)), m2(mean);
     tk::TrajectoryArguments<S> paths{};
@@ -234,12 +237,9 @@ void averages(Numbers& random, const Source<S>& model, const Source<S>& referenc
     paths.path_offset = 11;
     paths.x = x.data();
     paths.x_last = last.data();
-    tk::cuda::trajectory_averages<S>({.paths = paths,
-                                      .rates = rates.data(),
-                                      .mean = mean.data(),
-                                      .m2 = m2.data(),
-                                      .integrals = integrals.data()},
-                                     nullptr);
+    tk::cuda::trajectory_averages<S>(
+        {.paths = paths, .rates = rates.data(), .mean = mean.data(), .m2 = m2.data(), .integrals = integrals.data()},
+        nullptr);
     report("averages", sizeof(S), n, dim, last, integrals, mean, m2);
 }
 

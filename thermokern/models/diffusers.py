@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from thermokern.models.conditional import ConditionalModel
 from thermokern.models.score_model import ScoreModel
 from thermokern.processes import EDM, VP, DiscreteVP, Flow, LinearProcess
 
@@ -15,9 +16,33 @@ _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
 _TABLES = ("DDPMScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDIMParallelScheduler")
 
 
+@overload
 def from_diffusers(
-    unet: nn.Module, scheduler: Any, *, clip_sample: bool | None = None, **conditions: Any
-) -> ScoreModel:
+    unet: nn.Module, scheduler: Any, *, clip_sample: bool | None = None, condition: None = None, **conditions: Any
+) -> ScoreModel: ...
+
+
+@overload
+def from_diffusers(
+    unet: nn.Module,
+    scheduler: Any,
+    *,
+    clip_sample: bool | None = None,
+    condition: str,
+    null: Any = None,
+    **conditions: Any,
+) -> ConditionalModel: ...
+
+
+def from_diffusers(
+    unet: nn.Module,
+    scheduler: Any,
+    *,
+    clip_sample: bool | None = None,
+    condition: str | None = None,
+    null: Any = None,
+    **conditions: Any,
+) -> ScoreModel | ConditionalModel:
     """A network of the diffusers library, with the scheduler it was trained or is sampled with, as a score.
 
     - ``DDPMScheduler``, ``DDIMScheduler``: the scheduler's own table of ᾱ; the network gets the step ``k = t − 1``.
@@ -38,13 +63,18 @@ def from_diffusers(
         Whether the predicted data are clipped to the scheduler's ``clip_sample_range``, as its ``step`` does; its
         configuration says when left out. A clipped score is what the sampler uses, not what the network was trained
         for, and is not differentiable where it is clipped.
+    condition : str, optional
+        The name of an argument of the network that is to differ from sample to sample: ``class_labels``,
+        ``encoder_hidden_states`` and such. The result then is a :class:`ConditionalModel`, whose y is that argument.
+    null : number or Tensor, optional
+        The value of it that stands for no condition, of one sample: a label, or the embedding of the empty text.
     conditions
         Passed to the network: ``class_labels`` (a number or (1,)), ``encoder_hidden_states`` (1, …) and such; one
         condition for all samples.
 
     Returns
     -------
-    ScoreModel
+    ScoreModel, or ConditionalModel with `condition`
         With the shape of a sample where the network's configuration has it. A learned variance (twice the channels) is
         cut off: it is no part of the score.
 
@@ -70,12 +100,23 @@ def from_diffusers(
         raise ValueError("scheduler: dynamic thresholding makes a sample depend on the whole of it, which is no score")
     clip = settings.get("clip_sample", False) if clip_sample is None else clip_sample
     limit = float(settings.get("clip_sample_range", 1.0)) if clip else None
-    call = _Call(unet, conditions)
-    process, predicts, network = _adapted(kind, scheduler, settings, call)
-    if limit is not None:
-        network, predicts = _Clipped(ScoreModel(network, process, predicts), limit), "x0"
-    wrapped = _Network(unet, network)
-    return ScoreModel(wrapped, process, predicts, _sample_shape(unet))
+    fixed = {name: _one(name, value) for name, value in conditions.items()}
+
+    def adapted(own: dict[str, Tensor]) -> tuple[LinearProcess, str, Callable[[Tensor, Tensor], Tensor]]:
+        process, predicts, network = _adapted(kind, scheduler, settings, _Call(unet, {**fixed, **own}))
+        if limit is not None:
+            network, predicts = _Clipped(ScoreModel(network, process, predicts), limit), "x0"
+        return process, predicts, network
+
+    process, predicts, network = adapted({})
+    if condition is None:
+        if null is not None:
+            raise ValueError("null: expected it beside condition, the name of the argument that it is a value of")
+        return ScoreModel(_Network(unet, network), process, predicts, _sample_shape(unet))
+    if condition in fixed:
+        raise ValueError(f"condition: {condition} is given for all samples already")
+    by_condition = _Network(unet, lambda x, t, y: adapted({condition: y})[2](x, t))
+    return ConditionalModel(by_condition, process, predicts, null, _sample_shape(unet))
 
 
 def _adapted(
@@ -114,8 +155,8 @@ def _adapted(
 class _Call:
     """The network as a function of x and its own time alone, in the library's way of calling."""
 
-    def __init__(self, unet: nn.Module, conditions: dict[str, Any]) -> None:
-        self.unet, self.conditions = unet, {name: _one(name, value) for name, value in conditions.items()}
+    def __init__(self, unet: nn.Module, conditions: dict[str, Tensor]) -> None:
+        self.unet, self.conditions = unet, conditions
         config = dict(getattr(unet, "config", {}))
         self.learned_times = config.get("time_embedding_type") == "learned"
 
@@ -179,13 +220,13 @@ class _Network(nn.Module):
 
     casts_itself = True
 
-    def __init__(self, unet: nn.Module, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, unet: nn.Module, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.unet = unet
         self._function = (function,)  # not a submodule twice
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self._function[0](x, t)
+    def forward(self, *given: Tensor) -> Tensor:
+        return self._function[0](*given)
 
 
 def _sample_shape(unet: nn.Module) -> tuple[int, ...] | None:

@@ -10,9 +10,7 @@ from thermokern.models.jacobian import exact_divergence
 from thermokern.models.score_model import ScoreLike, ScoreModel
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import Distribution
-from thermokern.targets.mixture import GaussianMixture
-
-_BLOCK = 2**18  # numbers (points × components × d) that PyTorch holds at once in each intermediate
+from thermokern.targets.own_times import law_score_at
 
 
 def score_and_divergence(
@@ -56,32 +54,19 @@ def score_and_divergence(
 def score_at(score: ScoreLike, process: LinearProcess, x: Tensor, t: Tensor, shape: torch.Size) -> Tensor:
     """Score (n, d) at points `x` (n, d), each at its own time `t` (n,) float64.
 
-    Networks and mixtures of diagonal covariance take all times in one call; any other score is called once for every
-    time that occurs.
+    Networks, mixtures and empirical laws take all times in one call; any other score is called once for every time that
+    occurs.
     """
     if isinstance(score, ScoreModel) and not score.one_time:
         return score.at(x.reshape(-1, *shape), t).reshape(x.shape)
-    if isinstance(score, GaussianMixture) and score.eigenvectors is None:
-        return _mixture_at(score, x, process.mean_scale(t), process.variance(t))
+    if isinstance(score, Distribution):
+        return law_score_at(score, x, t, process)
     out = torch.empty_like(x)
     times, which = torch.unique(t, return_inverse=True)
     for i, time in enumerate(times.tolist()):
         rows = (which == i).nonzero()[:, 0]
-        if isinstance(score, Distribution):
-            out[rows] = score.score(x[rows], time, process)
-        else:
-            out[rows] = score(x[rows].reshape(-1, *shape), time).reshape(len(rows), -1)
+        out[rows] = score(x[rows].reshape(-1, *shape), time).reshape(len(rows), -1)
     return out
-
-
-def _mixture_at(mixture: GaussianMixture, x: Tensor, m: Tensor, v: Tensor) -> Tensor:
-    parts = []
-    for low in range(0, len(x), size := max(1, _BLOCK // mixture.means.numel())):
-        rows = slice(low, low + size)
-        scale, added = m[rows, None, None], v[rows, None, None]
-        means, variances = scale * mixture.means, scale.square() * mixture.eigenvalues + added  # (block, K, d)
-        parts.append(ops.mixture_score_reference(x[rows], means, variances, mixture.weights).score)
-    return torch.cat(parts) if parts else torch.empty_like(x)
 
 
 def rademacher(

@@ -242,7 +242,7 @@ def trajectory(
     """
     x = start_of_paths(x, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)
-    out = torch.ops.thermokern.trajectory(
+    value, mismatch, x_last, coarse = torch.ops.thermokern.trajectory(
         x,
         table.columns.to(x.device, x.dtype).contiguous(),
         *kernel_sources(model, reference, x),
@@ -253,7 +253,7 @@ def trajectory(
         seed,
         path_offset,
     )
-    return TrajectorySums(*out[:3], out[3] if table.coarse else None)
+    return TrajectorySums(value, mismatch, x_last, coarse if table.coarse else None)
 
 
 def start_of_paths(x: Tensor, model: Source, reference: Source) -> Tensor:

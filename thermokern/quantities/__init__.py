@@ -2,6 +2,18 @@
 
 from thermokern.quantities.dissipation import EntropyPart, EntropyProduction, LinearForce, entropy_production
 from thermokern.quantities.engine import Divergence, divergence, sample
+from thermokern.quantities.information import (
+    FewEvaluationsWarning,
+    InformationCurve,
+    MutualInformation,
+    NeuralEntropy,
+    PointwiseMutualInformation,
+    TotalCorrelation,
+    mutual_information,
+    neural_entropy,
+    pointwise_mutual_information,
+    total_correlation,
+)
 from thermokern.quantities.likelihood import (
     Elbo,
     EntropyRate,
@@ -61,12 +73,17 @@ __all__ = [
     "EntropyTable",
     "Estimate",
     "ExponentialAverage",
+    "FewEvaluationsWarning",
     "FewPathsWarning",
+    "InformationCurve",
     "Limits",
     "LinearForce",
     "LogLikelihood",
     "Mode",
+    "MutualInformation",
+    "NeuralEntropy",
     "Overlap",
+    "PointwiseMutualInformation",
     "ProbeNoise",
     "Result",
     "SampleEstimate",
@@ -74,6 +91,7 @@ __all__ = [
     "StepError",
     "StepTooLongWarning",
     "TimesBetweenWarning",
+    "TotalCorrelation",
     "Verdict",
     "coverage",
     "detailed_fluctuation_theorem",
@@ -90,8 +108,12 @@ __all__ = [
     "limits",
     "load",
     "log_likelihood",
+    "mutual_information",
+    "neural_entropy",
     "optimal_schedule",
     "overlap",
+    "pointwise_mutual_information",
     "sample",
     "taep",
+    "total_correlation",
 ]

@@ -13,6 +13,8 @@ from thermokern.quantities.results.storage import stored
 
 # A share of effective paths below which the exponential average is carried by too few to be trusted.
 FEW_PATHS = 0.01
+# A share of the sum of squared weights that a single one of many can carry only where their tail is heavy.
+LARGE_SHARE = 0.1
 
 
 class FewPathsWarning(UserWarning):
@@ -73,18 +75,29 @@ class ExponentialAverage(Estimate):
     n : int
         Size of the sample.
     pareto_shape : float
-        Of the largest weights, see :func:`pareto_shape`: above ½ the weights have no variance, and the standard error
-        is unreliable whatever the effective sample size. NaN where there are too few weights to say.
+        Of the largest weights, see :func:`pareto_shape`: above ½ weights have no variance. NaN where there are too few
+        weights to say.
+    largest_share : float
+        Of ``Σw²``, what the largest weight carries.
     """
 
     effective_sample_size: float = math.nan
     n: int = 0
     pareto_shape: float = math.nan
+    largest_share: float = math.nan
+
+    @property
+    def has_heavy_tail(self) -> bool:
+        """Whether the weights look as if they had no variance, whatever the effective sample size says.
+
+        A small cluster of equal weights has a large shape too; but there no single weight carries the sum of squares.
+        """
+        return self.pareto_shape > UNRELIABLE and self.largest_share > LARGE_SHARE
 
     @property
     def is_reliable(self) -> bool:
         """Whether the standard error can be trusted, as far as the weights tell."""
-        return not (self.pareto_shape > UNRELIABLE or self.effective_sample_size < FEW_PATHS * self.n)
+        return not (self.has_heavy_tail or self.effective_sample_size < FEW_PATHS * self.n)
 
 
 def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:
@@ -97,7 +110,13 @@ def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:
     mean, square = sums.first / n, sums.second / n
     stderr = math.sqrt(max(0.0, square - mean**2) / (n - 1)) if n > 1 else math.nan
     return ExponentialAverage(
-        unit * mean, unit * stderr, "", sums.first**2 / sums.second, n, pareto_shape(scale * values)
+        unit * mean,
+        unit * stderr,
+        "",
+        effective_sample_size=sums.first**2 / sums.second,
+        n=n,
+        pareto_shape=pareto_shape(scale * values),
+        largest_share=1.0 / sums.second,
     )
 
 

@@ -31,9 +31,10 @@ def warn_of_unreliable_average(result: TAEP, infinite: bool) -> None:
     if not average.n:
         return
     reasons = []
-    if average.pareto_shape > UNRELIABLE:
+    if average.has_heavy_tail:
         reasons.append(
-            f"its weights have a tail of Pareto shape {average.pareto_shape:.2f}, and from {UNRELIABLE} on no variance"
+            f"its weights have a tail of Pareto shape {average.pareto_shape:.2f}, and from {UNRELIABLE} on no variance "
+            f"(the largest carries {average.largest_share:.0%} of their squares)"
         )
     if average.effective_sample_size < FEW_PATHS * average.n:
         reasons.append(f"about {average.effective_sample_size:.1f} of {average.n} paths carry it; use more paths")
