@@ -53,9 +53,9 @@ class Watched:
             self._warned = True
             expected = f"about {evaluations / share:,.0f} evaluations" if share > 0.0 else "more than can be told"
             warnings.warn(
-                f"the probability flow is stiff or noisy: after {evaluations:,} evaluations a point is at {share:.1%} of "
-                f"its path, and needs {expected} in all. Remedies: a larger rtol and atol; dtype=torch.float64 where a "
-                "float32 network rounds; max_evaluations=, which gives such points up",
+                f"the probability flow is stiff or noisy: after {evaluations:,} evaluations a point is at {share:.1%} "
+                f"of its path, and needs {expected} in all. Remedies: a larger rtol and atol; dtype=torch.float64 where "
+                "a float32 network rounds; max_evaluations=, which gives such points up",
                 SlowFlowWarning,
                 stacklevel=2,
             )
