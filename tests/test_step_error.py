@@ -311,7 +311,7 @@ def test_sampler_with_exact_forward_steps_has_the_tighter_bound() -> None:
 
 
 def test_extrapolation_of_three_sums() -> None:
-    value, coarse = torch.tensor([1.0, 2.0]), torch.tensor([[0.5, 1.5], [0.0, 3.0]])
+    value, coarse = torch.tensor([1.0, 2.0]), torch.tensor([[0.5, 0.0], [1.5, 3.0]])
     fine, double = extrapolated(value, coarse)
     assert_exact(fine, torch.tensor([1.5, 2.5]))
     assert_exact(double, torch.tensor([1.0, 0.0]))

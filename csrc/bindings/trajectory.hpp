@@ -50,7 +50,7 @@ void trajectory(const py::object& x, const py::object& steps, const std::string&
     const Paths<S> paths(x, steps, model_kind, model, reference_kind, reference, x_last, Machine::place);
     const TensorView<S> value_view("value", value, {paths.n()}, paths.place()),
         mismatch_view("mismatch", mismatch, {paths.n()}, paths.place());
-    const OptionalView<S> coarse_view("coarse", coarse, {2, paths.n()}, paths.place());
+    const OptionalView<S> coarse_view("coarse", coarse, {paths.n(), 2}, paths.place());
     TrajectoryArguments<S> arguments = paths.arguments(seed, path_offset);
     arguments.divergence_weight = static_cast<S>(divergence_weight);
     arguments.sampler = sampler;

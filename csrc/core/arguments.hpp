@@ -95,7 +95,7 @@ struct TrajectoryArguments {
     S* value;     // (n,)
     S* mismatch;  // (n,)
     S* x_last;    // (n, dim)
-    S* coarse;    // (2, n), the sums over every second and every fourth node; or null: without them
+    S* coarse;    // (n, 2), the sums over every second and every fourth node; or null: without them
 };
 
 // What is averaged along the paths of a trajectory: core/trajectory_averages.hpp.

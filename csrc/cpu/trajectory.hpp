@@ -31,8 +31,8 @@ static bool run_tiles(const TrajectoryArguments<S>& arguments, const Scores& sco
         scatter<S>(&sums.mismatch, arguments.n, 1, first, arguments.mismatch);
         scatter<S>(x, arguments.n, dim, first, arguments.x_last);
         if (arguments.coarse == nullptr) return;
-        scatter<S>(&sums.two, arguments.n, 1, first, arguments.coarse);
-        scatter<S>(&sums.four, arguments.n, 1, first, arguments.coarse + arguments.n);
+        const Native<S> coarse[2] = {sums.two, sums.four};
+        scatter<S>(coarse, arguments.n, 2, first, arguments.coarse);
     };
     return for_each_tile<S>(arguments.n, path_work, threads, interrupt, tile);
 }

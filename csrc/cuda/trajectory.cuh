@@ -16,7 +16,7 @@ struct PathArrays {
     S* value;     // (n,)
     S* mismatch;  // (n,)
     S* x_last;    // (n, dim)
-    S* coarse;    // (2, n) or null
+    S* coarse;    // (n, 2) or null
 };
 
 template <int D, class S, class Scores>
@@ -32,8 +32,8 @@ __device__ __forceinline__ void take_path(const TrajectorySettings<S>& settings,
     paths.mismatch[path] = sums.mismatch;
     for (int i = 0; i < dim; ++i) paths.x_last[path * dim + i] = x[i];
     if (paths.coarse == nullptr) return;
-    paths.coarse[path] = sums.two;
-    paths.coarse[paths.n + path] = sums.four;
+    paths.coarse[2 * path] = sums.two;
+    paths.coarse[2 * path + 1] = sums.four;
 }
 
 template <class S, class Scores, int D>

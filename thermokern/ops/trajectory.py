@@ -28,7 +28,7 @@ class TrajectorySums(NamedTuple):
     value: Tensor  # (n,) Δs, without the end terms of the sampler scheme
     mismatch: Tensor  # (n,) ∫ D |s_θ − s_*|² dt along the path
     x_last: Tensor  # (n, d), at the node that paths visit last
-    coarse: Tensor | None = None  # (2, n) Δs over every second and every fourth node, where the table has them
+    coarse: Tensor  # (n, 2) Δs over every second and every fourth node; (n, 0) where the table has no columns for them
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def trajectory_reference(
         if observe is not None:
             observe(k, visit, carried, previous)
         previous, carried, x = visit.x, visit.noise, visit.following
-    return TrajectorySums(value, mismatch, x, None if coarse is None else coarse.value.to(x))
+    return TrajectorySums(value, mismatch, x, x.new_empty(len(x), 0) if coarse is None else coarse.value.T.to(x))
 
 
 def trajectory(
@@ -230,8 +230,8 @@ def trajectory(
         (n,) nats: ``∫ D |s_θ − s_*|² dt`` along each path, whose mean is that of Δs (Ding, Quan and Tu, Eq. 33).
     x_last : Tensor
         (n, d), at the node that paths visit last.
-    coarse : Tensor or None
-        (2, n) nats: Δs over every second and every fourth node, where the table has their columns.
+    coarse : Tensor
+        (n, 2) nats: Δs over every second and every fourth node; (n, 0) where the table has no columns for them.
 
     Notes
     -----
@@ -242,7 +242,7 @@ def trajectory(
     """
     x = start_of_paths(x, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)
-    value, mismatch, x_last, coarse = torch.ops.thermokern.trajectory(
+    out = torch.ops.thermokern.trajectory(
         x,
         table.columns.to(x.device, x.dtype).contiguous(),
         *kernel_sources(model, reference, x),
@@ -253,7 +253,7 @@ def trajectory(
         seed,
         path_offset,
     )
-    return TrajectorySums(value, mismatch, x_last, coarse if table.coarse else None)
+    return TrajectorySums(*out)
 
 
 def start_of_paths(x: Tensor, model: Source, reference: Source) -> Tensor:
@@ -313,7 +313,7 @@ def _trajectory(
 
 def _outputs(x: Tensor, coarse: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n = x.shape[0]
-    return x.new_empty(n), x.new_empty(n), torch.empty_like(x), x.new_empty(2 if coarse else 0, n)
+    return x.new_empty(n), x.new_empty(n), torch.empty_like(x), x.new_empty(n, 2 if coarse else 0)
 
 
 def _trajectory_fake(

@@ -20,7 +20,7 @@ class PathSums(NamedTuple):
     value: Tensor  # (n,)
     mismatch: Tensor  # (n,)
     x_last: Tensor  # (n, d)
-    coarse: Tensor | None  # (2, n)
+    coarse: Tensor | None  # (n, 2)
     difference: Tensor | None  # (n,) by one set of probes minus the other
 
 
@@ -34,9 +34,8 @@ def run_paths(runner: Runner, x: Tensor, problem: Problem, n_steps: int, fused: 
         parts = [
             runner(x[low:high], seed, path_offset + low) for low, high in _chunks(len(x), n_steps, fused, progress)
         ]
-        value, mismatch, x_last = (torch.cat(part) for part in zip(*(part[:3] for part in parts), strict=True))
-        halves = [part.coarse for part in parts if part.coarse is not None]
-        coarse = torch.cat(halves, dim=1) if halves else None
+        value, mismatch, x_last, coarser = (torch.cat(part) for part in zip(*parts, strict=True))
+        coarse = coarser if coarser.shape[1] else None
     return PathSums(
         value=value.cpu(),
         mismatch=mismatch.cpu(),

@@ -53,7 +53,7 @@ class StreamedSums(NamedTuple):
     mismatch: Tensor  # (n,)
     x_last: Tensor  # (n, d)
     probe_difference: Tensor | None  # (n,) Δs by one set of probes minus that by the other
-    coarse: Tensor | None  # (2, n) Δs over every second and every fourth node, where the table has them
+    coarse: Tensor | None  # (n, 2) Δs over every second and every fourth node, where the table has them
 
 
 class State(NamedTuple):
@@ -155,7 +155,7 @@ class StreamedPaths:
         value, mismatch, x_last, difference, coarse = (torch.cat(done[i::5]) for i in range(5))
         drawn = any(scores.divergence.method == "hutchinson" for scores in (self.model, self.reference))
         sums = value.to(x), mismatch.to(x), x_last, difference if drawn else None
-        return StreamedSums(*sums, coarse.T if self.table.coarse else None)
+        return StreamedSums(*sums, coarse if self.table.coarse else None)
 
     def _points(self, x: Tensor, path_offset: int) -> int:
         """Points of one batch, measured at the first node on the first paths."""

@@ -53,8 +53,8 @@ class EndpointError:
 
 
 def extrapolated(value: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-    """``R_h`` and ``R_{2h}`` of each path, (n,) each, from V_h (n,) and V_{2h}, V_{4h} (2, n)."""
-    double, fourfold = coarse.double()
+    """``R_h`` and ``R_{2h}`` of each path, (n,) each, from V_h (n,) and V_{2h}, V_{4h} (n, 2)."""
+    double, fourfold = coarse.double().unbind(1)
     return (2.0 * value.double() - double).to(value), (2.0 * double - fourfold).to(value)
 
 
