@@ -209,9 +209,10 @@ def test_what_is_no_function_of_one_point_is_named(kind: str, quantity: str) -> 
 
 def test_information_names_networks_in_training_mode() -> None:
     model = tk.ScoreModel(Net(nn.Dropout(0.3)), PROCESS)
+    conditional = tk.ConditionalModel(Net(nn.Dropout(0.3)), PROCESS)
     for ask in (
         lambda: tk.neural_entropy(model, points(), evaluations=64),
-        lambda: tk.mutual_information(model, model, points(), evaluations=64),
+        lambda: tk.mutual_information(conditional, model, points(), points(), evaluations=64),
     ):
         with pytest.raises(ValueError, match=r"^(model|conditional): its modules in training mode .*\.eval\(\)"):
             ask()
