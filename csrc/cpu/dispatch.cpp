@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
 
 #include "kernels.hpp"
 
@@ -67,7 +66,8 @@ const Kernels& kernels() {
 const char* best_instruction_set() { return best(nullptr).name; }
 
 const char* instruction_set(int number) {
-    return number < static_cast<int>(std::size(instruction_sets)) ? instruction_sets[number].name : nullptr;
+    constexpr int count = sizeof instruction_sets / sizeof instruction_sets[0];
+    return number < count ? instruction_sets[number].name : nullptr;
 }
 
 int threads_allowed(int requested) {

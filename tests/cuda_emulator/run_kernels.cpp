@@ -102,6 +102,7 @@ void paths(Numbers& random, const char* name, const Source<S>& model, const Sour
     const auto x = random.vector<S>(n * dim);
     const auto steps = random.vector<S>(nodes * tk::node_columns);
     std::vector<S> score(x.size()), last(x.size()), one(static_cast<std::size_t>(n)), two(one), three(one), four(one);
+    std::vector<S> coarse(static_cast<std::size_t>(2 * n));
     tk::cuda::score<S>({.source = model.arguments,
                         .out = {.n = n,
                                 .dim = dim,
@@ -124,9 +125,10 @@ void paths(Numbers& random, const char* name, const Source<S>& model, const Sour
                              .x = x.data(),
                              .value = three.data(),
                              .mismatch = four.data(),
-                             .x_last = last.data()},
+                             .x_last = last.data(),
+                             .coarse = sampler ? nullptr : coarse.data()},
                             nullptr);
-    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last))))));
+    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last, hash(coarse)))))));
     std::printf("%s %zu %lld %lld %016llx\n", name, sizeof(S), static_cast<long long>(n), static_cast<long long>(dim),
                 static_cast<unsigned long long>(hashes));
 }

@@ -27,6 +27,7 @@ from thermokern.ops.trajectory import (
     NodeScore,
     Source,
     TrajectorySums,
+    Visit,
     trajectory,
     trajectory_reference,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "StepTable",
     "TrajectoryAverages",
     "TrajectorySums",
+    "Visit",
     "coarse_sums",
     "count_within_reference",
     "distances_reference",

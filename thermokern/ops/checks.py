@@ -193,8 +193,8 @@ def array_of(name: str, values: object) -> Tensor:
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.is_masked(values):
             raise ValueError(
-                f"{name}: expected numbers, got {int(np.ma.getmaskarray(values).sum())} masked: leave those points out, or say "
-                f"what stands for them by {name}.filled(...)"
+                f"{name}: expected numbers, got {int(np.ma.getmaskarray(values).sum())} masked: leave those out, "
+                f"or say what stands for them by {name}.filled(...)"
             )
         values = values.data
     try:

@@ -85,8 +85,9 @@ def langevin(
 
     Notes
     -----
-    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`. Cost: ``5 d²/2`` products
-    a step and path; memory for the outputs alone. No gradient: see :func:`langevin_reference`.
+    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`.
+    Cost: ``5 d²/2`` products a step and path; memory for the outputs alone. No gradient: see
+    :func:`langevin_reference`.
     """
     x = checked_points(x)
     seed, path_offset = checked_seed(seed, path_offset)

@@ -190,9 +190,9 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
 
     Notes
     -----
-    A point's numbers are bit-identical on one instruction set, whatever its company and for any number of threads. Lanes of a register stand at
-    different times; one that has arrived takes the next point; on CUDA a thread has one point. No gradient: see
-    :func:`probability_flow_reference`.
+    A point's numbers are bit-identical on one instruction set, whatever its company and for any number of threads.
+    Lanes of a register stand at different times; one that has arrived takes the next point; on CUDA a thread has one
+    point. No gradient: see :func:`probability_flow_reference`.
     """
     x = checked_points(x)
     rtol, atol = checked_tolerances(rtol, atol)

@@ -1,4 +1,4 @@
-"""Moments and exponential averages by a fixed reduction tree: the same bits for any number of threads on one instruction set."""
+"""Moments and exponential averages by a fixed tree: the same bits for any number of threads on one instruction set."""
 
 from __future__ import annotations
 

@@ -160,12 +160,20 @@ def follow(
 
 
 def trajectory_reference(
-    x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, *, seed: int = 0, path_offset: int = 0
+    x: Tensor,
+    table: StepTable,
+    model: NodeScore,
+    reference: NodeScore,
+    *,
+    seed: int = 0,
+    path_offset: int = 0,
+    observe: Callable[[int, Visit, Tensor, Tensor], None] | None = None,
 ) -> TrajectorySums:
     """:func:`trajectory` in PyTorch, in the dtype of `x`, for any scores: the specification.
 
     `model` and `reference` are called as ``(x, node)`` and return the score (n, d) and its divergence (n,), which may
-    be None for schemes without one. Differentiable as far as they are.
+    be None for schemes without one. Differentiable as far as they are. `observe` is told of every node: its row, the
+    visit, the noise that led there and where that step began.
     """
     sampler, weight, reverse = table.scheme == "sampler", table.divergence_weight, table.direction == "reverse"
     value, mismatch = x.new_zeros(len(x)), x.new_zeros(len(x))
@@ -192,6 +200,8 @@ def trajectory_reference(
             own = None if divergence is None else divergence[None]
             scores = visit.model_score[None], visit.reference_score[None]
             coarse = coarse_sums(coarse, table, k, *scores, own, visit.noise[None])
+        if observe is not None:
+            observe(k, visit, carried, previous)
         previous, carried, x = visit.x, visit.noise, visit.following
     return TrajectorySums(value, mismatch, x, None if coarse is None else coarse.value.to(x))
 
@@ -225,10 +235,10 @@ def trajectory(
 
     Notes
     -----
-    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`. Memory: the outputs and a
-    table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it on the CPU; on
-    CUDA it runs in torch's current stream and returns before the paths are done. No gradient: see
-    :func:`trajectory_reference`.
+    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`.
+    Memory: the outputs and a table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C
+    stops it on the CPU; on CUDA it runs in torch's current stream and returns before the paths are done. No gradient:
+    see :func:`trajectory_reference`.
     """
     x = start_of_paths(x, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)

@@ -7,11 +7,12 @@ the ring of Ding, Quan and Tu under VP, 50 steps uniform in time and in the log 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
+from thermokern.ops.checks import checked_array, checked_choice
 from thermokern.processes.linear import LinearProcess
 
 INTEGRATORS = ("exact", "euler-maruyama")
@@ -74,6 +75,38 @@ CHAINS: dict[str, Callable[[LinearProcess, Tensor], Chain]] = {
     "ddpm-large": ddpm_large,
 }
 DEFAULT_CHAIN = "euler-maruyama"
+OPTIMAL_CHAIN = "ddpm-optimal"  # whose variances depend on the model and the data
+CHAIN_NAMES = (*CHAINS, OPTIMAL_CHAIN)
+
+
+def chain_of(name: str, process: LinearProcess, times: Tensor, variance: Tensor | Sequence[float] | None) -> Chain:
+    """The chain of a name on a grid.
+
+    ``ddpm-optimal`` is :func:`ddpm` with the `variance` of each step, (n_steps,) in order of time, that makes its bound
+    on KL smallest: ``β̃ + (G⁴/(d F²)) E|s_θ + ε/√v|²``, ``β̃ = G² v_k/v_{k+1}``, the expectation at t_{k+1}. It depends
+    on the model and the data; :func:`thermokern.optimal_schedule` estimates it. The other chains know their variances.
+
+    References
+    ----------
+    Bao, Li, Zhu and Zhang, *Analytic-DPM*, 2022, Theorem 1.
+    """
+    checked_choice("chain", name, CHAIN_NAMES)
+    if name != OPTIMAL_CHAIN:
+        if variance is not None:
+            raise ValueError(f"variance: expected none with the chain {name!r}, which knows its own")
+        return CHAINS[name](process, times)
+    steps = ddpm(process, times)
+    if variance is None:
+        raise ValueError(
+            f"variance: the chain {name!r} needs that of each step, (n_steps,), as tk.optimal_schedule finds it"
+        )
+    known = checked_array("variance", variance)
+    if known.shape != steps.variance.shape or not bool((known > 0.0).all()):
+        raise ValueError(
+            f"variance: expected {tuple(steps.variance.shape)} positive numbers, one for each step, "
+            f"got {tuple(known.shape)}"
+        )
+    return steps._replace(variance=known)
 
 
 def transitions(process: LinearProcess, times: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 from thermokern.ops.checks import checked_choice
 from thermokern.ops.step_table import COLUMNS, DIRECTIONS, SCHEMES, RateTable, StepTable
 from thermokern.processes.chains import (
-    CHAINS,
+    CHAIN_NAMES,
     DEFAULT_CHAIN,
     INTEGRATORS,
     Chain,
+    chain_of,
     clock,
     euler_maruyama,
     transitions,
@@ -30,6 +32,7 @@ def step_table(
     integrator: str = "exact",
     chain: str = DEFAULT_CHAIN,
     forward: str = "exact",
+    variance: Tensor | Sequence[float] | None = None,
     coarse: bool = False,
 ) -> StepTable:
     """Tabulate a process and a scheme on a time grid.
@@ -45,7 +48,8 @@ def step_table(
       process's exact steps, ``F = m_{k+1}/m_k``, ``G² = v_{k+1} − F² v_k``, or with ``forward="euler-maruyama"`` those
       of that name. The reverse step of the chain ``euler-maruyama`` is
       ``x_k ~ N((1 − f_{k+1} h_k) x_{k+1} + g²_{k+1} h_k s_θ(x_{k+1}), g²_{k+1} h_k I)``; of ``ddpm`` the posterior,
-      ``x_k ~ N((x_{k+1} + G² s_θ(x_{k+1}))/F, (G² v_k/v_{k+1}) I)``; ``ddpm-large`` has variance ``G²``.
+      ``x_k ~ N((x_{k+1} + G² s_θ(x_{k+1}))/F, (G² v_k/v_{k+1}) I)``; ``ddpm-large`` has variance ``G²``, and
+      ``ddpm-optimal`` the one that is given.
 
     With ``integrator="euler-maruyama"`` the first three have ``D h`` for ``½ m² Δq`` and ``g √h`` for ``m √Δq``, and
     their paths step by ``x_{k+1} = (1 + f h) x_k + g √h z``.
@@ -61,10 +65,12 @@ def step_table(
         On the exact clock these are ``y_k = y_{k+1} + Δq S_θ + √Δq z``.
     integrator : {"exact", "euler-maruyama"}
         Of the paths in all schemes but the sampler's.
-    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+    chain : {"euler-maruyama", "ddpm", "ddpm-large", "ddpm-optimal"}
         Of the sampler scheme; the others take the first alone.
     forward : {"exact", "euler-maruyama"}
         Forward steps that the chain ``euler-maruyama`` of the sampler scheme is compared with.
+    variance : Tensor or sequence, optional
+        (n_steps,) in order of time, squared data units, of the reverse steps of the chain ``ddpm-optimal``.
     coarse : bool
         Whether the sums over every second and every fourth node are wanted too; for the exact clock.
 
@@ -79,13 +85,15 @@ def step_table(
     checked_choice("scheme", scheme, SCHEMES)
     checked_choice("direction", direction, DIRECTIONS)
     checked_choice("integrator", integrator, INTEGRATORS)
-    checked_choice("chain", chain, tuple(CHAINS))
+    checked_choice("chain", chain, CHAIN_NAMES)
     checked_choice("forward", forward, INTEGRATORS)
     sampler, exact = scheme == "sampler", integrator == "exact"
     if chain != DEFAULT_CHAIN and not sampler:
         raise ValueError(f"chain: expected {DEFAULT_CHAIN!r} with the scheme {scheme!r}, got {chain!r}")
     if forward != "exact" and (not sampler or chain != DEFAULT_CHAIN):
         raise ValueError(f"forward: expected 'exact' with the scheme {scheme!r} and the chain {chain!r}")
+    if variance is not None and not sampler:
+        raise ValueError(f"variance: expected none with the scheme {scheme!r}, which has no chain")
     if coarse and (sampler or not exact):
         raise ValueError(f"coarse: the scheme {scheme!r} with integrator={integrator!r} has no coarse sums")
     times = checked_times(times)
@@ -94,7 +102,7 @@ def step_table(
     )
     log_scale = 0.0
     if sampler:
-        steps = sampler_steps(process, times, chain, forward)
+        steps = sampler_steps(process, times, chain, forward, variance)
         _compare_chains(column, steps)
         log_scale = 0.5 * (steps.variance / steps.noise.square()).log().sum().item()
     else:
@@ -115,9 +123,11 @@ def step_table(
     )
 
 
-def sampler_steps(process: LinearProcess, times: Tensor, chain: str, forward: str) -> Chain:
+def sampler_steps(
+    process: LinearProcess, times: Tensor, chain: str, forward: str, variance: Tensor | Sequence[float] | None = None
+) -> Chain:
     """The pair of chains that the sampler scheme compares, as :func:`step_table` describes it."""
-    steps = CHAINS[chain](process, times)
+    steps = chain_of(chain, process, times, variance)
     if chain == DEFAULT_CHAIN and forward == "exact":
         drift, added = transitions(process, times)
         return steps._replace(drift=drift, noise=added.sqrt())

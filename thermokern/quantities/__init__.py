@@ -42,6 +42,7 @@ from thermokern.quantities.samples import (
     kozachenko_leonenko,
     ksg_mutual_information,
 )
+from thermokern.quantities.schedules import Schedules, optimal_schedule
 from thermokern.quantities.taep import (
     TAEP,
     DetailedFluctuationTheorem,
@@ -88,6 +89,7 @@ __all__ = [
     "ProbeNoise",
     "Result",
     "SampleEstimate",
+    "Schedules",
     "SlowFlowWarning",
     "StepError",
     "StepTooLongWarning",
@@ -111,6 +113,7 @@ __all__ = [
     "log_likelihood",
     "mutual_information",
     "neural_entropy",
+    "optimal_schedule",
     "overlap",
     "pointwise_mutual_information",
     "sample",

@@ -73,8 +73,17 @@ def choose_backend(
         first, divergence = table.times[0].item(), table.divergence_weight != 0.0
         for role, score in (("model", model), ("reference", reference)):
             examine_score(role, score, process, x, first, torch.Size(shape), derivative=divergence)
+        resolved = streaming.resolved
+        observe = None if resolved is None else resolved.visit
+        if resolved is not None:
+            resolved.begin(x)
         with contextlib.nullcontext() if streaming.gradient else torch.no_grad():
-            return ops.trajectory_reference(x, table, first_score, second_score, seed=seed, path_offset=path_offset)
+            sums = ops.trajectory_reference(
+                *(x, table, first_score, second_score), seed=seed, path_offset=path_offset, observe=observe
+            )
+        if resolved is not None:
+            resolved.end()
+        return sums
 
     return run, "reference", reason
 

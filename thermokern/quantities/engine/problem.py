@@ -98,7 +98,7 @@ def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]
     if points.dim() < 2 or 0 in points.shape[1:]:
         raise ValueError(f"{name}: expected points (n, …), got {tuple(points.shape)}")
     if points.device.type not in DEVICES:
-        raise ValueError(f"{name}: expected points on cpu or cuda, got {points.device}")
+        raise ValueError(f"{name}: expected real numbers on cpu or cuda, got {points.dtype} on {points.device}")
     if points.requires_grad:
         raise ValueError(f"{name}: requires a gradient, which this quantity does not give: use {name}.detach()")
     shape = points.shape[1:]

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.ops.step_table import COLUMNS
+from thermokern.quantities.engine.attribution import NodeSums
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.engine.checkpoint import Checkpoint
 from thermokern.quantities.engine.node_scores import NodeScores
@@ -32,6 +33,7 @@ class Streaming:
     checkpoint: Path | None = None
     gradient: bool = False
     progress: bool = False
+    resolved: NodeSums | None = None
 
     def needed_for(self, reference: bool = False) -> str:
         """Why only this backend serves (or, `reference` being another that does, only it), or nothing."""
@@ -39,6 +41,8 @@ class Streaming:
             return 'divergence="hutchinson" is for streamed paths'
         if self.checkpoint is not None:
             return "checkpoint is for streamed paths"
+        if self.resolved is not None and not reference:
+            return "the fused kernels do not resolve Δs"
         if self.gradient and not reference:
             return "the fused kernels have no gradient"
         return ""
@@ -134,12 +138,16 @@ class StreamedPaths:
                 low = starts[index]
                 part = x[low : low + n_paths]
                 state = _start(part, self.table.coarse) if state is None else state
+                if self.options.resolved is not None:
+                    self.options.resolved.begin(part)
                 for first in range(node, self.last + 1, n_nodes):
                     nodes = range(first, min(first + n_nodes, self.last + 1))
                     state = self._block(state, nodes, seed, path_offset + low)
                     bar.update(len(part) * len(nodes))
                     if store is not None and nodes.stop <= self.last:
                         store.write(size, index, nodes.stop, done, tuple(state))
+                if self.options.resolved is not None:
+                    self.options.resolved.end()
                 done += [state.value, state.mismatch, state.x, state.difference, state.coarse]
                 node, state = 0, None
                 if store is not None:
@@ -183,6 +191,10 @@ class StreamedPaths:
             divergence=None if divergences is None else divergences[0],
             previous=state.previous,
         )
+        if self.options.resolved is not None:
+            before = torch.cat([state.previous[None], points[:-1]]) if self.table.scheme == "sampler" else None
+            divergence = None if divergences is None else divergences[0]
+            self.options.resolved.add(nodes.start, model, reference, divergence, noise[:-1], noise[1:], before)
         return State(
             x=x,
             carried=noise[-1].clone(),

@@ -114,7 +114,7 @@ def log_likelihood(
     Warns
     -----
     SlowFlowWarning
-        Early, when a stiff or noisy field is on its way to more than 10⁵ evaluations of a point.
+        Early, when a stiff or noisy field is on its way to more than 10⁴ evaluations of a point.
 
     Notes
     -----
@@ -179,8 +179,8 @@ def log_likelihood(
         many = int((parts.status == TOO_MANY).any(0).sum())
         limit = f", {many} of them took more than max_evaluations={max_evaluations}" if many else ""
         raise FloatingPointError(
-            f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance{limit}: a larger rtol or "
-            "atol, or allow_nonfinite=True, which returns NaN for them"
+            f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance{limit}: a larger "
+            "rtol or atol, or allow_nonfinite=True, which returns NaN for them"
         )
     end = parts.x_last.double().reshape(repeats * n, dim)
     end = end if turned is None else turned.turn_back(end)
@@ -332,8 +332,14 @@ def _by_reference(
             own = None if signs is None else signs[rows[which]]
             return score_and_divergence(model, process, points, times[node], shape, own)
 
-        limit = {"max_evaluations": watched.max_evaluations, "watch": watched}
-        return ops.probability_flow_reference(x[rows], table, field, rtol=rtol, atol=atol, probes=columns, **limit)
+        return ops.probability_flow_reference(
+            *(x[rows], table, field),
+            rtol=rtol,
+            atol=atol,
+            probes=columns,
+            max_evaluations=watched.max_evaluations,
+            watch=watched,
+        )
 
     size = max(1, _REFERENCE_BATCH // (x.shape[1] * (1 + columns)))
     parts = []

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-LONG = 100_000  # evaluations of a point
-_TRIED = 2000  # from which the rest can be told
+LONG = 10_000  # evaluations of a point
+_TRIED = 1000  # from which the rest can be told
 _MARKS = 1000  # of the bar, for each batch
 
 
@@ -36,9 +36,7 @@ class Watched:
     def over(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """The batches, with the bar over all of them."""
         every = list(batches)
-        with tqdm(
-            total=_MARKS * len(every), disable=not self.progress, desc="log-likelihood", leave=False
-        ) as self._bar:
+        with tqdm(total=_MARKS * len(every), disable=not self.progress, desc="log-likelihood") as self._bar:
             for index, batch in enumerate(every):
                 self._done = _MARKS * index
                 yield batch
@@ -53,9 +51,9 @@ class Watched:
             self._warned = True
             expected = f"about {evaluations / share:,.0f} evaluations" if share > 0.0 else "more than can be told"
             warnings.warn(
-                f"the probability flow is stiff or noisy: after {evaluations:,} evaluations a point is at {share:.1%} of "
-                f"its path, and needs {expected} in all. Remedies: a larger rtol and atol; dtype=torch.float64 where a "
-                "float32 network rounds; max_evaluations=, which gives such points up",
+                f"the probability flow is stiff or noisy: after {evaluations:,} evaluations a point is at {share:.1%} "
+                f"of its path, and needs {expected} in all. Remedies: larger rtol and atol; dtype=torch.float64 where "
+                "a float32 network rounds; max_evaluations=, which gives such points up",
                 SlowFlowWarning,
                 stacklevel=2,
             )

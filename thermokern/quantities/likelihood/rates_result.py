@@ -86,8 +86,8 @@ class EntropyRates(Result):
         score s_*; None where it is not known.
     exchange_ratio : Estimate
         ``∫E[∇·b]dt/∫Ṡ_i dt`` of the controlled-forward process with drift ``b = −f x + 2 D s``: the exchange without
-        its kinetic part, not `exchange` over `intrinsic`. Without drift it is ``−2 E[s·s_*]/E|s|²``, which is −2 for the
-        true score alone; with drift it is another number.
+        its kinetic part, not `exchange` over `intrinsic`. Without drift it is ``−2 E[s·s_*]/E|s|²``, which is −2 for
+        the true score alone; with drift it is another number.
     exchange_ratio_values : Tensor
         (n_nodes,) the same at each time.
     """

@@ -97,6 +97,8 @@ def unit_and_size(base: float | None) -> tuple[str, float]:
     base = checked_number("base", base, above=0.0)
     if base == 1.0:
         raise ValueError("base: expected a number other than 1, whose logarithm is 0, got 1")
+    if base < 1.0:
+        raise ValueError(f"base: expected a number above 1, got {base:g}, in whose units errors would be negative")
     named = {2.0: "bits", math.e: "nats", 10.0: "bans"}
     return named.get(base, f"log {base:g}"), math.log(base)
 

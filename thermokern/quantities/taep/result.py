@@ -11,6 +11,7 @@ from torch import Tensor
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
 from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
+from thermokern.quantities.taep.attribution import Attribution, LabelPart, Map, Rate, Table
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
 from thermokern.quantities.taep.step_error import EndpointError, StepError
@@ -61,6 +62,8 @@ class TAEP(Result):
         where the identity holds.
     half_variance_ratio : Estimate or None
         ``Var/(2 mean)``, which is 1 near the optimum (Eq. 41).
+    attribution : Attribution or None
+        Where Δs arises, where that was to be resolved.
     """
 
     title: ClassVar[str] = "Time-asymmetry entropy production"
@@ -84,6 +87,32 @@ class TAEP(Result):
     endpoint_error: EndpointError | None = None
     consistency: Estimate | None = None
     half_variance_ratio: Estimate | None = None
+    attribution: Attribution | None = None
+
+    @property
+    def rate(self) -> Rate:
+        """Where in time Δs arises, per unit of log signal-to-noise ratio; needs ``resolve`` with ``time``."""
+        return self._resolved("time").rate()
+
+    @property
+    def map(self) -> Map:
+        """Along which component of x Δs arises; needs ``resolve`` with ``component``."""
+        return self._resolved("component").map()
+
+    @property
+    def table(self) -> Table:
+        """Both, in stretches of log signal-to-noise ratio; needs ``resolve`` with both."""
+        return self._resolved("time", "component").table()
+
+    @property
+    def by_label(self) -> tuple[LabelPart, ...]:
+        """The means of the paths of each label; needs ``labels`` and ``resolve``."""
+        return self._resolved("time").by_label
+
+    def _resolved(self, *names: str) -> Attribution:
+        if self.attribution is None:
+            raise ValueError(f"attribution: this TAEP was not resolved; give taep(…, resolve={names!r})")
+        return self.attribution
 
     @property
     def sign(self) -> float:
@@ -138,6 +167,8 @@ class TAEP(Result):
         if self.endpoint_error is not None:
             miss = self.endpoint_error
             lines.append(f"  against the end points  {miss.mean}   (z = {miss.mean.z(0.0):+.1f}), RMS {miss.rms}")
+        if self.attribution is not None:
+            lines += ["  " + line for line in self.attribution.summary().splitlines()]
         reason = f" ({self.backend_reason})" if self.backend_reason else ""
         lines += [f"  reference               {exact}", f"  backend                 {self.backend}{reason}"]
         return "\n".join([*lines, *remarks(s)])
@@ -160,6 +191,7 @@ class TAEP(Result):
             "endpoint_error": self.endpoint_error,
             "consistency": self.consistency,
             "half_variance_ratio": self.half_variance_ratio,
+            "attribution": self.attribution,
         }
 
     def columns(self) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,22 @@ from thermokern.processes import DEFAULT_CHAIN, LinearProcess, sampler_steps, st
 from thermokern.quantities.engine.backends import choose_backend
 from thermokern.quantities.engine.paths import run_paths
 from thermokern.quantities.engine.problem import (
-    DIVERGENCES,
     blank,
     check_dim,
-    checked_data,
     describe,
-    drawn,
     grid_of,
     problem_at,
 )
-from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
+from thermokern.quantities.engine.streamed import StreamedPaths
 from thermokern.quantities.results.estimate import exponential_average, mean_estimate, variance_estimate
+from thermokern.quantities.taep.attribution import attribution, checked_resolve, node_sums
+from thermokern.quantities.taep.inputs import (
+    check_paths,
+    endpoint_log_ratio,
+    starting_points,
+    streaming_options,
+    widest_variances,
+)
 from thermokern.quantities.taep.modes import mode_breakdown, start_component
 from thermokern.quantities.taep.probe_noise import probe_noise
 from thermokern.quantities.taep.result import TAEP
@@ -61,11 +67,15 @@ def taep(
     extrapolate: bool | None = None,
     chain: str = DEFAULT_CHAIN,
     forward: str = "exact",
+    variance: Tensor | Sequence[float] | None = None,
     divergence: str = "auto",
     probes: int = 1,
     direction: str = "forward",
     driver: str = "model",
     from_prior: bool = False,
+    resolve: Sequence[str] = (),
+    labels: Tensor | Sequence[int] | np.ndarray | None = None,
+    time_bins: int = 10,
     seed: int = 0,
     path_offset: int = 0,
     backend: str = "auto",
@@ -111,10 +121,13 @@ def taep(
         Whether `values` are ``2 V_h − V_{2h}`` of each path, V_{2h} being the sum over every second node of the same
         path, which needs no further score and leaves the mean an error of second order. Left out: yes with
         ``integrator="exact"``, in all schemes but ``sampler``, which is exact. False: plain sums.
-    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+    chain : {"euler-maruyama", "ddpm", "ddpm-large", "ddpm-optimal"}
         The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
     forward : {"exact", "euler-maruyama"}
         Forward steps that the sampler ``euler-maruyama`` is compared with: the process's exact transitions, or its own.
+    variance : Tensor or sequence, optional
+        (n_steps,) in order of time, squared data units: of the steps of ``chain="ddpm-optimal"``, as
+        :func:`thermokern.optimal_schedule` finds them.
     divergence : {"auto", "exact", "hutchinson"}
         Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
         dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
@@ -132,6 +145,14 @@ def taep(
         Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
         ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
         reference's log density.
+    resolve : sequence of {"time", "component"}
+        Forward paths: also say where Δs arises, over time, along the components of x or both; see `TAEP.attribution`,
+        `rate`, `map` and `table`. Costs no further score. Streamed and in the reference backend. By component the
+        scheme ``auto`` is ``backward-ito``, the others have no divergence either.
+    labels : sequence of int, optional
+        (n,) of each path, of its data point: the means by label too, see `TAEP.by_label`.
+    time_bins : int
+        Rows of `TAEP.table`.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "streamed", "reference"}
@@ -210,28 +231,36 @@ def taep(
     if own_start:
         start, shape = blank(checked_integer("n_paths", n_paths, 0), model, reference)
     else:
-        start, shape = _data(reference, n_paths, x0, seed, draws)
+        start, shape = starting_points(reference, n_paths, x0, seed, draws)
     problem = problem_at(model, process, (start, shape), seed, path_offset)
     check_dim("reference", reference, shape)
     dim = problem.dim
     checked_choice("scheme", scheme, SCHEMES)
     if scheme == "auto":
-        scheme = "stratonovich" if dim <= MAX_DIM else "backward-ito"
+        scheme = "stratonovich" if dim <= MAX_DIM and "component" not in resolve else "backward-ito"
+    resolved, labels = checked_resolve(resolve, labels, len(start), scheme)
+    if resolved and (reverse or checkpoint is not None or gradient):
+        raise ValueError("resolve: expected forward paths without checkpoint and without gradient")
     dtype = checked_dtype(dtype)
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
-    streaming = _streaming(divergence, probes, memory_budget, checkpoint, gradient, progress)
+    streaming = streaming_options(divergence, probes, memory_budget, checkpoint, gradient, progress)
     can_extrapolate = scheme != "sampler" and integrator == "exact"
     extrapolate = can_extrapolate if extrapolate is None else extrapolate
     if extrapolate and not can_extrapolate:
         raise ValueError('extrapolate: only integrator="exact" extrapolates, in all schemes but "sampler"')
     options = {"integrator": integrator, "chain": chain, "forward": forward}
     grid = grid_of(process, n_steps, t_eps, spacing, times)
-    table = step_table(process, grid, scheme, direction, coarse=extrapolate, **options)
+    table = step_table(process, grid, scheme, direction, coarse=extrapolate, variance=variance, **options)
     n_steps = len(table.times) - 1
     warn_of_times_between(process, grid, model, reference)
     warn_of_long_steps(reference, table)
-    turned = common_axes(model, reference)
+    chain_steps = sampler_steps(process, grid, chain, forward, variance) if scheme == "sampler" else None
+    exact_steps = integrator == "exact" if chain_steps is None else forward == "exact"
+    if resolved:
+        sums_at_nodes = node_sums(table, chain_steps, exact_steps, resolved, time_bins)
+        streaming = replace(streaming, resolved=sums_at_nodes)
+    turned = None if "component" in resolved else common_axes(model, reference)  # whose axes are not those of x
     if turned is not None:
         start = turned.turn(start)
     z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
@@ -260,13 +289,13 @@ def taep(
     coarser = None
     if coarse is not None:
         values, coarser = extrapolated(values, coarse)
-    endpoint = _endpoint_log_ratio(model, reference, process, ends, x_start, x_end)
+    endpoint = endpoint_log_ratio(model, reference, process, ends, x_start, x_end)
     if from_prior:
         assert isinstance(reference, Distribution)
         log_prior = process.prior(dim).log_prob(x_end.double()).to(dtype)
         start_term = reference.log_prob(x_end, ends[1], process) - log_prior
         values, coarser = values + start_term, None if coarser is None else coarser + start_term
-    _check_paths(values, allow_nonfinite)
+    check_paths(values, allow_nonfinite)
 
     sign = 1.0 if reverse and driver == "model" else -1.0
     reference_is_exact = isinstance(reference, Distribution) and x0 is None
@@ -296,12 +325,14 @@ def taep(
             "t_eps": ends[0],
             "spacing": "given" if times is not None else spacing or process.default_spacing,
             **({} if times is None else {"times": grid.tolist()}),
+            **({} if variance is None else {"variance": torch.as_tensor(variance, device="cpu").tolist()}),
             "scheme": scheme,
             **options,
             "extrapolate": extrapolate,
             "direction": direction,
             "driver": driver,
             "from_prior": from_prior,
+            **({"resolve": list(resolved)} if resolved else {}),
             **(runner.settings() if isinstance(runner, StreamedPaths) else {}),
         },
         start_component=component,
@@ -313,78 +344,13 @@ def taep(
         if continuum and (reference_is_exact or driver == "reference")
         else None,
         half_variance_ratio=half_variance_ratio(values),
+        attribution=None
+        if streaming.resolved is None
+        else attribution(streaming.resolved, table, resolved, values, shape, labels, time_bins),
     )
-    infinite = scheme == "sampler" and not weights_have_variance(
-        process, grid, sampler_steps(process, grid, chain, forward), *widest_variances(reference, model)
+    infinite = chain_steps is not None and not weights_have_variance(
+        process, grid, chain_steps, *widest_variances(reference, model)
     )
     warn_of_unreliable_average(result, infinite)
     warn_of_missed_witnesses(result)
     return result
-
-
-def _data(
-    reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
-) -> tuple[Tensor, torch.Size]:
-    """Data points at t = 0, (n, d) float64, and the shape of one."""
-    if (n_paths is None) == (x0 is None):
-        raise ValueError("n_paths, x0: expected exactly one of the two")
-    if n_paths is not None:
-        if not isinstance(reference, Distribution):
-            raise TypeError("n_paths: the reference cannot be sampled; give data points x0")
-        return drawn(reference, n_paths, seed, path_offset)
-    assert x0 is not None
-    return checked_data("x0", x0)
-
-
-def _streaming(
-    divergence: str,
-    probes: int,
-    memory_budget: int | None,
-    checkpoint: str | Path | None,
-    gradient: bool,
-    progress: bool,
-) -> Streaming:
-    checked_choice("divergence", divergence, DIVERGENCES)
-    probes = checked_integer("probes", probes, 1)
-    if memory_budget is not None:
-        memory_budget = checked_integer("memory_budget", memory_budget, 1)
-    if gradient and not torch.is_grad_enabled():
-        raise ValueError(
-            "gradient: expected gradients enabled, got torch.no_grad() or torch.inference_mode() around it"
-        )
-    if gradient and checkpoint is not None:
-        raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
-    folder = None if checkpoint is None else Path(checkpoint)
-    return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
-
-
-def _check_paths(values: Tensor, allow_nonfinite: bool) -> None:
-    bad = len(values) - int(torch.isfinite(values).sum())
-    if bad and not allow_nonfinite:
-        raise FloatingPointError(
-            f"{bad} of {len(values)} paths stopped being finite: the network's output or the step may be too large; "
-            "allow_nonfinite=True returns them as they are"
-        )
-
-
-def _endpoint_log_ratio(
-    model: ScoreLike,
-    reference: ScoreLike,
-    process: LinearProcess,
-    ends: tuple[float, float],
-    x_start: Tensor,
-    x_end: Tensor,
-) -> Tensor | None:
-    if not isinstance(model, Distribution) or not isinstance(reference, Distribution):
-        return None
-    start, end = (
-        reference.log_prob(x, t, process) - model.log_prob(x, t, process)
-        for x, t in zip((x_start, x_end), ends, strict=True)
-    )
-    return start - end
-
-
-def widest_variances(*laws: ScoreLike) -> tuple[float, ...]:
-    """The largest variance of each law; that of the first for scores whose law is not known."""
-    known = [law.widest_variance() if isinstance(law, Distribution) else None for law in laws]
-    return tuple((known[0] or 0.0) if value is None else value for value in known)
