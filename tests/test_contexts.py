@@ -56,6 +56,8 @@ FEW = X[:6]
 LAW = tk.Gaussian([0.3, -0.2], [[1.0, 0.4], [0.4, 0.8]])
 RING = tk.GaussianMixture.ring(3)
 FORCE = tk.LinearForce([[1.0, 0.7], [-0.7, 1.0]])
+JOINT = tk.JointGaussian([[1.0, 0.4], [0.4, 0.8]], [[1.0, 0.5]], 0.7)
+PAIRS = JOINT.sample(8)
 LOOSE = {"rtol": 1e-2, "atol": 1e-2}
 
 
@@ -107,6 +109,11 @@ QUANTITIES: dict[str, Callable[[], object]] = {
     "kl": lambda: tk.knn_divergence(X, Y),
     "coverage": lambda: tk.coverage(X, Y),
     "tree": lambda: tk.KDTree(X).query(Y, 3),
+    "neural entropy": lambda: tk.neural_entropy(MODELS["net"], X, evaluations=512),
+    "mutual information": lambda: tk.mutual_information(
+        JOINT, x=PAIRS[0], y=PAIRS[1], process=PROCESS, evaluations=512
+    ),
+    "pointwise": lambda: tk.pointwise_mutual_information(JOINT, None, PAIRS[0], PAIRS[1], PROCESS),
     "grids": lambda: [
         process.grid(8) for process in (PROCESS, tk.EDM(), tk.VE(), tk.SubVP(), tk.CosineVP(), tk.Flow())
     ],

@@ -207,6 +207,17 @@ def test_what_is_no_function_of_one_point_is_named(kind: str, quantity: str) -> 
         assert_exact(torch.get_rng_state(), random)
 
 
+def test_information_names_networks_in_training_mode() -> None:
+    model = tk.ScoreModel(Net(nn.Dropout(0.3)), PROCESS)
+    conditional = tk.ConditionalModel(Net(nn.Dropout(0.3)), PROCESS)
+    for ask in (
+        lambda: tk.neural_entropy(model, points(), evaluations=64),
+        lambda: tk.mutual_information(conditional, model, points(), points(), evaluations=64),
+    ):
+        with pytest.raises(ValueError, match=r"^(model|conditional): its modules in training mode .*\.eval\(\)"):
+            ask()
+
+
 def test_modes_that_change_nothing_are_taken() -> None:
     """Training mode itself is no fault: dropout of nothing, layer norm, and all of it in eval mode."""
     for layer in (nn.Dropout(0.0), nn.LayerNorm(8), nn.Dropout(0.5).eval(), nn.BatchNorm1d(8).eval()):

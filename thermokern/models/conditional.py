@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from thermokern.models.evaluate import score_at
 from thermokern.models.score_model import PREDICTIONS, ScoreLike, ScoreModel
+from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.targets import ConditionalLaw
 
@@ -82,6 +83,7 @@ class ConditionalModel:
         return ScoreModel(_Given(self.network, y), self.process, self.predicts, self.shape, self.origin)
 
 
+@plain_precision()
 def conditional_score_at(
     conditional: ConditionalModel | ConditionalLaw,
     process: LinearProcess,

@@ -58,7 +58,7 @@ def examine(
         return
     module = network if isinstance(network, nn.Module) else None
     if module is not None:
-        _check_modes(name, module)
+        check_modes(name, module)
     with plain_precision(), untouched(module) as changed, torch.no_grad():
         x = x[:_POINTS].detach().clone()
         if len(x) < _POINTS:  # company for a point that has none
@@ -92,7 +92,7 @@ def examine(
         check_derivative(name, function, x, module)
 
 
-def _check_modes(name: str, network: nn.Module) -> None:
+def check_modes(name: str, network: nn.Module) -> None:
     """Name the modules that in training mode make of a network no function of one point."""
     wrong = []
     for path, module in network.named_modules():

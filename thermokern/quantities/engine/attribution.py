@@ -40,12 +40,14 @@ class NodeSums:
     ) -> None:
         n_nodes = len(table.times)
         drift, noise = table.column("drift")[:-1], table.column("noise")[:-1]
-        zero = torch.zeros(1, dtype=torch.float64)
+        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
         self.table, self.constant, self.component, self.bins = table, constant, component, bins
         self.work = torch.cat([zero, noise / drift.square()])  # of δ z in the chain form
         self.kappa = torch.cat([zero, 0.5 * (noise / drift).square()])
         self.forms = DIFFERENCE + 1 if chain else 1
-        self.sums, self.squares = (torch.zeros(self.forms, n_nodes, dtype=torch.float64) for _ in range(2))
+        self.sums, self.squares = (
+            torch.zeros(self.forms, n_nodes, dtype=torch.float64, device="cpu") for _ in range(2)
+        )
         self.n = 0
         self.totals: list[Tensor] = []  # (forms, n) of each chunk
         self.map_sums: Tensor | None = None  # (forms, d)
@@ -59,10 +61,12 @@ class NodeSums:
         self.totals.append(torch.zeros(self.forms, n, dtype=torch.float64, device=x.device))
         self.paths = torch.zeros(self.forms if self.component else 0, n, dim, dtype=torch.float64, device=x.device)
         if self.component and self.map_sums is None:
-            self.map_sums, self.map_squares = (torch.zeros(self.forms, dim, dtype=torch.float64) for _ in range(2))
+            self.map_sums, self.map_squares = (
+                torch.zeros(self.forms, dim, dtype=torch.float64, device="cpu") for _ in range(2)
+            )
             if self.bins is not None:
                 count = int(self.bins.max()) + 1
-                self.binned = torch.zeros(self.forms, count, dim, dtype=torch.float64)
+                self.binned = torch.zeros(self.forms, count, dim, dtype=torch.float64, device="cpu")
 
     def add(
         self,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from thermokern.models import ConditionalModel, ScoreLike, one_process
+from thermokern.models.trial import check_modes
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import describe
 from thermokern.quantities.information.integrands import ConditionalLike
@@ -21,6 +22,9 @@ def process_of(process: LinearProcess | None, **models: ScoreLike | ConditionalL
     """The process that is given or that the models carry, once it is known to be one and the same."""
     scores = {}
     for name, model in models.items():
+        network = getattr(model, "network", model)
+        if isinstance(network, nn.Module):
+            check_modes(name, network)
         if isinstance(model, ConditionalModel):
             if process is not None and model.process != process:
                 raise ValueError(f"process: {process} and {model.process} differ")

@@ -94,7 +94,7 @@ def isotonic(values: Tensor) -> Tensor:
         while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
             (low, many), (high, more) = blocks[-2:]
             blocks[-2:] = [((low * many + high * more) / (many + more), many + more)]
-    return torch.cat([torch.full((count,), value, dtype=values.dtype) for value, count in blocks])
+    return torch.cat([torch.full((count,), value, dtype=values.dtype, device="cpu") for value, count in blocks])
 
 
 def smoothed(moments: Tensor, nodes: Nodes) -> Tensor:

@@ -131,7 +131,7 @@ def optimal_schedule(
     score = node_score(model, problem, nodes, dtype)
     data_std = problem.points[:n_table].var(0).mean().sqrt().item()
     moments = held_out = ends = length = None
-    cost = stderr = torch.full((len(grid), len(grid)), math.nan, dtype=torch.float64)
+    cost = stderr = torch.full((len(grid), len(grid)), math.nan, dtype=torch.float64, device="cpu")
     if not flow:
         samples = samples_of(problem, sampler, nodes, score, progress)
         table = Samples(*(part[:n_table] for part in samples))
@@ -195,7 +195,7 @@ def _points(
     if not len(points):
         raise ValueError(f"data: expected at least one point, got (0, {', '.join(map(str, shape))})")
     count = min(1024, len(points)) if n_paths is None else checked_integer("n_paths", n_paths, 1)
-    return points[torch.arange(count) % len(points)], shape
+    return points[torch.arange(count, device="cpu") % len(points)], shape
 
 
 def _ends(problem: Problem, data: Distribution | Tensor | np.ndarray, nodes: Nodes, held: Samples) -> Tensor:

@@ -77,7 +77,7 @@ def pairs_of(sampler: str, nodes: Nodes, dim: int, moments: Tensor) -> Pairs:
         (M, c), means at each node of what the costs are linear in; of ``ddpm-optimal`` they make w as well.
     """
     m, v = nodes.mean_scale, nodes.variance
-    later = torch.ones(len(m), len(m), dtype=torch.bool).triu(1)
+    later = torch.ones(len(m), len(m), dtype=torch.bool, device="cpu").triu(1)
     drift = m[None] / m[:, None]
     added = torch.where(later, v[None] - drift.square() * v[:, None], 1.0)
     if not bool((added > 0.0).all()):
@@ -128,7 +128,7 @@ def thermodynamic_length(sampler: str, nodes: Nodes, dim: int, moments: Tensor) 
 
 def cheapest(cost: Tensor, n_steps: int) -> Tensor:
     """The nodes (n_steps + 1,) from first to last between which steps cost least, by Bellman's recursion."""
-    best = torch.full((len(cost),), torch.inf, dtype=cost.dtype)
+    best = torch.full((len(cost),), torch.inf, dtype=cost.dtype, device="cpu")
     best[0] = 0.0
     came_from = []
     for _ in range(n_steps):
@@ -137,4 +137,4 @@ def cheapest(cost: Tensor, n_steps: int) -> Tensor:
     path = [len(cost) - 1]
     for source in reversed(came_from):
         path.append(int(source[path[-1]]))
-    return torch.tensor(path[::-1])
+    return torch.tensor(path[::-1], device="cpu")

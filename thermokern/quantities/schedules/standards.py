@@ -41,13 +41,13 @@ def standard_times(
     checked_choice("name", name, tuple(STANDARDS))
     n_steps = checked_integer("n_steps", n_steps, 1)
     t_eps = process.default_t_eps if t_eps is None else checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
-    ends = torch.tensor([t_eps, process.t_end], dtype=torch.float64)
+    ends = torch.tensor([t_eps, process.t_end], dtype=torch.float64, device="cpu")
 
     def measure(t: Tensor) -> Tensor:
         return STANDARDS[name](t, process.variance(t).sqrt() / process.mean_scale(t), data_std)
 
     low, high = measure(ends).tolist()
-    target = torch.linspace(low, high, n_steps + 1, dtype=torch.float64)
+    target = torch.linspace(low, high, n_steps + 1, dtype=torch.float64, device="cpu")
     lower, upper = ends[0].expand(n_steps + 1), ends[1].expand(n_steps + 1)
     for _ in range(80):
         middle = 0.5 * (lower + upper)
@@ -61,7 +61,7 @@ def standard_times(
 def standard_nodes(name: str, times: Tensor, sigma: Tensor, n_steps: int, data_std: float) -> Tensor:
     """The nodes (n_steps + 1,) next to a schedule in common use, each taken once."""
     measure = STANDARDS[name](times, sigma, data_std)
-    target = torch.linspace(measure[0].item(), measure[-1].item(), n_steps + 1, dtype=torch.float64)
+    target = torch.linspace(measure[0].item(), measure[-1].item(), n_steps + 1, dtype=torch.float64, device="cpu")
     return nearest(measure, target)
 
 
@@ -80,4 +80,4 @@ def apart(places: Tensor, last: float | None = None) -> Tensor:
     out[-1] = min(out[-1], places[-1].item() if last is None else last)
     for i in range(len(out) - 2, -1, -1):
         out[i] = min(out[i], out[i + 1] - 1.0)
-    return torch.tensor(out, dtype=torch.float64)
+    return torch.tensor(out, dtype=torch.float64, device="cpu")

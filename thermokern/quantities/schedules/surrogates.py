@@ -25,9 +25,9 @@ def defects(problem: Problem, nodes: Nodes, score: NodeScore, data_std: float, p
     """
     count, dim = len(nodes.times), problem.dim
     sigma = nodes.sigma
-    total = torch.full((count, count), torch.inf, dtype=torch.float64)
+    total = torch.full((count, count), torch.inf, dtype=torch.float64, device="cpu")
     total[torch.ones_like(total, dtype=torch.bool).triu(1)] = 0.0
-    energy = torch.zeros(count, dtype=torch.float64)
+    energy = torch.zeros(count, dtype=torch.float64, device="cpu")
     for low, x0 in _parts(problem, count, progress):
         z = ops.normals(
             len(x0), dim, seed=problem.seed, path_offset=problem.path_offset + low, purpose="reverse", dtype=x0.dtype
@@ -66,7 +66,7 @@ def klub(problem: Problem, nodes: Nodes, score: NodeScore, progress: bool) -> Te
     sigma, m = nodes.sigma, nodes.mean_scale
     spread = torch.cat([sigma[:1].square(), sigma.square().diff()]).sqrt()
     weight = sigma.log().diff()
-    total = torch.full((count, count), torch.inf, dtype=torch.float64)
+    total = torch.full((count, count), torch.inf, dtype=torch.float64, device="cpu")
     total[torch.ones_like(total, dtype=torch.bool).triu(1)] = 0.0
     for low, x0 in _parts(problem, count, progress):
         y, denoised = x0, x0.new_empty(count, *x0.shape)

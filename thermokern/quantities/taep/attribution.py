@@ -223,7 +223,7 @@ def checked_resolve(
         return tuple(name for name in RESOLVE if name in names), None
     if not names:
         raise ValueError('labels: expected with resolve, such as resolve=("time",)')
-    known = torch.as_tensor(labels)
+    known = torch.as_tensor(labels, device="cpu")
     if known.shape != (n,) or known.dtype.is_floating_point or known.dtype == torch.bool or known.is_complex():
         raise ValueError(f"labels: expected ({n},) integers, one for each path, got {described(known)}")
     return tuple(name for name in RESOLVE if name in names), known.to("cpu", torch.int64)
@@ -233,7 +233,7 @@ def node_sums(
     table: ops.StepTable, steps: Chain | None, exact_steps: bool, resolved: tuple[str, ...], time_bins: int
 ) -> NodeSums:
     """What gathers the sums along paths: `steps` are the sampler scheme's, `exact_steps` whether paths take these."""
-    constant = torch.zeros(len(table.times), dtype=torch.float64)
+    constant = torch.zeros(len(table.times), dtype=torch.float64, device="cpu")
     if steps is not None:
         constant[1:] = 0.5 * (steps.variance / steps.noise.square()).log()
     both = len(resolved) == len(RESOLVE)
@@ -244,7 +244,7 @@ def node_sums(
 def _bins(table: ops.StepTable, count: int) -> tuple[Tensor, Tensor]:
     """The stretch of log signal-to-noise ratio of each node (n_nodes,), and their edges (count + 1,), falling."""
     log_snr = _log_snr(table)
-    edges = torch.linspace(log_snr[0].item(), log_snr[-1].item(), count + 1, dtype=torch.float64)
+    edges = torch.linspace(log_snr[0].item(), log_snr[-1].item(), count + 1, dtype=torch.float64, device="cpu")
     return torch.bucketize(-log_snr, -edges[1:-1], right=False), edges
 
 

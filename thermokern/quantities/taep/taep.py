@@ -325,7 +325,7 @@ def taep(
             "t_eps": ends[0],
             "spacing": "given" if times is not None else spacing or process.default_spacing,
             **({} if times is None else {"times": grid.tolist()}),
-            **({} if variance is None else {"variance": torch.as_tensor(variance).tolist()}),
+            **({} if variance is None else {"variance": torch.as_tensor(variance, device="cpu").tolist()}),
             "scheme": scheme,
             **options,
             "extrapolate": extrapolate,
