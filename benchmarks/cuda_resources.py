@@ -2,7 +2,7 @@
 
 Needs nvcc, cuobjdump and c++filt, and no GPU. `python benchmarks/cuda_resources.py` writes cuda_resources.json beside
 it; `--check` compiles again and compares with what is written, all but the instructions where there is no cuobjdump;
-`--architectures 90` and `--sources elementary` compile fewer.
+`--architectures 90` and `--sources normals` compile fewer.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@
 namespace tk {
 inline namespace baseline {
 template <class S>
-bool build(const BuildArguments<S>&, int threads, Interrupt);
+bool neighbours_build(const NeighboursBuildArguments<S>&, int threads, Interrupt);
 template <class S>
-bool search(const NeighbourArguments<S>&, int threads, Interrupt);
+bool neighbours_search(const NeighboursSearchArguments<S>&, int threads, Interrupt);
 template <class S>
-bool count(const CountArguments<S>&, int threads, Interrupt);
+bool neighbours_count(const NeighboursCountArguments<S>&, int threads, Interrupt);
 }  // namespace baseline
 }  // namespace tk
 
@@ -39,16 +39,16 @@ Answers answers(std::int64_t n, std::int64_t dim, std::int64_t k, bool tree, int
     }
     std::vector<std::int32_t> order(static_cast<std::size_t>(n));
     float* boxes = tree ? bounds.data() : nullptr;
-    tk::build<float>({n, dim, leaf, 1.0f, x.data(), points.data(), order.data(), boxes}, threads, never);
+    tk::neighbours_build<float>({n, dim, leaf, 1.0f, x.data(), points.data(), order.data(), boxes}, threads, never);
     const PointSet<float> set{n, dim, leaf, points.data(), order.data(), boxes};
     Answers out{std::vector<float>(static_cast<std::size_t>(n * k)),
                 std::vector<std::int64_t>(static_cast<std::size_t>(n * k)),
                 std::vector<std::int64_t>(static_cast<std::size_t>(n))};
     std::int64_t pairs = 0;
-    tk::search<float>({set, set, true, false, k, 1.0f, 1e30f, out.distances.data(), out.indices.data(), &pairs},
-                      threads, never);
+    tk::neighbours_search<float>(
+        {set, set, true, false, k, 1.0f, 1e30f, out.distances.data(), out.indices.data(), &pairs}, threads, never);
     const std::vector<float> radius(static_cast<std::size_t>(n), 0.2f);
-    tk::count<float>({set, set, false, false, 1.0f, radius.data(), out.counts.data()}, threads, never);
+    tk::neighbours_count<float>({set, set, false, false, 1.0f, radius.data(), out.counts.data()}, threads, never);
     return out;
 }
 

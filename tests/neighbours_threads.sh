@@ -14,7 +14,7 @@ folder=build/neighbours_threads
 mkdir -p "$folder"
 flags=(-std=c++20 -O1 -g -fopenmp -fsanitize=thread -march=x86-64-v2 -DTK_ISA=baseline
     -Wno-psabi -Wno-macro-redefined -Wno-unknown-warning-option)
-"$compiler" "${flags[@]}" csrc/cpu/{build,search,pairs,count}.cpp tests/neighbours_threads.cpp -o "$folder/neighbours_threads"
+"$compiler" "${flags[@]}" csrc/cpu/neighbours_*.cpp tests/neighbours_threads.cpp -o "$folder/neighbours_threads"
 # Addresses as the sanitizer wants them: not random.
 OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive OMP_TOOL_LIBRARIES=$archer TSAN_OPTIONS=ignore_noninstrumented_modules=1 \
     setarch -R "$folder/neighbours_threads"

@@ -288,11 +288,11 @@ def test_bad_inputs_are_refused() -> None:
     out = torch.empty(1, 2, 64), torch.empty(6, dtype=torch.int32), torch.empty(1, 2, 2)
     for module in (_core, emulated()):
         with pytest.raises(ValueError, match=r"^x: expected .* not contiguous$"):
-            module.neighbours_build_float32(torch.zeros(6, 4)[:, ::2], 1.0, *out, 1)
+            module.neighbours_build(torch.zeros(6, 4)[:, ::2], 1.0, *out, 1)
         with pytest.raises(ValueError, match="^points: expected the sizes of x"):
-            module.neighbours_build_float32(x[:5], 1.0, *out, 1)
+            module.neighbours_build(x[:5], 1.0, *out, 1)
         with pytest.raises(ValueError, match="^bounds: expected a box for each node"):
-            module.neighbours_build_float32(x, 1.0, *out[:2], torch.empty(2, 2, 2), 1)
+            module.neighbours_build(x, 1.0, *out[:2], torch.empty(2, 2, 2), 1)
     if cuda_absence():
         with pytest.raises(ValueError, match="on cpu or cuda, got float32 on meta"):
             KDTree(x.to("meta"))

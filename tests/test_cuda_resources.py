@@ -57,7 +57,7 @@ def test_the_table_is_that_of_the_sources(capsys: pytest.CaptureFixture[str]) ->
         with capsys.disabled():
             print("\ncuda resources: NOT RUN (no nvcc)")
         return
-    command = [BENCHMARKS / "cuda_resources.py", "--check", "--sources", "elementary", "--architectures", "90"]
+    command = [BENCHMARKS / "cuda_resources.py", "--check", "--sources", "normals", "--architectures", "90"]
     done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     if "NOT RUN" in done.stdout:

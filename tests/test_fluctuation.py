@@ -37,6 +37,7 @@ def assert_holds(theorem: DetailedFluctuationTheorem, sharp: float = 0.1) -> Non
     assert theorem.intercept.stderr < sharp
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # which the theorem does not use
 @pytest.mark.parametrize("scheme", tk.ops.SCHEMES)
 @pytest.mark.parametrize("from_prior", [False, True])
 @pytest.mark.parametrize("law", ["ring VP", "ring VE", "off centre"])
@@ -46,7 +47,7 @@ def test_theorem_holds(law: str, from_prior: bool, scheme: str) -> None:
         "ring VE": (BIASED, RING, tk.VE()),
         "off centre": (off_centre(0.3), off_centre(0.6), SHORT),
     }[law]
-    options = {"n_paths": 20_000, "scheme": scheme, "from_prior": from_prior, "seed": 1}
+    options = {"n_paths": 20_000, "scheme": scheme, "from_prior": from_prior, "seed": 1, "extrapolate": False}
     forward, reverse = both(model, reference, process, **options)
     assert_holds(tk.detailed_fluctuation_theorem(forward, reverse))
     assert abs(reverse.fluctuation_theorem.z(1.0)) < 3.0
@@ -70,6 +71,7 @@ def test_theorem_holds_under_every_kind_of_process(process: tk.VP) -> None:
     assert_holds(tk.detailed_fluctuation_theorem(forward, reverse))
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_theorem_holds_for_a_trained_network() -> None:
     network = tk.load_checkpoint(shipped_checkpoints() / "m2_eps0.01.safetensors")
     forward, reverse = both(network, RING, None, n_paths=4000, n_steps=250)
@@ -139,6 +141,7 @@ def test_backward_ito_on_reverse_paths_is_minus_its_own_noise() -> None:
 
 @pytest.mark.parametrize("scheme", tk.ops.SCHEMES)
 @pytest.mark.parametrize("process", [tk.VP(), tk.VE()], ids=["VP", "VE"])
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_fused_reverse_paths_agree_with_the_float64_reference(process: tk.VP | tk.VE, scheme: str) -> None:
     """The rounding yardstick, at the 99th percentile: where a path decides between modes the dynamics magnify rounding,
     in plain PyTorch as much as here, and the largest error of a sample says little. test_float64 has the tight bound.
@@ -172,6 +175,7 @@ def test_reverse_columns_retrace_a_forward_step() -> None:
         assert (again - x).abs().max().item() < 1e-13
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_ensembles_that_do_not_belong_together_are_refused() -> None:
     forward, reverse = both(BIASED, RING, tk.VP(), n_paths=50, n_steps=5)
     with pytest.raises(ValueError, match="^forward: expected forward"):

@@ -23,7 +23,7 @@ def evaluate(function: str, x: np.ndarray) -> np.ndarray:
     """A function of math.hpp at float32 `x`, as float64."""
     assert x.dtype == np.float32
     out = np.empty_like(x)
-    _core.evaluate_float32(function, x, out)
+    _core.evaluate(function, x, out)
     return out.astype(np.float64)
 
 

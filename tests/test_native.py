@@ -20,11 +20,11 @@ from tolerances import rms
 from torch import Tensor
 
 from thermokern import _core, ops
+from thermokern.ops.mlp_score_divergence import ACTIVATIONS
 from thermokern.processes import VP, step_table
 
 ROOT = Path(__file__).resolve().parents[1]
-SETS = ("baseline", "avx2", "avx512")  # from the lowest to the highest
-SUPPORTED = SETS[: SETS.index(_core.best_instruction_set) + 1]
+SUPPORTED = _core.instruction_sets[: _core.instruction_sets.index(_core.best_instruction_set) + 1]
 
 # ---- symbols
 
@@ -50,13 +50,27 @@ def test_kernels_of_each_instruction_set_share_no_code() -> None:
     objects = sorted((ROOT / "build").glob("*/**/kernels_*.dir/**/*.o"))
     assert objects, f"no kernel objects under {ROOT.name}/build: install the package with `pip install -e .` first"
     sets = {re.search(r"kernels_(\w+)\.dir", str(path)).group(1) for path in objects}
-    assert sets in ({"baseline"}, set(SETS)), f"objects of {sorted(sets)} alone"
+    assert sets >= set(_core.instruction_sets), f"objects of {sorted(sets)} alone"
     for path in objects:
         namespace = re.search(r"kernels_(\w+)\.dir", str(path)).group(1)
         symbols = subprocess.run([nm, "-C", str(path)], capture_output=True, text=True, check=True).stdout
         assert f"tk::{namespace}::" in symbols, f"{path.relative_to(ROOT)} holds nothing of its instruction set"
         shared = [name for name in weak_code(symbols) if f"tk::{namespace}::" not in name]
         assert not shared, f"{path.relative_to(ROOT)}: the linker may merge {shared}"
+
+
+def test_stubs_follow_the_signatures() -> None:
+    command = [sys.executable, str(ROOT / "csrc" / "stubs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_counts_what_the_kernels_count() -> None:
+    """Names that Python gives to columns, against their number in the kernels."""
+    assert len(ops.step_table.COLUMNS) == _core.NODE_COLUMNS
+    assert len(ops.flow_table.COLUMNS) == _core.FLOW_COLUMNS
+    assert len(ops.OBSERVABLES) == _core.OBSERVABLES
+    assert tuple(ACTIVATIONS) == _core.ACTIVATIONS
 
 
 # ---- processes of their own
@@ -119,7 +133,7 @@ def test_unknown_instruction_set(name: str) -> None:
     process = python("import thermokern", THERMOKERN_ISA=name)
     _, error = finish(process)
     assert process.returncode == 1
-    assert "ImportError: THERMOKERN_ISA: expected baseline, avx2 or avx512" in error
+    assert f"ImportError: THERMOKERN_ISA: expected {' or '.join(_core.instruction_sets)}" in error.replace(", ", " or ")
     assert f"got '{name}'" in error
 
 
@@ -133,9 +147,9 @@ child = os.fork()
 if child == 0:
     signal.alarm(20)  # a child that waits for threads it does not have would wait for ever
     out, points = torch.empty(5000, 8), torch.ones(300, 2)
-    _core.normals_float32(0, 0, 0, 0, out, 2)
+    _core.normals(0, 0, 0, 0, out, 2)
     numbers = [torch.zeros(1, 2).double(), torch.ones(1, 2).double(), *[torch.ones(1).double()] * 3]
-    _core.score_float32("mixture", numbers, points, torch.empty(300, 2), torch.empty(300), torch.empty(300), 2)
+    _core.score("mixture", numbers, points, torch.empty(300, 2), torch.empty(300), torch.empty(300), 2)
     os._exit(0 if out.tolist() == before.tolist() else 3)
 _, status = os.waitpid(child, 0)
 print(os.waitstatus_to_exitcode(status))

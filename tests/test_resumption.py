@@ -91,7 +91,7 @@ def test_a_run_killed_ten_times_gives_the_same_bits(
     assert_exact(resumed.score_matching.value, expected.score_matching.value)
     network = Slow(0.0)
     assert_exact(slow_run(tmp_path, network, scheme, direction, budget).values, expected.values)
-    assert network.calls < 10, "it was done: to be read, not run"
+    assert network.calls < 20, "it was done: to be read, not run"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_run_goes_on_from_the_middle(
     expected = slow_run(None, whole, scheme, direction, budget, divergence)
     stopped = 0
     for _ in range(200):
-        network = Slow(0.0, stop_after=max(10, whole.calls // 5))
+        network = Slow(0.0, stop_after=max(16, whole.calls // 5))
         try:
             result = slow_run(tmp_path, network, scheme, direction, budget, divergence)
             break

@@ -11,19 +11,21 @@ from tolerances import assert_exact, assert_z, rms
 from torch import Tensor
 
 import thermokern as tk
-from thermokern.processes import step_table
+from thermokern.processes import OPTIMAL_CHAIN, step_table
 from thermokern.quantities.engine.generation import SAMPLERS
 
 F64 = torch.float64
+# The chain of the best variances is in test_schedules.py; "ancestral" is another name of "ddpm".
+METHODS = [name for name in SAMPLERS if name not in (OPTIMAL_CHAIN, "ancestral")]
 LAW = tk.Gaussian([1.0, -0.5], [[0.5, 0.2], [0.2, 0.4]])
 
 
-@pytest.mark.parametrize("method", SAMPLERS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("process", [tk.VP(), tk.EDM(300.0)], ids=repr)
 def test_samples_have_the_law(method: str, process: tk.VP, seed: int) -> None:
     """Mean and covariance of a Gaussian at t_eps, by the exact score."""
     n, t_eps = 4000, 0.02
-    steps = {"euler-maruyama": 400, "ancestral": 400, "probability-flow": 300, "heun": 60}[method]
+    steps = {"probability-flow": 300, "heun": 60}.get(method, 400)
     x = tk.sample(LAW, process, n, method=method, n_steps=steps, t_eps=t_eps, spacing="log-snr", seed=seed, dtype=F64)
     m, v = process.mean_scale(t_eps), process.variance(t_eps)
     covariance = m * m * LAW.covariances[0] + v * torch.eye(2, dtype=F64)
@@ -57,7 +59,7 @@ def test_orders_of_the_flow() -> None:
 
 
 def test_a_sample_does_not_depend_on_its_batch_mates() -> None:
-    for method in SAMPLERS:
+    for method in METHODS:
         options = {"method": method, "n_steps": 20, "dtype": F64, "seed": 3}
         whole = tk.sample(LAW, tk.VP(), 10, batch_size=4, **options)
         alone = tk.sample(LAW, tk.VP(), 3, path_offset=6, **options)
@@ -73,6 +75,19 @@ def test_euler_maruyama_is_the_reverse_path_of_taep() -> None:
     assert table.direction == "reverse"
     x = tk.sample(LAW, tk.VP(), 5, n_steps=30, x_end=result.x_end, dtype=F64, seed=4)
     assert rms(x - result.x_start) < 1e-12
+
+
+def test_times_are_the_grid_and_ancestral_is_ddpm() -> None:
+    process = tk.VP()
+    options = {"dtype": F64, "seed": 5}
+    for method in ("ddpm", "heun"):
+        named = tk.sample(LAW, process, 4, method=method, n_steps=7, spacing="uniform", **options)
+        times = process.grid(7, spacing="uniform")
+        assert_exact(tk.sample(LAW, process, 4, method=method, times=times.tolist(), **options), named)
+    old = tk.sample(LAW, process, 4, method="ancestral", n_steps=7, **options)
+    assert_exact(tk.sample(LAW, process, 4, method="ddpm", n_steps=7, **options), old)
+    with pytest.raises(ValueError, match="^times: expected either times or n_steps"):
+        tk.sample(LAW, process, 4, n_steps=7, times=[0.1, 1.0])
 
 
 def test_ancestral_samples_follow_the_posterior(seed: int) -> None:
@@ -129,8 +144,11 @@ def test_guidance_of_gaussians() -> None:
     assert rms(tk.guided(*models, 2.0)(x, 0.4) - expected) < 1e-12
     with pytest.raises(ValueError, match="^unconditional: its process"):
         tk.guided(models[0], tk.ScoreModel(lambda x, t: x, tk.VE()), 1.0)
-    with pytest.raises(TypeError, match="^conditional: expected a ScoreModel"):
-        tk.guided(laws[0], models[1], 1.0)
+    assert rms(tk.guided(*laws, 2.0, process)(x, 0.4) - expected) < 1e-12
+    with pytest.raises(ValueError, match="^process: laws carry none"):
+        tk.guided(*laws, 2.0)
+    with pytest.raises(TypeError, match="^conditional: expected a score model or a law, got str"):
+        tk.guided("law", models[1], 1.0)
 
 
 @pytest.mark.parametrize("weighting", ["epsilon", "likelihood", "score"])

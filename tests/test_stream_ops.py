@@ -112,7 +112,7 @@ def test_steps_add_up_to_the_trajectory(dtype: torch.dtype) -> None:
             previous, carried = x, out.noise
             x = out.x_next if node < 20 else x
         tolerance = 1e-10 if dtype == F64 else 2e-5
-        for name, got, expected in zip(whole._fields, (value, mismatch, x), whole, strict=True):
+        for name, got, expected in zip(whole._fields[:3], (value, mismatch, x), whole[:3], strict=True):
             assert rms(got - expected.double()) <= tolerance * (1.0 + rms(expected)), (scheme, direction, name)
 
 

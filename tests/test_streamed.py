@@ -78,7 +78,7 @@ def test_paths_in_chunks_are_the_paths_of_one_run(backend: str, monkeypatch: pyt
     """Both backends take long runs a chunk of paths at a time."""
     options = {"n_paths": 20, "n_steps": 10, "backend": backend, "dtype": F64, "scheme": "sampler", "path_offset": 6}
     whole = tk.taep(perceptron(F64), RING, **options)
-    module = importlib.import_module("thermokern.quantities.taep.taep")
+    module = importlib.import_module("thermokern.quantities.engine.paths")
     monkeypatch.setattr(module, "_chunks", lambda n, *_: [(0, 9), (9, n)])
     parts = tk.taep(perceptron(F64), RING, **options)
     assert rms(parts.x_end - whole.x_end) < 1e-12
@@ -228,6 +228,7 @@ def test_fresh_probes_and_one_probe_kept_along_the_path() -> None:
     truth = exact_variance(p, q, 1e-3)
     law, other = tk.Gaussian([0.0] * 64, p), tk.ScoreModel(Linear(q), PROCESS)
     options = {"n_paths": 1000, "n_steps": 100, "scheme": "stratonovich", "dtype": F64, "seed": 2}
+    options |= {"extrapolate": False}  # of which probe_variance speaks
     fresh = tk.taep(other, law, divergence="hutchinson", **options)
     assert fresh.probe_noise is not None
     noise = fresh.probe_noise
@@ -276,6 +277,7 @@ def test_more_probes_add_less_variance() -> None:
     p, q = pair(20)
     law, model = tk.Gaussian([0.0] * 20, p), tk.ScoreModel(Linear(q), PROCESS)
     options = {"n_paths": 400, "n_steps": 20, "scheme": "ito", "divergence": "hutchinson", "dtype": F64}
+    options |= {"extrapolate": False}  # of which probe_variance speaks
     one, four = (tk.taep(model, law, probes=probes, **options).probe_noise for probes in (1, 4))
     ratio = one.contribution.value / four.contribution.value
     error = ratio * math.hypot(*(n.contribution.stderr / n.contribution.value for n in (one, four)))

@@ -22,7 +22,9 @@ from thermokern.processes import VE, LinearProcess, step_table
 
 
 def table_of(process: LinearProcess, scheme: str, n_steps: int = 9, spacing: str = "log-snr") -> StepTable:
-    return step_table(process, process.grid(n_steps, 1e-2, spacing), scheme)
+    """Of Euler–Maruyama paths."""
+    by = {"forward": "euler-maruyama"} if scheme == "sampler" else {"integrator": "euler-maruyama"}
+    return step_table(process, process.grid(n_steps, 1e-2, spacing), scheme, **by)
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
@@ -137,7 +139,6 @@ def test_ddpm_chains_keep_the_law_and_a_positive_variance(process: LinearProcess
         ratios = table.variance[:-1] / table.variance[1:] if chain == "ddpm" else torch.ones(50, dtype=torch.float64)
         assert bool((ratios > 0.0).all())
         assert abs(table.chain_log_scale - 0.5 * ratios.log().sum().item()) < 1e-9
-        assert abs(table.chain_variance_ratio - ratios.max().item()) < 1e-12
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
@@ -161,5 +162,3 @@ def test_sampler_chain_as_a_whole(process: LinearProcess) -> None:
         reverse = Normal(mean, math.sqrt(process.g2(t_next) * h))
         total += (forward.log_prob(path[k + 1]) - reverse.log_prob(path[k])).sum(1)
     close(out.value + dim * table.chain_log_scale, total, 1e-10, 1e-10)
-    ratios = process.g2(table.times[1:]) / process.g2(table.times[:-1])
-    assert abs(table.chain_variance_ratio / ratios.max().item() - 1.0) < 1e-13

@@ -42,7 +42,7 @@ def process(request: pytest.FixtureRequest) -> LinearProcess:
 @pytest.mark.parametrize(("scheme", "bound"), [("stratonovich", 0.01), ("ito", 0.08), ("backward-ito", 0.08)])
 def test_each_path_against_its_end_points(process: LinearProcess, scheme: str, bound: float) -> None:
     """Δs = log(p/q)(x_start) − log(p/q)(x_end); Ding, Quan and Tu, Eq. 36. A wrong factor of ∇·s fails by far."""
-    result = tk.taep(MODEL, TARGET, process, n_paths=4000, scheme=scheme)
+    result = tk.taep(MODEL, TARGET, process, n_paths=4000, scheme=scheme, extrapolate=False)
     assert result.backend == "fused"
     assert result.endpoint_log_ratio is not None
     error = rms(result.values - result.endpoint_log_ratio)
@@ -86,7 +86,7 @@ def test_order_of_convergence(process: LinearProcess, scheme: str, order: float)
     errors = []
     for n_steps in steps:
         options = {"n_steps": n_steps, "t_eps": t_eps, "scheme": scheme, "backend": "reference", "dtype": torch.float64}
-        result = tk.taep(q, p, process, n_paths=1500, **options)
+        result = tk.taep(q, p, process, n_paths=1500, extrapolate=False, **options)
         errors.append(rms(result.values - result.endpoint_log_ratio))
     slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert abs(slope - order) < 0.1, f"errors {errors}"
@@ -102,6 +102,13 @@ def test_sampler_scheme_obeys_the_fluctuation_theorem_at_any_number_of_steps(n_s
     assert result.settings["chain"] == chain
 
 
+def options_of(chain: str) -> dict[str, str]:
+    """The chain's options; ``euler-maruyama`` means forward steps of that name, too."""
+    if chain == "euler-maruyama":
+        return {"chain": chain, "forward": chain}
+    return {} if chain == "exact forward steps" else {"chain": chain}
+
+
 def gaussian_chain(process: LinearProcess, t: float, after: float, variance: float, chain: str) -> tuple[float, ...]:
     """For data N(0, `variance`) and its own score: forward ``F, G²`` and reverse ``a, C``, x_k ~ N(a x_{k+1}, C).
 
@@ -114,11 +121,13 @@ def gaussian_chain(process: LinearProcess, t: float, after: float, variance: flo
         return 1.0 + process.f(t) * h, process.g2(t) * h, 1.0 - process.f(after) * h - push / law, push
     forward = m_after / m
     added = v_after - forward**2 * v
+    if chain == "exact forward steps":
+        return forward, added, *gaussian_chain(process, t, after, variance, "euler-maruyama")[2:]
     a = forward * v / v_after + m * added / v_after * m_after * variance / law
     return forward, added, a, added * (v / v_after if chain == "ddpm" else 1.0)
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("chain", [*CHAINS, "exact forward steps"])
 @pytest.mark.parametrize("n_steps", [50, 400])
 @pytest.mark.parametrize("name", ["VP", "EDM"])
 def test_sampler_mean_is_the_exact_price_of_the_steps(name: str, n_steps: int, chain: str) -> None:
@@ -130,7 +139,9 @@ def test_sampler_mean_is_the_exact_price_of_the_steps(name: str, n_steps: int, c
     target = tk.Gaussian([0.0], variance)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tk.FewPathsWarning)
-        result = tk.taep(target, target, process, n_paths=100_000, n_steps=n_steps, scheme="sampler", chain=chain)
+        result = tk.taep(
+            target, target, process, n_paths=100_000, n_steps=n_steps, scheme="sampler", **options_of(chain)
+        )
     times = process.grid(n_steps).tolist()
     first, last = (process.mean_scale(t) ** 2 * variance + process.variance(t) for t in (times[0], times[-1]))
     step = first
@@ -150,7 +161,7 @@ def test_ddpm_s_variances_are_each_exact_for_one_law(process: LinearProcess) -> 
 
     Rounding in float64, where Δ is a difference of log densities of either chain.
     """
-    options = {"n_paths": 200, "n_steps": 20, "scheme": "sampler", "dtype": torch.float64}
+    options = {"n_paths": 200, "n_steps": 20, "spacing": "uniform", "scheme": "sampler", "dtype": torch.float64}
     point = tk.Gaussian([0.7, -0.2], 1e-18)
     assert tk.taep(point, point, process, chain="ddpm", **options).values.abs().max().item() < 1e-6
     if isinstance(process, tk.VP | tk.CosineVP | tk.DiscreteVP):
@@ -164,7 +175,7 @@ def test_price_of_fifty_steps_by_chain() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tk.FewPathsWarning)
         for chain, spacing in itertools.product(CHAINS, ("uniform", "log-snr")):
-            options = {"n_paths": 20_000, "n_steps": 50, "scheme": "sampler", "chain": chain, "spacing": spacing}
+            options = {"n_paths": 20_000, "n_steps": 50, "scheme": "sampler", "spacing": spacing, **options_of(chain)}
             price[chain, spacing] = tk.taep(TARGET, TARGET, tk.VP(), **options).mean.value
     expected = {"euler-maruyama": (1.75, 0.96), "ddpm": (50.1, 1.62), "ddpm-large": (0.31, 0.41)}
     for chain, values in expected.items():
@@ -173,8 +184,9 @@ def test_price_of_fifty_steps_by_chain() -> None:
 
 
 def test_too_few_steps_warn_that_few_paths_carry_the_average() -> None:
-    with pytest.warns(tk.FewPathsWarning, match=r"carried by .* of 100000 paths.*infinite"):
-        result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=100_000, n_steps=50, scheme="sampler")
+    options = {"spacing": "uniform", "scheme": "sampler", "forward": "euler-maruyama"}
+    with pytest.warns(tk.FewPathsWarning, match=r"about .* of 100000 paths carry it.*infinite"):
+        result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=100_000, n_steps=50, **options)
     assert result.fluctuation_theorem.effective_sample_size < 0.01 * 100_000
 
 
@@ -226,6 +238,7 @@ def test_paths_do_not_depend_on_threads_chunks_or_offset() -> None:
     assert torch.equal(part.x_end, whole.x_end[1000:1501])
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_own_points_start_where_they_are_put() -> None:
     points = TARGET.sample(300, seed=9)
     result = tk.taep(MODEL, TARGET, tk.VP(), x0=points.numpy(), n_steps=20)
@@ -245,6 +258,7 @@ def test_no_paths_give_empty_results_and_nan_estimates() -> None:
     assert "TAEP of 0 forward paths" in result.summary()
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 def test_reference_backend_agrees_with_the_fused_one_path_by_path() -> None:
     for scheme in step_schemes():
         fused = tk.taep(MODEL, TARGET, tk.VE(), n_paths=200, n_steps=250, scheme=scheme)
@@ -308,6 +322,7 @@ def test_processes_that_differ_or_are_missing_are_errors() -> None:
 # ---- where paths run
 
 
+@pytest.mark.filterwarnings("ignore:the standard error of ⟨exp")  # few paths
 @pytest.mark.parametrize(
     ("backend", "divergence"), [("fused", "auto"), ("streamed", "auto"), ("streamed", "hutchinson")]
 )

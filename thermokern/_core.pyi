@@ -1,276 +1,32 @@
-"""CPU kernels of thermokern. Outputs are allocated by the caller."""
+"""CPU kernels of thermokern, and constants. Outputs are allocated by the caller."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from thermokern._kernels import *
+
 instruction_set: str
+instruction_sets: tuple[str, ...]
 best_instruction_set: str
 lanes: int
 
+MAX_DIM: int
+MAX_WIDTH: int
+MAX_LAYERS: int
+NODE_COLUMNS: int
+RATE_COLUMNS: int
+FLOW_COLUMNS: int
+OBSERVABLES: int
+FLOW_FIRST_LEVEL: int
+FLOW_COARSEST_LEVEL: int
+FLOW_FINEST_LEVEL: int
+FLOW_GROWTH: float
+LEAF_UNIT: int
+LARGEST_LEAF: int
+LARGEST_LIST: int
+PURPOSES: tuple[str, ...]
+ACTIVATIONS: tuple[str, ...]
+PROBES: tuple[str, ...]
+
 def philox(counter: Sequence[int], seed: int) -> list[int]: ...
-def normals_float32(seed: int, purpose: int, path_offset: int, first: int, out: Any, threads: int) -> None: ...
-def flow_float32(
-    x: Any,
-    table: Any,
-    levels: int,
-    kind: str,
-    tensors: list[Any],
-    rtol: float,
-    atol: float,
-    x_last: Any,
-    divergence: Any,
-    evaluations: Any,
-    status: Any,
-    threads: int,
-) -> None: ...
-def score_float32(
-    kind: str, tensors: list[Any], x: Any, score: Any, divergence: Any, log_density: Any, threads: int
-) -> None: ...
-def trajectory_float32(
-    x: Any,
-    steps: Any,
-    model_kind: str,
-    model: list[Any],
-    reference_kind: str,
-    reference: list[Any],
-    divergence_weight: float,
-    sampler: bool,
-    reverse: bool,
-    seed: int,
-    path_offset: int,
-    value: Any,
-    mismatch: Any,
-    x_last: Any,
-    threads: int,
-) -> None: ...
-def trajectory_step_float32(
-    x: Any,
-    model: Any,
-    reference: Any,
-    node: Any,
-    drawn: Any,
-    carried: Any,
-    previous: Any,
-    draw: bool,
-    draw_carried: bool,
-    sampler: bool,
-    reverse: bool,
-    seed: int,
-    path_offset: int,
-    first: int,
-    value: Any,
-    mismatch: Any,
-    next: Any,
-    noise: Any,
-    threads: int,
-) -> None: ...
-def trajectory_block_float32(
-    x: Any,
-    model: Any,
-    reference: Any,
-    nodes: Any,
-    noise: Any,
-    previous: Any,
-    sampler: bool,
-    value: Any,
-    mismatch: Any,
-    threads: int,
-) -> None: ...
-def hutchinson_float32(
-    products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, threads: int
-) -> None: ...
-def trajectory_averages_float32(
-    x: Any,
-    steps: Any,
-    rates: Any,
-    model_kind: str,
-    model: list[Any],
-    reference_kind: str,
-    reference: list[Any],
-    seed: int,
-    path_offset: int,
-    mean: Any,
-    m2: Any,
-    integrals: Any,
-    x_last: Any,
-    threads: int,
-) -> None: ...
-def moments_float32(values: Any) -> tuple[float, float, float, float, float]: ...
-def exponential_sums_float32(values: Any, scale: float) -> tuple[float, float, float]: ...
-def evaluate_float32(function: str, x: Any, out: Any) -> None: ...
-def normals_float64(seed: int, purpose: int, path_offset: int, first: int, out: Any, threads: int) -> None: ...
-def flow_float64(
-    x: Any,
-    table: Any,
-    levels: int,
-    kind: str,
-    tensors: list[Any],
-    rtol: float,
-    atol: float,
-    x_last: Any,
-    divergence: Any,
-    evaluations: Any,
-    status: Any,
-    threads: int,
-) -> None: ...
-def score_float64(
-    kind: str, tensors: list[Any], x: Any, score: Any, divergence: Any, log_density: Any, threads: int
-) -> None: ...
-def trajectory_float64(
-    x: Any,
-    steps: Any,
-    model_kind: str,
-    model: list[Any],
-    reference_kind: str,
-    reference: list[Any],
-    divergence_weight: float,
-    sampler: bool,
-    reverse: bool,
-    seed: int,
-    path_offset: int,
-    value: Any,
-    mismatch: Any,
-    x_last: Any,
-    threads: int,
-) -> None: ...
-def trajectory_step_float64(
-    x: Any,
-    model: Any,
-    reference: Any,
-    node: Any,
-    drawn: Any,
-    carried: Any,
-    previous: Any,
-    draw: bool,
-    draw_carried: bool,
-    sampler: bool,
-    reverse: bool,
-    seed: int,
-    path_offset: int,
-    first: int,
-    value: Any,
-    mismatch: Any,
-    next: Any,
-    noise: Any,
-    threads: int,
-) -> None: ...
-def trajectory_block_float64(
-    x: Any,
-    model: Any,
-    reference: Any,
-    nodes: Any,
-    noise: Any,
-    previous: Any,
-    sampler: bool,
-    value: Any,
-    mismatch: Any,
-    threads: int,
-) -> None: ...
-def hutchinson_float64(
-    products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, threads: int
-) -> None: ...
-def trajectory_averages_float64(
-    x: Any,
-    steps: Any,
-    rates: Any,
-    model_kind: str,
-    model: list[Any],
-    reference_kind: str,
-    reference: list[Any],
-    seed: int,
-    path_offset: int,
-    mean: Any,
-    m2: Any,
-    integrals: Any,
-    x_last: Any,
-    threads: int,
-) -> None: ...
-def moments_float64(values: Any) -> tuple[float, float, float, float, float]: ...
-def exponential_sums_float64(values: Any, scale: float) -> tuple[float, float, float]: ...
-def evaluate_float64(function: str, x: Any, out: Any) -> None: ...
-def langevin_float32(
-    x: Any,
-    drift: Any,
-    noise: Any,
-    circulation: Any,
-    steps: Any,
-    seed: int,
-    path_offset: int,
-    x_last: Any,
-    work: Any,
-    threads: int,
-) -> None: ...
-def langevin_float64(
-    x: Any,
-    drift: Any,
-    noise: Any,
-    circulation: Any,
-    steps: Any,
-    seed: int,
-    path_offset: int,
-    x_last: Any,
-    work: Any,
-    threads: int,
-) -> None: ...
-def neighbours_build_float32(x: Any, scale: float, points: Any, order: Any, bounds: Any, threads: int) -> None: ...
-def neighbours_search_float32(
-    points: Any,
-    order: Any,
-    bounds: Any,
-    query_points: Any,
-    query_order: Any,
-    query_bounds: Any,
-    own: bool,
-    max_norm: bool,
-    scale: float,
-    upper: float,
-    distances: Any,
-    indices: Any,
-    pairs: Any,
-    threads: int,
-) -> None: ...
-def neighbours_count_float32(
-    points: Any,
-    order: Any,
-    bounds: Any,
-    query_points: Any,
-    query_order: Any,
-    query_bounds: Any,
-    max_norm: bool,
-    strict: bool,
-    scale: float,
-    radius: Any,
-    counts: Any,
-    threads: int,
-) -> None: ...
-def neighbours_build_float64(x: Any, scale: float, points: Any, order: Any, bounds: Any, threads: int) -> None: ...
-def neighbours_search_float64(
-    points: Any,
-    order: Any,
-    bounds: Any,
-    query_points: Any,
-    query_order: Any,
-    query_bounds: Any,
-    own: bool,
-    max_norm: bool,
-    scale: float,
-    upper: float,
-    distances: Any,
-    indices: Any,
-    pairs: Any,
-    threads: int,
-) -> None: ...
-def neighbours_count_float64(
-    points: Any,
-    order: Any,
-    bounds: Any,
-    query_points: Any,
-    query_order: Any,
-    query_bounds: Any,
-    max_norm: bool,
-    strict: bool,
-    scale: float,
-    radius: Any,
-    counts: Any,
-    threads: int,
-) -> None: ...
+def evaluate(function: str, x: Any, out: Any) -> None: ...

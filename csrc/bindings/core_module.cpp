@@ -1,30 +1,17 @@
-// thermokern._core: the CPU kernels, one checked function each.
+// thermokern._core: the CPU kernels, one checked function each, and the constants that Python shares with them.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <array>
 #include <cstdlib>
+#include <iterator>
+#include <string>
 
-#include "../core/moments.hpp"
-#include "core_parts.hpp"
-#include "running.hpp"
+#include "cpu_machine.hpp"
+#include "ops.hpp"
 
 namespace tk::bindings {
 namespace {
-
-template <class T>
-py::tuple moments_of(const py::object& values) {
-    const TensorView<T> view("values", values, {any_size});
-    const Moments m = reduce<Moments>(view.data(), view.size(0), 1.0);
-    return py::make_tuple(m.n, m.mean, m.m2, m.m3, m.m4);
-}
-
-template <class T>
-py::tuple exponential_sums_of(const py::object& values, double scale) {
-    const TensorView<T> view("values", values, {any_size});
-    const ExponentialSums s = reduce<ExponentialSums>(view.data(), view.size(0), scale);
-    return py::make_tuple(s.top, s.first, s.second);
-}
 
 std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::uint64_t seed) {
     std::array<std::uint32_t, 4> out;
@@ -33,26 +20,63 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::u
 }
 
 template <class S>
-void evaluate(const std::string& function, const py::object& in, const py::object& out) {
-    constexpr std::array<const char*, 10> names{"exp2", "log",  "sine",       "cosine", "sigmoid",
-                                                "tanh", "silu", "silu_slope", "gelu",   "gelu_slope"};
-    const TensorView<S> in_view("x", in, {any_size});
-    const TensorView<S> out_view("out", out, {in_view.size(0)});
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        if (function == names[i])
-            return precision<S>().evaluate(static_cast<Function>(i), in_view.data(), out_view.data(), in_view.size(0));
+void evaluate(const std::string& function, const TensorView<S>& in, const TensorView<S>& out) {
+    for (std::size_t i = 0; i < std::size(functions); ++i) {
+        if (function == functions[i])
+            return precision<S>().evaluate(static_cast<Function>(i), in.data(), out.data(), in.size(0));
     }
     throw py::value_error("function: unknown '" + function + "'");
 }
 
-// Everything that comes in both precisions.
 template <class S>
-void define(py::module_& module, const char* suffix) {
-    using namespace py::literals;
-    const auto name = [&](const char* stem) { return std::string(stem) + suffix; };
-    module.def(name("moments").c_str(), &moments_of<S>, "values"_a);
-    module.def(name("exponential_sums").c_str(), &exponential_sums_of<S>, "values"_a, "scale"_a);
-    module.def(name("evaluate").c_str(), &evaluate<S>, "function"_a, "x"_a, "out"_a);
+void evaluate_tensor(const std::string& function, const py::object& x, const py::object& out) {
+    const TensorView<S> in("x", x, {any_size});
+    evaluate(function, in, TensorView<S>("out", out, {in.size(0)}));
+}
+
+py::tuple instruction_sets() {
+    py::list names;
+    for (int i = 0; instruction_set(i) != nullptr; ++i) names.append(instruction_set(i));
+    return py::tuple(names);
+}
+
+// Refuses to be imported where THERMOKERN_ISA asks for what was not built.
+void check_environment(const py::tuple& built) {
+    const char* wanted = std::getenv("THERMOKERN_ISA");
+    if (wanted == nullptr || built.contains(wanted)) return;
+    std::string names;
+    for (std::size_t i = 0; i < built.size(); ++i)
+        names += (i == 0 ? "" : i + 1 == built.size() ? " or " : ", ") + built[i].cast<std::string>();
+    throw py::import_error("THERMOKERN_ISA: expected " + names + ", the instruction sets of this build, got '" +
+                           wanted + "'");
+}
+
+template <std::size_t N>
+py::tuple names_of(const char* const (&names)[N]) {
+    py::tuple out(N);
+    for (std::size_t i = 0; i < N; ++i) out[i] = names[i];
+    return out;
+}
+
+// Enumerations are the names of their values, in order.
+void define_constants(py::module_& module) {
+    module.attr("MAX_DIM") = max_dim;
+    module.attr("MAX_WIDTH") = max_width;
+    module.attr("MAX_LAYERS") = max_layers;
+    module.attr("NODE_COLUMNS") = node_columns;
+    module.attr("RATE_COLUMNS") = rate_columns;
+    module.attr("FLOW_COLUMNS") = flow_columns;
+    module.attr("OBSERVABLES") = observables;
+    module.attr("FLOW_FIRST_LEVEL") = flow_first_level;
+    module.attr("FLOW_COARSEST_LEVEL") = flow_coarsest_level;
+    module.attr("FLOW_FINEST_LEVEL") = flow_finest_level;
+    module.attr("FLOW_GROWTH") = flow_growth;
+    module.attr("LEAF_UNIT") = leaf_unit;
+    module.attr("LARGEST_LEAF") = largest_leaf;
+    module.attr("LARGEST_LIST") = largest_list;
+    module.attr("PURPOSES") = names_of(purposes);
+    module.attr("ACTIVATIONS") = names_of(activations);
+    module.attr("PROBES") = names_of(probes);
 }
 
 }  // namespace
@@ -61,18 +85,20 @@ void define(py::module_& module, const char* suffix) {
 PYBIND11_MODULE(_core, module) {
     using namespace tk::bindings;
     using namespace py::literals;
-    const char* wanted = std::getenv("THERMOKERN_ISA");
-    if (wanted != nullptr && !tk::is_instruction_set(wanted))
-        throw py::import_error(std::string("THERMOKERN_ISA: expected baseline, avx2 or avx512, got '") + wanted + "'");
-
-    module.doc() = "CPU kernels of thermokern. Outputs are allocated by the caller.";
+    const py::tuple built = instruction_sets();
+    check_environment(built);
+    module.doc() = "CPU kernels of thermokern, and constants. Outputs are allocated by the caller.";
+    module.attr("instruction_sets") = built;
     module.attr("instruction_set") = tk::kernels().name;
     module.attr("best_instruction_set") = tk::best_instruction_set();
     module.attr("lanes") = tk::kernels().lanes;
-    define<float>(module, "_float32");
-    define<double>(module, "_float64");
-    define_neighbours(module);
-    define_paths(module);
-    define_stream(module);
+    define_constants(module);
+    define_ops<Cpu>(module);
     module.def("philox", &philox, "counter"_a, "seed"_a);
+    module.def(
+        "evaluate",
+        [](const std::string& function, const py::object& x, const py::object& out) {
+            (is_double(x) ? evaluate_tensor<double> : evaluate_tensor<float>)(function, x, out);
+        },
+        "function"_a, "x"_a, "out"_a);
 }

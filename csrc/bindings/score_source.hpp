@@ -3,16 +3,14 @@
 
 #include <pybind11/pybind11.h>
 
-#include <array>
 #include <deque>
+#include <iterator>
 #include <string>
 
 #include "../core/arguments.hpp"
 #include "tensor_view.hpp"
 
 namespace tk::bindings {
-
-constexpr std::int64_t max_dim = 16, max_width = 256;
 
 template <class S>
 std::int64_t checked_dim(const TensorView<S>& x) {
@@ -38,7 +36,7 @@ class Source {
             read_mlp(prefix, kind, tensors, dim, n_nodes);
         }
     }
-    const ScoreArguments<S>& arguments() const { return arguments_; }
+    const ScoreSource<S>& arguments() const { return arguments_; }
 
  private:
     void read_mixture(const std::string& prefix, const py::list& tensors, std::int64_t dim, std::int64_t n_nodes) {
@@ -59,17 +57,16 @@ class Source {
 
     void read_mlp(const std::string& prefix, const std::string& kind, const py::list& tensors, std::int64_t dim,
                   std::int64_t n_nodes) {
-        constexpr std::array<const char*, 4> activations{"mlp:silu", "mlp:tanh", "mlp:relu", "mlp:gelu-tanh"};
         MlpArguments<S>& mlp = arguments_.mlp;
         arguments_.is_mlp = true;
         mlp.activation = -1;
-        for (int i = 0; i < 4; ++i)
-            if (kind == activations[static_cast<std::size_t>(i)]) mlp.activation = i;
+        for (std::size_t i = 0; i < std::size(activations); ++i)
+            if (kind == std::string("mlp:") + activations[i]) mlp.activation = static_cast<int>(i);
         check(mlp.activation >= 0, prefix + "kind: unknown score source '" + kind + "'");
         const std::int64_t layers = static_cast<std::int64_t>(tensors.size()) - 3;
-        check(layers >= 2 && layers <= MlpArguments<S>::max_layers, prefix + "weights: expected 2 to " +
-                                                                        std::to_string(MlpArguments<S>::max_layers) +
-                                                                        " matrices, got " + std::to_string(layers));
+        check(layers >= 2 && layers <= max_layers + 1, prefix + "weights: expected 2 to " +
+                                                           std::to_string(max_layers + 1) + " matrices, got " +
+                                                           std::to_string(layers));
         mlp.hidden_layers = layers - 1;
         std::int64_t fan_in = dim, units = 0;
         for (std::int64_t l = 0; l < layers; ++l) {
@@ -96,7 +93,7 @@ class Source {
     }
 
     Place place_;
-    ScoreArguments<S> arguments_{};
+    ScoreSource<S> arguments_{};
     std::deque<TensorView<double>> doubles_;
     std::deque<TensorView<S>> numbers_;
 };

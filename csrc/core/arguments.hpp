@@ -1,15 +1,33 @@
-// What the kernels of every machine are given: plain pointers and sizes, checked by the bindings.
+// What the kernels of every machine are given: plain pointers and sizes, checked by the bindings; and their list.
 #pragma once
 
 #include <cstdint>
 
 namespace tk {
 
-// Numbers a row of the tables that say what happens at a node, and observables that are averaged there.
-constexpr int node_columns = 13, rate_columns = 5, flow_columns = 2, observables = 7;
+// Points of the kernels that follow paths have at most so many dimensions, and perceptrons so many units and layers.
+constexpr int max_dim = 16, max_width = 256, max_layers = 16;
 
-// Levels of the probability flow's dyadic grid: where points start, and the finest that positions can tell apart.
-constexpr int flow_first_level = 4, flow_finest_level = 20;
+// Numbers a row of the tables that say what happens at a node, and observables that are averaged there.
+constexpr int node_columns = 19, rate_columns = 5, flow_columns = 2, observables = 7;
+
+// Levels of the probability flow's dyadic grid: where points start, the coarsest steps that they may take, and the
+// finest that positions can tell apart; and the error, in units of the tolerance, below which steps are doubled.
+constexpr int flow_first_level = 4, flow_coarsest_level = 3, flow_finest_level = 20;
+constexpr double flow_growth = 1.0 / 64.0;
+
+// Points of a leaf of the neighbour tree, and the longest list of neighbours that is kept in registers.
+constexpr std::int64_t leaf_unit = 64, largest_leaf = 256, largest_list = 64;
+
+// What random numbers are for: a tag in the counter, so that streams of one seed never meet.
+enum class Purpose : std::uint32_t { noise = 0, start = 1, component = 2, probe = 3, reverse = 4 };
+constexpr const char* purposes[] = {"noise", "start", "component", "probe", "reverse"};
+
+enum class Activation : int { silu = 0, tanh = 1, relu = 2, gelu_tanh = 3 };
+constexpr const char* activations[] = {"silu", "tanh", "relu", "gelu-tanh"};
+
+enum class Probe : int { rademacher = 0, gaussian = 1, sphere = 2 };
+constexpr const char* probes[] = {"rademacher", "gaussian", "sphere"};
 
 // A mixture at data time and, per node, the m and v of x_t | x_0 ~ N(m x_0, v I). All float64.
 struct MixtureArguments {
@@ -26,9 +44,8 @@ struct MixtureArguments {
 // A perceptron whose biases, output scale and skip are given at every node; matrices (out, in).
 template <class S>
 struct MlpArguments {
-    static constexpr int max_layers = 17;
-    const S* weights[max_layers];     // hidden layers, then the output layer
-    std::int64_t widths[max_layers];  // of the hidden layers
+    const S* weights[max_layers + 1];  // hidden layers, then the output layer
+    std::int64_t widths[max_layers];   // of the hidden layers
     std::int64_t hidden_layers;
     int activation;
     const S* biases;        // (nodes, Σ widths + dim)
@@ -37,33 +54,10 @@ struct MlpArguments {
 };
 
 template <class S>
-struct ScoreArguments {
+struct ScoreSource {
     bool is_mlp;
     MixtureArguments mixture;
     MlpArguments<S> mlp;
-};
-
-template <class S>
-struct TrajectoryArguments {
-    std::int64_t n, dim, n_nodes;
-    const S* steps;  // (nodes, node_columns): core/node.hpp, Node
-    ScoreArguments<S> model, reference;
-    S divergence_weight;
-    bool sampler, reverse;
-    std::uint64_t seed, path_offset;
-    const S* x;   // (n, dim)
-    S* value;     // (n,)
-    S* mismatch;  // (n,)
-    S* x_last;    // (n, dim)
-};
-
-// What is averaged along the paths of a trajectory: core/observables.hpp.
-template <class S>
-struct AveragesArguments {
-    const S* rates;  // (nodes, rate_columns): RateNode
-    double* mean;    // (nodes, observables)
-    double* m2;      // (nodes, observables), Σ (value − mean)²
-    S* integrals;    // (n, observables)
 };
 
 template <class S>
@@ -83,13 +77,69 @@ struct ScoreOutputs {
     S* log_density;  // (n,), mixtures only
 };
 
-// The probability-flow equation on a dyadic grid: core/flow.hpp.
 template <class S>
-struct FlowArguments {
+struct ScoreArguments {
+    ScoreSource<S> source;  // at one node
+    ScoreOutputs<S> out;
+};
+
+template <class S>
+struct TrajectoryArguments {
+    std::int64_t n, dim, n_nodes;
+    const S* steps;  // (nodes, node_columns): core/node.hpp, Node
+    ScoreSource<S> model, reference;
+    S divergence_weight;
+    bool sampler, reverse;
+    std::uint64_t seed, path_offset;
+    const S* x;   // (n, dim)
+    S* value;     // (n,)
+    S* mismatch;  // (n,)
+    S* x_last;    // (n, dim)
+    S* coarse;    // (2, n), the sums over every second and every fourth node; or null: without them
+};
+
+// What is averaged along the paths of a trajectory: core/trajectory_averages.hpp.
+template <class S>
+struct TrajectoryAveragesArguments {
+    TrajectoryArguments<S> paths;  // without value and mismatch
+    const S* rates;                // (nodes, rate_columns): RateNode
+    double* mean;                  // (nodes, observables)
+    double* m2;                    // (nodes, observables), Σ (value − mean)²
+    S* integrals;                  // (n, observables)
+};
+
+// Consecutive nodes of many paths, whose scores were computed elsewhere. Null: without it.
+template <class S>
+struct TrajectoryStepArguments {
+    std::int64_t nodes, n, dim;
+    const S* table;                  // (nodes, node_columns): core/node.hpp, Node
+    const S *x, *model, *reference;  // (nodes, n, dim)
+    const S *drawn, *carried;        // (nodes, n, dim) or null
+    const S* previous;               // (n, dim) or null: x at the node before the first
+    bool draw, draw_carried;         // of one node: null noise is numbers first … and first − dim … of a path's stream
+    bool sampler, reverse;
+    std::uint64_t seed, path_offset, first;
+    S *value, *mismatch;  // (nodes, n)
+    S *next, *noise;      // (nodes, n, dim) or null
+};
+
+// v·product, with the probe v numbers first … first + dim of each path's stream of probes.
+template <class S>
+struct HutchinsonArguments {
+    std::int64_t n, dim;
+    Probe kind;
+    std::uint64_t seed, path_offset, first;
+    const S* products;  // (n, dim)
+    S* out;             // (n,)
+};
+
+// The probability-flow equation on a dyadic grid: core/probability_flow.hpp.
+template <class S>
+struct ProbabilityFlowArguments {
     std::int64_t n, dim, n_nodes;
     int levels;
     const S* table;  // (nodes, flow_columns): FlowNode
-    ScoreArguments<S> score;
+    ScoreSource<S> score;
     S rtol, atol;
     const S* x;                 // (n, dim)
     S* x_last;                  // (n, dim)
@@ -112,31 +162,54 @@ struct LangevinArguments {
     S* work;     // (n,)
 };
 
-// Consecutive nodes of many paths, whose scores were computed elsewhere. Null: without it.
+// Points in leaves, each a structure of arrays with infinity past its end: core/neighbours.hpp.
 template <class S>
-struct StreamArguments {
-    std::int64_t nodes, n, dim;
-    const S* table;                  // (nodes, node_columns): core/node.hpp, Node
-    const S *x, *model, *reference;  // (nodes, n, dim)
-    const S *drawn, *carried;        // (nodes, n, dim) or null
-    const S* previous;               // (n, dim) or null: x at the node before the first
-    bool draw, draw_carried;         // of one node: null noise is numbers first … and first − dim … of a path's stream
-    bool sampler, reverse;
-    std::uint64_t seed, path_offset, first;
-    S *value, *mismatch;  // (nodes, n)
-    S *next, *noise;      // (nodes, n, dim) or null
+struct PointSet {
+    std::int64_t n, dim, leaf;  // leaf: capacity, a multiple of leaf_unit
+    const S* points;            // (leaves, dim, leaf), times the scale
+    const std::int32_t* order;  // (n,): which point stands where
+    const S* bounds;            // (2 leaves − 1, 2, dim): the nodes' boxes; null: no tree, all pairs
 };
 
-enum class Probe : int { rademacher, gaussian, sphere };
-
-// v·product, with the probe v numbers first … first + dim of each path's stream of probes.
 template <class S>
-struct ProbeArguments {
-    std::int64_t n, dim;
-    Probe kind;
-    std::uint64_t seed, path_offset, first;
-    const S* products;  // (n, dim)
-    S* out;             // (n,)
+struct NeighboursBuildArguments {
+    std::int64_t n, dim, leaf;
+    S scale;              // a power of two that every coordinate is multiplied with
+    const S* x;           // (n, dim)
+    S* points;            // as in PointSet
+    std::int32_t* order;  // as in PointSet
+    S* bounds;            // as in PointSet; null: the points stay in their order
 };
+
+template <class S>
+struct NeighboursSearchArguments {
+    PointSet<S> data, queries;
+    bool own;  // the queries are the data, each point itself left out
+    bool max_norm;
+    std::int64_t k;
+    S scale, upper;         // only distances below `upper`
+    S* distances;           // (queries, k)
+    std::int64_t* indices;  // (queries, k), or null
+    std::int64_t* pairs;    // (1,): distances that were computed
+};
+
+template <class S>
+struct NeighboursCountArguments {
+    PointSet<S> data, queries;
+    bool max_norm, strict;
+    S scale;
+    const S* radius;       // (queries,)
+    std::int64_t* counts;  // (queries,)
+};
+
+// Every kernel: its name on all floors, and what it is given. The tables of both machines, the wrappers that call them
+// and their declarations follow from this list.
+#define TK_KERNELS(kernel)                                                                                        \
+    kernel(normals, NormalsArguments) kernel(score, ScoreArguments) kernel(trajectory, TrajectoryArguments)       \
+        kernel(trajectory_averages, TrajectoryAveragesArguments) kernel(trajectory_step, TrajectoryStepArguments) \
+            kernel(hutchinson, HutchinsonArguments) kernel(probability_flow, ProbabilityFlowArguments)            \
+                kernel(langevin, LangevinArguments) kernel(neighbours_build, NeighboursBuildArguments)            \
+                    kernel(neighbours_search, NeighboursSearchArguments)                                          \
+                        kernel(neighbours_count, NeighboursCountArguments)
 
 }  // namespace tk

@@ -17,7 +17,7 @@
 #endif
 #else
 #define TK_HD inline __attribute__((always_inline))
-#define TK_HD_CALL inline __attribute__((noinline))  // large and long: one copy, quicker to compile
+#define TK_HD_CALL __attribute__((noinline))  // of templates that are large and long: one copy, quicker to compile
 #define TK_UNROLL _Pragma("GCC unroll 16")
 #if defined(__SSE2__)
 #pragma GCC diagnostic push

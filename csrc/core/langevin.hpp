@@ -18,6 +18,16 @@ struct LinearLangevin {
     std::uint64_t seed;
 };
 
+template <class S>
+LinearLangevin<S> system_of(const LangevinArguments<S>& arguments) {
+    return {.drift = arguments.drift,
+            .noise = arguments.noise,
+            .circulation = arguments.circulation,
+            .steps = arguments.steps,
+            .n_steps = arguments.n_steps,
+            .seed = arguments.seed};
+}
+
 // Takes `x` (dim values) through all steps; the sum along the way.
 template <int MaxDim, class V>
 TK_HD V run_langevin(const LinearLangevin<ScalarOf<V>>& system, int dim, PathIndex<V> path, V* x) {

@@ -250,6 +250,44 @@ struct MixtureView {
     int components;
 };
 
+// A mixture and the times of all its nodes, packed one after the other.
+template <class S>
+struct PackedMixture {
+    MixtureView<S> view;
+    const S* mean_scale;  // (nodes,)
+    const S* variance;    // (nodes,)
+};
+
+inline std::int64_t packed_mixture_size(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes) {
+    return mixture.components * (2 * dim + 1) + 2 * n_nodes;
+}
+
+// Where the parts lie of what fill_packed_mixture has filled.
+template <class S>
+PackedMixture<S> packed_mixture(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, const S* at) {
+    const std::int64_t size = mixture.components * dim;
+    const S* times = at + 2 * size + mixture.components;
+    return {.view = {.means = at,
+                     .variances = at + size,
+                     .log2_weights = at + 2 * size,
+                     .components = static_cast<int>(mixture.components)},
+            .mean_scale = times,
+            .variance = times + n_nodes};
+}
+
+template <class S>
+void fill_packed_mixture(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, S* to) {
+    const std::int64_t size = mixture.components * dim;
+    for (std::int64_t i = 0; i < size; ++i) *to++ = static_cast<S>(mixture.means[i]);
+    for (std::int64_t i = 0; i < size; ++i) *to++ = static_cast<S>(mixture.variances[i]);
+    for (std::int64_t c = 0; c < mixture.components; ++c) {
+        const double weight = std::log2(mixture.weights[c]);
+        *to++ = static_cast<S>(weight < -1e30 ? -1e30 : weight);  // a weight may be zero
+    }
+    for (std::int64_t k = 0; k < n_nodes; ++k) *to++ = static_cast<S>(mixture.mean_scale[k]);
+    for (std::int64_t k = 0; k < n_nodes; ++k) *to++ = static_cast<S>(mixture.variance[k]);
+}
+
 // One row, as fill_mixture_row fills it, at the m and v of every lane.
 template <bool Isotropic, class V>
 TK_HD void diffused_row(const MixtureView<ScalarOf<V>>& mixture, int component, int dim, V m, V v, V* row) {

@@ -4,14 +4,11 @@
 //   column 0: a = W h + b,   column k: ∂a/∂x_k = W ∂h/∂x_k;   h = σ(a),  ∂h/∂x_k = σ'(a) ∂a/∂x_k.
 #pragma once
 
+#include "arguments.hpp"
 #include "math.hpp"
 
 TK_BEGIN_NAMESPACE
 
-enum class Activation : int { silu = 0, tanh = 1, relu = 2, gelu_tanh = 3 };
-
-constexpr int max_width = 256;
-constexpr int max_layers = 16;
 constexpr int panel_rows = 8;  // rows of a weight matrix that a tile multiplies together
 
 // score = output_scale · network(x) + skip · x, with biases that hold the whole dependence on time.
@@ -27,6 +24,32 @@ struct MlpView {
     const S* skip;                     // (nodes,)
     int bias_stride;
 };
+
+// Matrices as they come.
+template <class S>
+TK_HD MlpView<S> mlp_view(const MlpArguments<S>& mlp, std::int64_t dim) {
+    MlpView<S> view{};
+    view.dim = static_cast<int>(dim);
+    view.hidden_layers = static_cast<int>(mlp.hidden_layers);
+    view.activation = static_cast<Activation>(mlp.activation);
+    view.biases = mlp.biases;
+    view.output_scale = mlp.output_scale;
+    view.skip = mlp.skip;
+    view.bias_stride = view.dim;
+    for (int l = 0; l <= view.hidden_layers; ++l) view.weights[l] = mlp.weights[l];
+    for (int l = 0; l < view.hidden_layers; ++l) {
+        view.widths[l] = static_cast<int>(mlp.widths[l]);
+        view.bias_stride += view.widths[l];
+    }
+    return view;
+}
+
+template <class S>
+TK_HD int widest(const MlpView<S>& mlp) {
+    int width = 0;
+    for (int l = 0; l < mlp.hidden_layers; ++l) width = mlp.widths[l] > width ? mlp.widths[l] : width;
+    return width;
+}
 
 TK_HD constexpr int padded_rows(int rows) { return (rows + panel_rows - 1) / panel_rows * panel_rows; }
 
@@ -176,10 +199,8 @@ TK_HD_CALL void mlp_score(const MlpView<ScalarOf<V>>& mlp, const B* bias, B outp
                           bool with_divergence, V* scratch, V* score, V& divergence) {
     const int dim = mlp.dim;
     const int columns = with_divergence ? 1 + dim : 1;
-    int widest = 0;
-    for (int l = 0; l < mlp.hidden_layers; ++l) widest = mlp.widths[l] > widest ? mlp.widths[l] : widest;
     V* in = scratch;
-    V* out = scratch + widest * columns;
+    V* out = scratch + widest(mlp) * columns;
 
     for (int row = 0; row < mlp.widths[0]; ++row)
         first_unit(mlp.weights[0] + row * dim, bias[row], dim, x, with_divergence, in + row * columns);

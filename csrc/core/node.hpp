@@ -22,6 +22,12 @@ struct Node {
     S seen_position;   // α
     S seen_score;      // β
     S seen_noise;      // γ
+    S level;           // 1 at the nodes of the grid of double steps, 2 at those of fourfold steps too, else 0
+    S spread;          // of the noise of the step that leaves the node: dw = spread z
+    S coarse_here;     // on s_θ − s_* at a coarse node, against Σ dw since the coarse node before
+    S coarse_kept;     // on s_θ − s_* at a coarse node, against Σ dw until the next
+    S energy_2;        // a of the grid of double steps
+    S energy_4;        // a of the grid of fourfold steps
 };
 static_assert(sizeof(Node<float>) == node_columns * sizeof(float), "the step table is read as Nodes");
 
@@ -62,6 +68,49 @@ struct NodeSums {
         chain = chain + other.chain;
     }
     TK_HD V value(const Node<ScalarOf<V>>& node) const { return node.energy * energy + (work + chain); }
+};
+
+// A scheme's sum over the nodes of a coarser grid of the same path, which needs no further score: trapezoids of s_θ −
+// s_* against what the noise moved between two nodes of that grid.
+template <class V, int MaxDim>
+struct CoarseSum {
+    V value{};
+    V kept[MaxDim], moved[MaxDim];  // U' of the coarse node before, Σ dw since then
+
+    TK_HD void begin(int dim) {
+        for (int i = 0; i < dim; ++i) kept[i] = moved[i] = V{};
+    }
+    TK_HD void visit(const Node<ScalarOf<V>>& node, ScalarOf<V> weight, int dim, const V* model, const V* reference,
+                     V energy) {
+        V work{};
+        for (int i = 0; i < dim; ++i) {
+            const V delta = model[i] - reference[i];
+            work = work + (kept[i] + node.coarse_here * delta) * moved[i];
+            kept[i] = node.coarse_kept * delta;
+            moved[i] = V{};
+        }
+        value = value + (weight * energy + work);
+    }
+};
+
+// Both coarser grids. What moved between nodes of the finer of them is passed on to the other at its nodes.
+template <class V, int MaxDim>
+struct CoarseSums {
+    CoarseSum<V, MaxDim> two, four;
+
+    TK_HD void begin(int dim) {
+        two.begin(dim);
+        four.begin(dim);
+    }
+    TK_HD void visit(const Node<ScalarOf<V>>& node, int dim, const V* model, const V* reference, V energy) {
+        if (node.level == 0) return;
+        for (int i = 0; i < dim; ++i) four.moved[i] = four.moved[i] + two.moved[i];
+        two.visit(node, node.energy_2, dim, model, reference, energy);
+        if (node.level > 1) four.visit(node, node.energy_4, dim, model, reference, energy);
+    }
+    TK_HD void leave(const Node<ScalarOf<V>>& node, int dim, const V* noise) {
+        for (int i = 0; i < dim; ++i) two.moved[i] = two.moved[i] + node.spread * noise[i];
+    }
 };
 
 TK_END_NAMESPACE

@@ -15,7 +15,7 @@
 #include "mixture.hpp"
 #include "mlp.hpp"
 #include "node.hpp"
-#include "philox.hpp"
+#include "normals.hpp"
 
 TK_BEGIN_NAMESPACE
 
@@ -118,6 +118,8 @@ template <class V>
 struct PathSums {
     V value{};     // Δs, without end terms
     V mismatch{};  // Σ weight |s_θ − s_*|²
+    V two{};       // Δs over every second node, and
+    V four{};      // over every fourth
 };
 
 template <class S>
@@ -127,17 +129,19 @@ struct TrajectorySettings {
     S divergence_weight;  // c
     bool sampler;
     bool reverse;  // nodes come from the last time to the first
+    bool coarse;   // whether the sums over coarser grids are wanted
     std::uint64_t seed;
 };
 
 template <class S>
 TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
-    return {reinterpret_cast<const Node<S>*>(arguments.steps),
-            arguments.n_nodes,
-            arguments.divergence_weight,
-            arguments.sampler,
-            arguments.reverse,
-            arguments.seed};
+    return {.nodes = reinterpret_cast<const Node<S>*>(arguments.steps),
+            .n_nodes = arguments.n_nodes,
+            .divergence_weight = arguments.divergence_weight,
+            .sampler = arguments.sampler,
+            .reverse = arguments.reverse,
+            .coarse = arguments.coarse != nullptr,
+            .seed = arguments.seed};
 }
 
 // An observer looks at a path at every node; this one does not.
@@ -155,12 +159,14 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
     NoiseStream<V, max_dim> stream{settings.seed, settings.reverse ? Purpose::reverse : Purpose::noise, path, {}};
     V carried[max_dim], previous[max_dim];
     for (int i = 0; i < dim; ++i) carried[i] = previous[i] = V{};
+    CoarseSums<V, max_dim> coarse;
+    if (settings.coarse) coarse.begin(dim);
 
     for (std::int64_t k = 0; k < settings.n_nodes; ++k) {
         const Node<ScalarOf<V>>& node = settings.nodes[k];
         V copy[max_dim];
-        const V* drawn =
-            stream.step(dim, k, copy);  // early, to overlap with the scores; the last node's have weight zero
+        // Early, to overlap with the scores; the last node's have weight zero.
+        const V* drawn = stream.step(dim, k, copy);
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
         observer.look(k, dim, x, model, model_divergence, reference);
@@ -178,6 +184,10 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
             for (int i = 0; i < dim; ++i)
                 here.add_chain(node, settings.reverse ? next[i] : previous[i], settings.reverse ? noise[i] : carried[i],
                                model[i]);
+        if (settings.coarse) {
+            coarse.visit(node, dim, model, reference, here.energy);
+            coarse.leave(node, dim, noise);
+        }
         sums.value = sums.value + here.value(node);
         sums.mismatch = sums.mismatch + node.mismatch * here.mismatch;
         for (int i = 0; i < dim; ++i) {
@@ -186,6 +196,8 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
             x[i] = next[i];
         }
     }
+    sums.two = coarse.two.value;
+    sums.four = coarse.four.value;
     return sums;
 }
 

@@ -12,14 +12,12 @@ namespace tk {
 namespace baseline {
 const Kernels& table();
 }
-#if defined(TK_X86)
 namespace avx2 {
 const Kernels& table();
 }
 namespace avx512 {
 const Kernels& table();
 }
-#endif
 
 namespace {
 
@@ -32,8 +30,10 @@ struct InstructionSet {
 // From the lowest to the highest.
 const InstructionSet instruction_sets[] = {
     {"baseline", [] { return true; }, baseline::table},
-#if defined(TK_X86)
+#if defined(TK_AVX2)
     {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, avx2::table},
+#endif
+#if defined(TK_AVX512)
     {"avx512",
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -65,10 +65,9 @@ const Kernels& kernels() {
 
 const char* best_instruction_set() { return best(nullptr).name; }
 
-bool is_instruction_set(const char* name) {
-    for (const InstructionSet& set : instruction_sets)
-        if (std::strcmp(name, set.name) == 0) return true;
-    return false;
+const char* instruction_set(int number) {
+    constexpr int count = sizeof instruction_sets / sizeof instruction_sets[0];
+    return number < count ? instruction_sets[number].name : nullptr;
 }
 
 int threads_allowed(int requested) {

@@ -7,11 +7,12 @@
 #include <cstdint>
 
 #include "../core/arguments.hpp"
-#include "neighbours.hpp"
 
 namespace tk {
 
 enum class Function : int { exp2, log, sine, cosine, sigmoid, tanh, silu, silu_slope, gelu, gelu_slope };
+constexpr const char* functions[] = {"exp2", "log",  "sine",       "cosine", "sigmoid",
+                                     "tanh", "silu", "silu_slope", "gelu",   "gelu_slope"};
 
 // A long kernel asks this now and then, from the thread that called it; true stops it, its outputs half filled.
 struct Interrupt {
@@ -22,15 +23,9 @@ struct Interrupt {
 // Every kernel returns true when it ran to its end.
 template <class S>
 struct PrecisionKernels {
-    bool (*normals)(const NormalsArguments<S>&, int threads, Interrupt);
-    bool (*flow)(const FlowArguments<S>&, int threads, Interrupt);
-    bool (*langevin)(const LangevinArguments<S>&, int threads, Interrupt);
-    bool (*score)(const ScoreArguments<S>&, const ScoreOutputs<S>&, int threads, Interrupt);
-    bool (*trajectory)(const TrajectoryArguments<S>&, int threads, Interrupt);
-    bool (*trajectory_averages)(const TrajectoryArguments<S>&, const AveragesArguments<S>&, int threads, Interrupt);
-    bool (*stream)(const StreamArguments<S>&, int threads, Interrupt);
-    bool (*hutchinson)(const ProbeArguments<S>&, int threads, Interrupt);
-    NeighbourKernels<S> neighbours;
+#define TK_ENTRY(name, Arguments) bool (*name)(const Arguments<S>&, int threads, Interrupt);
+    TK_KERNELS(TK_ENTRY)
+#undef TK_ENTRY
     void (*evaluate)(Function, const S* in, S* out, std::int64_t n);  // for the tests of core/math.hpp
 };
 
@@ -42,9 +37,9 @@ struct Kernels {
     void (*philox)(const std::uint32_t counter[4], std::uint64_t seed, std::uint32_t out[4]);
 };
 
-const Kernels& kernels();                   // the set in use
-const char* best_instruction_set();         // what this machine could use
-bool is_instruction_set(const char* name);  // whether THERMOKERN_ISA may have this value
-int threads_allowed(int requested);         // 1 in a forked child, where OpenMP cannot start threads
+const Kernels& kernels();                 // the set in use
+const char* best_instruction_set();       // what this machine could use
+const char* instruction_set(int number);  // those built, from the lowest, which THERMOKERN_ISA may name; null past them
+int threads_allowed(int requested);       // 1 in a forked child, where OpenMP cannot start threads
 
 }  // namespace tk

@@ -7,11 +7,10 @@ TK_BEGIN_NAMESPACE
 
 template <class S>
 bool langevin(const LangevinArguments<S>& arguments, int threads, Interrupt interrupt) {
-    const LinearLangevin<S> system{arguments.drift, arguments.noise,   arguments.circulation,
-                                   arguments.steps, arguments.n_steps, arguments.seed};
+    const LinearLangevin<S> system = system_of(arguments);
     const double work =
         static_cast<double>(arguments.n_steps) * static_cast<double>(arguments.dim * (6 * arguments.dim + 20));
-    return with_dim<S>(arguments.dim, [&](auto d) {
+    return with_dim<true, S>(arguments.dim, [&](auto d) {
         return for_each_tile<S>(arguments.n, work, threads, interrupt, [&](std::int64_t first, int) {
             using D = decltype(d);
             const int dim = D::value(arguments.dim);

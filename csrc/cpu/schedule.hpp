@@ -12,6 +12,9 @@
 #error "csrc/cpu/*.cpp is compiled once per instruction set, with TK_ISA its name"
 #endif
 
+// Of what is long and runs once a call: one copy, quicker to compile.
+#define TK_CALL __attribute__((noinline))
+
 TK_BEGIN_NAMESPACE
 
 // Bytes of a register, and with them how many paths of a precision run side by side.

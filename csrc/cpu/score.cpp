@@ -8,7 +8,7 @@ static bool mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& ou
     const MixtureTable<S> table(arguments, out.dim, 1, Isotropic);
     const int components = static_cast<int>(arguments.components);
     const double work = mixture_work(components, out.dim);
-    return with_dim<S>(out.dim, [&](auto d) {
+    return with_dim<Isotropic, S>(out.dim, [&](auto d) {
         return for_each_tile<S>(out.n, work, threads, interrupt, [&](std::int64_t first, int) {
             using D = decltype(d);
             const int dim = D::value(out.dim);
@@ -40,14 +40,16 @@ static bool network(const MlpArguments<S>& arguments, const ScoreOutputs<S>& out
 }
 
 template <class S>
-bool score(const ScoreArguments<S>& arguments, const ScoreOutputs<S>& out, int threads, Interrupt interrupt) {
+bool score(const ScoreArguments<S>& arguments, int threads, Interrupt interrupt) {
+    const ScoreSource<S>& source = arguments.source;
+    const ScoreOutputs<S>& out = arguments.out;
     if (out.n == 0) return true;
-    if (arguments.is_mlp) return network(arguments.mlp, out, threads, interrupt);
-    return is_isotropic(arguments.mixture, out.dim) ? mixture<true>(arguments.mixture, out, threads, interrupt)
-                                                    : mixture<false>(arguments.mixture, out, threads, interrupt);
+    if (source.is_mlp) return network(source.mlp, out, threads, interrupt);
+    return is_isotropic(source.mixture, out.dim) ? mixture<true>(source.mixture, out, threads, interrupt)
+                                                 : mixture<false>(source.mixture, out, threads, interrupt);
 }
 
-template bool score(const ScoreArguments<float>&, const ScoreOutputs<float>&, int, Interrupt);
-template bool score(const ScoreArguments<double>&, const ScoreOutputs<double>&, int, Interrupt);
+template bool score(const ScoreArguments<float>&, int, Interrupt);
+template bool score(const ScoreArguments<double>&, int, Interrupt);
 
 TK_END_NAMESPACE

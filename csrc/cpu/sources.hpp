@@ -5,8 +5,6 @@
 
 TK_BEGIN_NAMESPACE
 
-constexpr int max_dim = 16;
-
 // A dimension known to the compiler, or 0 for one that is not. The small ones have kernels of their own.
 template <int D>
 struct Dim {
@@ -14,11 +12,14 @@ struct Dim {
     static TK_HD int value(std::int64_t dim) { return D > 0 ? D : static_cast<int>(dim); }
 };
 
-template <class S, class Body>
+// One dimension not without `WithOne`: there every mixture is isotropic.
+template <bool WithOne, class S, class Body>
 inline bool with_dim(std::int64_t dim, const Body& body) {
     if (dim == 2) return body(Dim<2>{});
     if constexpr (sizeof(S) == 4) {  // float64 is for checking: half the kernels to compile
-        if (dim == 1) return body(Dim<1>{});
+        if constexpr (WithOne) {
+            if (dim == 1) return body(Dim<1>{});
+        }
         if (dim == 3) return body(Dim<3>{});
     }
     return body(Dim<0>{});
@@ -33,8 +34,8 @@ inline double mixture_work(std::int64_t components, std::int64_t dim) {
 template <class S>
 class MixtureTable {
  public:
-    MixtureTable(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, bool isotropic,
-                 const double* other_weights = nullptr)
+    TK_CALL MixtureTable(const MixtureArguments& mixture, std::int64_t dim, std::int64_t n_nodes, bool isotropic,
+                         const double* other_weights = nullptr)
         : rows_(n_nodes * mixture.components *
                 mixture_row_size(static_cast<int>(dim), isotropic, other_weights != nullptr)) {
         const MixtureParameters parameters{mixture.means, mixture.variances, mixture.weights,
@@ -55,32 +56,19 @@ class MixtureTable {
 template <class S>
 class PackedMlp {
  public:
-    PackedMlp(const MlpArguments<S>& mlp, std::int64_t dim) : packed_(packed_size(mlp)) {
-        view_.dim = static_cast<int>(dim);
-        view_.hidden_layers = static_cast<int>(mlp.hidden_layers);
-        view_.activation = static_cast<Activation>(mlp.activation);
-        view_.biases = mlp.biases;
-        view_.output_scale = mlp.output_scale;
-        view_.skip = mlp.skip;
-        view_.bias_stride = static_cast<int>(dim);
+    TK_CALL PackedMlp(const MlpArguments<S>& mlp, std::int64_t dim)
+        : packed_(packed_size(mlp)), view_(mlp_view(mlp, dim)) {
         S* packed = packed_.get();
-        for (int l = 0; l < view_.hidden_layers; ++l) {
-            const int rows = view_.widths[l] = static_cast<int>(mlp.widths[l]);
-            view_.bias_stride += rows;
-            widest_ = rows > widest_ ? rows : widest_;
-            view_.weights[l] = mlp.weights[l];
-            if (l > 0) {
-                pack_matrix(mlp.weights[l], rows, view_.widths[l - 1], packed);
-                view_.weights[l] = packed;
-                packed += padded_rows(rows) * view_.widths[l - 1];
-            }
+        for (int l = 1; l < view_.hidden_layers; ++l) {
+            pack_matrix(mlp.weights[l], view_.widths[l], view_.widths[l - 1], packed);
+            view_.weights[l] = packed;
+            packed += padded_rows(view_.widths[l]) * view_.widths[l - 1];
         }
-        view_.weights[view_.hidden_layers] = mlp.weights[mlp.hidden_layers];
     }
 
     const MlpView<S>& view() const { return view_; }
     std::int64_t scratch(bool with_divergence) const {
-        return mlp_scratch(widest_, with_divergence ? 1 + view_.dim : 1);
+        return mlp_scratch(widest(view_), with_divergence ? 1 + view_.dim : 1);
     }
     // Operations for one score: products, and some forty for each activation.
     double work(bool with_divergence) const {
@@ -103,16 +91,28 @@ class PackedMlp {
     }
 
     Buffer<S> packed_;
-    MlpView<S> view_{};
-    int widest_ = 0;
+    MlpView<S> view_;
 };
+
+// What kernels of scores call, one copy for all of them, which sources.cpp has.
+#define TK_CALLED(S, EXTERN)                                                                                          \
+    EXTERN template class MixtureTable<S>;                                                                            \
+    EXTERN template class PackedMlp<S>;                                                                               \
+    EXTERN template Native<S> mixture_score_called<true, max_dim>(const S*, int, int, const Native<S>*, Native<S>*,   \
+                                                                  Native<S>&);                                        \
+    EXTERN template Native<S> mixture_score_called<false, max_dim>(const S*, int, int, const Native<S>*, Native<S>*,  \
+                                                                   Native<S>&);                                       \
+    EXTERN template void mlp_score(const MlpView<S>&, const S*, S, S, const Native<S>*, bool, Native<S>*, Native<S>*, \
+                                   Native<S>&);
+TK_CALLED(float, extern)
+TK_CALLED(double, extern)
 
 // body(scores, scratch, work) with the scores of a model and a reference of which at least one is a network. Its
 // matrices outweigh everything else, so one kernel serves every dimension.
 template <class S, class Body>
 bool with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence, const Body& body) {
-    const ScoreArguments<S>& model = arguments.model;
-    const ScoreArguments<S>& reference = arguments.reference;
+    const ScoreSource<S>& model = arguments.model;
+    const ScoreSource<S>& reference = arguments.reference;
     const auto go = [&](auto first, auto second, std::int64_t scratch, double work) {
         return body(Independent<decltype(first), decltype(second), max_dim>{first, second}, scratch, work);
     };

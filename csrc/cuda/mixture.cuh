@@ -7,7 +7,6 @@
 namespace tk::cuda {
 
 constexpr int mixture_threads = 128;
-constexpr int max_dim = 16;
 
 // A dimension known to the compiler, or 0 for one that is not.
 template <int D>

@@ -34,29 +34,4 @@ NetworkTile network_tile(int widest, int dim, bool with_divergence, int more) {
     throw std::runtime_error("cuda: the network does not fit into a block's shared memory");
 }
 
-template <class S>
-MlpView<S> mlp_view(const MlpArguments<S>& mlp, std::int64_t dim) {
-    MlpView<S> view{};
-    view.dim = static_cast<int>(dim);
-    view.hidden_layers = static_cast<int>(mlp.hidden_layers);
-    view.activation = static_cast<Activation>(mlp.activation);
-    view.biases = mlp.biases;
-    view.output_scale = mlp.output_scale;
-    view.skip = mlp.skip;
-    view.bias_stride = view.dim;
-    for (int l = 0; l <= view.hidden_layers; ++l) view.weights[l] = mlp.weights[l];
-    for (int l = 0; l < view.hidden_layers; ++l) {
-        view.widths[l] = static_cast<int>(mlp.widths[l]);
-        view.bias_stride += view.widths[l];
-    }
-    return view;
-}
-
-template <class S>
-int widest(const MlpArguments<S>& mlp) {
-    std::int64_t width = 0;
-    for (std::int64_t l = 0; l < mlp.hidden_layers; ++l) width = mlp.widths[l] > width ? mlp.widths[l] : width;
-    return static_cast<int>(width);
-}
-
 }  // namespace tk::cuda

@@ -6,7 +6,7 @@
 // their order. None of this depends on the number of rows or on the device: a row's bits are its own.
 #pragma once
 
-#include "elementary.cuh"
+#include "normals.cuh"
 #include "packs.cuh"
 
 namespace tk::cuda {

@@ -17,14 +17,17 @@ static void mixture(const MixtureArguments& arguments, const ScoreOutputs<S>& ou
 
 template <class S>
 static void network(const MlpArguments<S>& arguments, const ScoreOutputs<S>& out, cudaStream_t stream) {
-    const NetworkTile tile = network_tile<S>(widest(arguments), static_cast<int>(out.dim), true, 0);
-    const BlockMlp<S> source{mlp_view(arguments, out.dim), tile, true};
+    const MlpView<S> view = mlp_view(arguments, out.dim);
+    const NetworkTile tile = network_tile<S>(widest(view), view.dim, true, 0);
+    const BlockMlp<S> source{view, tile, true};
     launch("network score", network_score_kernel<S>, blocks_for(out.n, tile.paths), network_threads,
            static_cast<std::size_t>(tile.size) * sizeof(S), stream, source, out);
 }
 
 template <class S>
-void score(const ScoreArguments<S>& source, const ScoreOutputs<S>& out, Stream given) {
+void score(const ScoreArguments<S>& arguments, Stream given) {
+    const ScoreSource<S>& source = arguments.source;
+    const ScoreOutputs<S>& out = arguments.out;
     const auto stream = static_cast<cudaStream_t>(given);
     if (out.n == 0) return;
     if (source.is_mlp) return network(source.mlp, out, stream);
@@ -32,7 +35,7 @@ void score(const ScoreArguments<S>& source, const ScoreOutputs<S>& out, Stream g
     mixture<false>(source.mixture, out, stream);
 }
 
-template void score(const ScoreArguments<float>&, const ScoreOutputs<float>&, Stream);
-template void score(const ScoreArguments<double>&, const ScoreOutputs<double>&, Stream);
+template void score(const ScoreArguments<float>&, Stream);
+template void score(const ScoreArguments<double>&, Stream);
 
 }  // namespace tk::cuda

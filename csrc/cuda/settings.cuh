@@ -9,10 +9,14 @@ namespace tk::cuda {
 
 template <class S>
 PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {
-    return {arguments.n,           static_cast<int>(arguments.dim),
-            arguments.path_offset, arguments.x,
-            arguments.value,       arguments.mismatch,
-            arguments.x_last};
+    return {.n = arguments.n,
+            .dim = static_cast<int>(arguments.dim),
+            .offset = arguments.path_offset,
+            .x = arguments.x,
+            .value = arguments.value,
+            .mismatch = arguments.mismatch,
+            .x_last = arguments.x_last,
+            .coarse = arguments.coarse};
 }
 
 // body(scores, tile) with the scores of a model and a reference of which at least one is a network, and `more` numbers
@@ -20,12 +24,15 @@ PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {
 template <class S, class Body>
 void with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence, int more, cudaStream_t stream,
                    const Body& body) {
-    const ScoreArguments<S>& model = arguments.model;
-    const ScoreArguments<S>& reference = arguments.reference;
-    const int width_a = model.is_mlp ? widest(model.mlp) : 1, width_b = reference.is_mlp ? widest(reference.mlp) : 1;
+    const ScoreSource<S>& model = arguments.model;
+    const ScoreSource<S>& reference = arguments.reference;
+    const auto width = [&](const ScoreSource<S>& source) {
+        return source.is_mlp ? widest(mlp_view(source.mlp, arguments.dim)) : 1;
+    };
+    const int width_a = width(model), width_b = width(reference);
     const NetworkTile tile =
         network_tile<S>(width_a > width_b ? width_a : width_b, static_cast<int>(arguments.dim), with_divergence, more);
-    const auto network = [&](const ScoreArguments<S>& source) {
+    const auto network = [&](const ScoreSource<S>& source) {
         return BlockMlp<S>{mlp_view(source.mlp, arguments.dim), tile, with_divergence};
     };
     const auto go = [&](const auto& first, const auto& second) {

@@ -3,7 +3,7 @@
 // and again over blocks until one value is left.
 #pragma once
 
-#include "../core/moments.hpp"
+#include "../core/statistics.hpp"
 #include "device.cuh"
 
 namespace tk::cuda {

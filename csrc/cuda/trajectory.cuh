@@ -2,8 +2,8 @@
 // block.
 #pragma once
 
-#include "elementary.cuh"
 #include "network.cuh"
+#include "normals.cuh"
 
 namespace tk::cuda {
 
@@ -16,6 +16,7 @@ struct PathArrays {
     S* value;     // (n,)
     S* mismatch;  // (n,)
     S* x_last;    // (n, dim)
+    S* coarse;    // (2, n) or null
 };
 
 template <int D, class S, class Scores>
@@ -30,6 +31,9 @@ __device__ __forceinline__ void take_path(const TrajectorySettings<S>& settings,
     paths.value[path] = sums.value;
     paths.mismatch[path] = sums.mismatch;
     for (int i = 0; i < dim; ++i) paths.x_last[path * dim + i] = x[i];
+    if (paths.coarse == nullptr) return;
+    paths.coarse[path] = sums.two;
+    paths.coarse[paths.n + path] = sums.four;
 }
 
 template <class S, class Scores, int D>

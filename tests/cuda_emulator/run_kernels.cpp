@@ -9,7 +9,7 @@
 
 namespace {
 
-using tk::ScoreArguments;
+using tk::ScoreSource;
 
 // Numbers in (−1, 1), the same in every run.
 class Numbers {
@@ -41,7 +41,7 @@ template <class S>
 struct Source {
     std::vector<double> means, variances, weights, mean_scale, variance;
     std::vector<std::vector<S>> numbers;
-    ScoreArguments<S> arguments{};
+    ScoreSource<S> arguments{};
 
     void mixture(Numbers& random, std::int64_t dim, std::int64_t nodes, std::int64_t components, bool isotropic) {
         means = random.vector<double>(components * dim);
@@ -80,7 +80,9 @@ struct Source {
 template <class S>
 void normals(std::int64_t n, std::int64_t count, std::uint64_t first) {
     std::vector<S> out(static_cast<std::size_t>(n * count));
-    tk::cuda::normals<S>({n, count, 7, 1u << 31, first, 0, out.data()}, nullptr);
+    tk::cuda::normals<S>(
+        {.n = n, .count = count, .seed = 7, .path_offset = 1u << 31, .first = first, .purpose = 0, .out = out.data()},
+        nullptr);
     std::printf("normals %zu %lld %016llx\n", sizeof(S), static_cast<long long>(n),
                 static_cast<unsigned long long>(hash(out)));
 }
@@ -98,13 +100,35 @@ template <class S>
 void paths(Numbers& random, const char* name, const Source<S>& model, const Source<S>& reference, std::int64_t n,
            std::int64_t dim, std::int64_t nodes, bool sampler, bool reverse, double weight) {
     const auto x = random.vector<S>(n * dim);
-    const auto steps = random.vector<S>(nodes * 13);
+    const auto steps = random.vector<S>(nodes * tk::node_columns);
     std::vector<S> score(x.size()), last(x.size()), one(static_cast<std::size_t>(n)), two(one), three(one), four(one);
-    tk::cuda::score<S>(model.arguments, {n, dim, x.data(), score.data(), one.data(), two.data()}, nullptr);
-    tk::cuda::trajectory<S>({n, dim, nodes, steps.data(), model.arguments, reference.arguments, static_cast<S>(weight),
-                             sampler, reverse, 3, 11, x.data(), three.data(), four.data(), last.data()},
+    std::vector<S> coarse(static_cast<std::size_t>(2 * n));
+    tk::cuda::score<S>({.source = model.arguments,
+                        .out = {.n = n,
+                                .dim = dim,
+                                .x = x.data(),
+                                .score = score.data(),
+                                .divergence = one.data(),
+                                .log_density = two.data()}},
+                       nullptr);
+    tk::cuda::trajectory<S>({.n = n,
+                             .dim = dim,
+                             .n_nodes = nodes,
+                             .steps = steps.data(),
+                             .model = model.arguments,
+                             .reference = reference.arguments,
+                             .divergence_weight = static_cast<S>(weight),
+                             .sampler = sampler,
+                             .reverse = reverse,
+                             .seed = 3,
+                             .path_offset = 11,
+                             .x = x.data(),
+                             .value = three.data(),
+                             .mismatch = four.data(),
+                             .x_last = last.data(),
+                             .coarse = sampler ? nullptr : coarse.data()},
                             nullptr);
-    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last))))));
+    const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last, hash(coarse)))))));
     std::printf("%s %zu %lld %lld %016llx\n", name, sizeof(S), static_cast<long long>(n), static_cast<long long>(dim),
                 static_cast<unsigned long long>(hashes));
 }
@@ -125,12 +149,12 @@ void rows(Numbers& random, std::int64_t n, std::int64_t dim, bool apart) {
     const std::int64_t first = apart ? 1 : 0, size = n * dim;
     const auto x = random.vector<S>(nodes * size + 1), model = random.vector<S>(nodes * size + 1);
     const auto reference = random.vector<S>(nodes * size + 1), given = random.vector<S>((nodes + 1) * size + 1);
-    const auto table = random.vector<S>(nodes * 13);
+    const auto table = random.vector<S>(nodes * tk::node_columns);
     for (int kind = 0; kind < 4; ++kind) {
         const bool sampler = kind % 2 == 1, reverse = kind > 1;
         std::vector<S> value(static_cast<std::size_t>(nodes * n)), mismatch(value);
         std::vector<S> next(static_cast<std::size_t>(size)), noise(next);
-        tk::StreamArguments<S> a{};
+        tk::TrajectoryStepArguments<S> a{};
         a.nodes = 1;
         a.n = n;
         a.dim = dim;
@@ -153,7 +177,14 @@ void rows(Numbers& random, std::int64_t n, std::int64_t dim, bool apart) {
         a.noise = reverse ? noise.data() : nullptr;
         tk::cuda::trajectory_step<S>(a, nullptr);
         report("step", sizeof(S), n, dim, value, mismatch, next, noise);
-        tk::cuda::hutchinson<S>({n, dim, static_cast<tk::Probe>(kind % 3), 5, 9, 3, x.data() + first, value.data()},
+        tk::cuda::hutchinson<S>({.n = n,
+                                 .dim = dim,
+                                 .kind = static_cast<tk::Probe>(kind % 3),
+                                 .seed = 5,
+                                 .path_offset = 9,
+                                 .first = 3,
+                                 .products = x.data() + first,
+                                 .out = value.data()},
                                 nullptr);
         report("hutchinson", sizeof(S), n, dim, value);
         if (reverse) continue;
@@ -172,8 +203,18 @@ void langevin(Numbers& random, std::int64_t n, std::int64_t dim) {
     const auto x = random.vector<S>(n * dim), drift = random.vector<S>(dim * dim), noise = random.vector<S>(dim * dim);
     const auto circulation = random.vector<S>(dim * dim), steps = random.vector<S>(2 * 5);
     std::vector<S> last(x.size()), work(static_cast<std::size_t>(n));
-    tk::cuda::langevin<S>({n, dim, 5, drift.data(), noise.data(), circulation.data(), steps.data(), 7, 3, x.data(),
-                           last.data(), work.data()},
+    tk::cuda::langevin<S>({.n = n,
+                           .dim = dim,
+                           .n_steps = 5,
+                           .drift = drift.data(),
+                           .noise = noise.data(),
+                           .circulation = circulation.data(),
+                           .steps = steps.data(),
+                           .seed = 7,
+                           .path_offset = 3,
+                           .x = x.data(),
+                           .x_last = last.data(),
+                           .work = work.data()},
                           nullptr);
     report("langevin", sizeof(S), n, dim, last, work);
 }
@@ -181,12 +222,24 @@ void langevin(Numbers& random, std::int64_t n, std::int64_t dim) {
 template <class S>
 void averages(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
               std::int64_t nodes) {
-    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * 13), rates = random.vector<S>(nodes * 5);
+    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns),
+               rates = random.vector<S>(nodes * 5);
     std::vector<S> last(x.size()), integrals(static_cast<std::size_t>(7 * n));
     std::vector<double> mean(static_cast<std::size_t>(7 * nodes)), m2(mean);
-    tk::cuda::trajectory_averages<S>({n, dim, nodes, steps.data(), model.arguments, reference.arguments, S(0), false,
-                                      false, 3, 11, x.data(), nullptr, nullptr, last.data()},
-                                     {rates.data(), mean.data(), m2.data(), integrals.data()}, nullptr);
+    tk::TrajectoryArguments<S> paths{};
+    paths.n = n;
+    paths.dim = dim;
+    paths.n_nodes = nodes;
+    paths.steps = steps.data();
+    paths.model = model.arguments;
+    paths.reference = reference.arguments;
+    paths.seed = 3;
+    paths.path_offset = 11;
+    paths.x = x.data();
+    paths.x_last = last.data();
+    tk::cuda::trajectory_averages<S>(
+        {.paths = paths, .rates = rates.data(), .mean = mean.data(), .m2 = m2.data(), .integrals = integrals.data()},
+        nullptr);
     report("averages", sizeof(S), n, dim, last, integrals, mean, m2);
 }
 
@@ -196,9 +249,20 @@ void flow(Numbers& random, const Source<S>& score, std::int64_t n, std::int64_t 
     const auto x = random.vector<S>(n * dim), table = random.vector<S>(nodes * 2);
     std::vector<S> last(x.size()), divergence(static_cast<std::size_t>(n));
     std::vector<std::int64_t> evaluations(divergence.size()), status(divergence.size());
-    tk::cuda::flow<S>({n, dim, nodes, 4, table.data(), score.arguments, S(0.1), S(0.1), x.data(), last.data(),
-                       divergence.data(), evaluations.data(), status.data()},
-                      nullptr);
+    tk::cuda::probability_flow<S>({.n = n,
+                                   .dim = dim,
+                                   .n_nodes = nodes,
+                                   .levels = tk::flow_first_level,
+                                   .table = table.data(),
+                                   .score = score.arguments,
+                                   .rtol = S(0.1),
+                                   .atol = S(0.1),
+                                   .x = x.data(),
+                                   .x_last = last.data(),
+                                   .divergence = divergence.data(),
+                                   .evaluations = evaluations.data(),
+                                   .status = status.data()},
+                                  nullptr);
     report("flow", sizeof(S), n, dim, last, divergence, evaluations, status);
 }
 
@@ -216,10 +280,17 @@ struct Points {
         leaves.resize(static_cast<std::size_t>(count * leaf * dim));
         order.resize(static_cast<std::size_t>(n));
         if (tree && n > 0) bounds.resize(static_cast<std::size_t>((2 * count - 1) * 2 * dim));
-        set = {n, dim, leaf, leaves.data(), order.data(), bounds.empty() ? nullptr : bounds.data()};
-        tk::cuda::build<S>(
-            {n, dim, leaf, S(0.5), x.data(), leaves.data(), order.data(), bounds.empty() ? nullptr : bounds.data()},
-            nullptr);
+        S* const boxes = bounds.empty() ? nullptr : bounds.data();
+        set = {.n = n, .dim = dim, .leaf = leaf, .points = leaves.data(), .order = order.data(), .bounds = boxes};
+        tk::cuda::neighbours_build<S>({.n = n,
+                                       .dim = dim,
+                                       .leaf = leaf,
+                                       .scale = S(0.5),
+                                       .x = x.data(),
+                                       .points = leaves.data(),
+                                       .order = order.data(),
+                                       .bounds = boxes},
+                                      nullptr);
     }
 };
 
@@ -234,12 +305,27 @@ void neighbours(Numbers& random, std::int64_t n, std::int64_t m, std::int64_t di
         std::vector<std::int64_t> indices(distances.size()), pairs(1), counts(static_cast<std::size_t>(asked->set.n));
         const auto radius = random.vector<S>(asked->set.n, 1.0);
         for (std::int64_t* chosen : {indices.data(), static_cast<std::int64_t*>(nullptr)}) {
-            tk::cuda::search<S>({data.set, asked->set, asked == &data, max_norm, k, S(0.5), S(9), distances.data(),
-                                 distances.empty() ? nullptr : chosen, pairs.data()},
-                                nullptr);
+            tk::cuda::neighbours_search<S>({.data = data.set,
+                                            .queries = asked->set,
+                                            .own = asked == &data,
+                                            .max_norm = max_norm,
+                                            .k = k,
+                                            .scale = S(0.5),
+                                            .upper = S(9),
+                                            .distances = distances.data(),
+                                            .indices = distances.empty() ? nullptr : chosen,
+                                            .pairs = pairs.data()},
+                                           nullptr);
             hashes = hash(distances, hash(indices, hash(pairs, hashes)));
         }
-        tk::cuda::count<S>({data.set, asked->set, max_norm, tree, S(0.5), radius.data(), counts.data()}, nullptr);
+        tk::cuda::neighbours_count<S>({.data = data.set,
+                                       .queries = asked->set,
+                                       .max_norm = max_norm,
+                                       .strict = tree,
+                                       .scale = S(0.5),
+                                       .radius = radius.data(),
+                                       .counts = counts.data()},
+                                      nullptr);
         hashes = hash(counts, hashes);
     }
     std::printf("neighbours %zu %lld %lld %lld %016llx\n", sizeof(S), static_cast<long long>(n),

@@ -9,10 +9,10 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import entropy, limits, reproduce, show, taep, tools
+from thermokern.cli import entropy, information, limits, reproduce, schedule, show, taep, tools
 from thermokern.cli.options import common_options, output_options
 
-COMMANDS = (reproduce, taep, show, limits, entropy, tools)
+COMMANDS = (reproduce, taep, show, limits, schedule, entropy, information, tools)
 
 
 def main(arguments: list[str] | None = None) -> int:

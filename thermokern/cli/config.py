@@ -16,7 +16,10 @@ from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
 from thermokern.targets import Distribution, Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
 
-_OPTIONS = ("n_paths", "n_steps", "t_eps", "spacing", "scheme", "chain", "direction", "from_prior", "seed", "backend")
+_OPTIONS = (
+    *("n_paths", "n_steps", "t_eps", "spacing", "times", "scheme", "chain", "variance", "direction", "from_prior"),
+    *("resolve", "seed", "backend"),
+)
 _PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}
 _LAWS = {
     "ring": GaussianMixture.ring,
@@ -108,6 +111,17 @@ def read_score(name: str, entry: Any, folder: Path, process: LinearProcess | Non
     if kind == "empirical" and isinstance(arguments, dict) and isinstance(arguments.get("points"), str):
         arguments = {**arguments, "points": read_points(folder / arguments["points"])}
     return _call(f"{name}.{kind}", _LAWS[kind], arguments or {})  # type: ignore[no-any-return]
+
+
+def read_data(entry: Any, folder: Path, process: LinearProcess | None) -> Distribution | np.ndarray:
+    """The points of the .npy file, or the law, that an entry names."""
+    if isinstance(entry, str):
+        return read_points(folder / entry)
+    if isinstance(entry, dict) and "checkpoint" in entry:
+        raise ValueError("data: expected a law or a .npy file of points, got a checkpoint")
+    law = read_score("data", entry, folder, process)
+    assert isinstance(law, Distribution)
+    return law
 
 
 def _call(name: str, function: Any, arguments: dict[str, Any]) -> Any:

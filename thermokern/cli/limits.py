@@ -49,11 +49,5 @@ def run_limits(path: Path, *, seed: int | None = None, progress: bool = True) ->
     if seed is not None:
         arguments["seed"] = seed
     model = files.read_score("model", config["model"], path.parent, process)
-    data: Any = config["data"]
-    if isinstance(data, str):
-        data = files.read_points(path.parent / data)
-    elif isinstance(data, dict) and "checkpoint" in data:
-        raise ValueError("data: expected a law or a .npy file of points, got a checkpoint")
-    else:
-        data = files.read_score("data", data, path.parent, process)
+    data = files.read_data(config["data"], path.parent, process)
     return limits(model, data, process, progress=progress, **arguments)

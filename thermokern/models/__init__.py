@@ -1,7 +1,10 @@
 """Networks as scores: adapters, the papers' perceptron, files, fusion and guidance."""
 
 from thermokern.models.checkpoint import load_checkpoint, read_record, save_checkpoint
+from thermokern.models.conditional import ConditionalModel, conditional_score_at
+from thermokern.models.conditional_mlp import ConditionalMLP, FitHistory
 from thermokern.models.diffusers import from_diffusers
+from thermokern.models.fit import fit_scores
 from thermokern.models.fusion import fuse
 from thermokern.models.guidance import guided
 from thermokern.models.jacobian import exact_divergence
@@ -10,10 +13,15 @@ from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import ScoreLike, ScoreModel, one_process
 
 __all__ = [
+    "ConditionalMLP",
+    "ConditionalModel",
+    "FitHistory",
     "ScoreLike",
     "ScoreMLP",
     "ScoreModel",
+    "conditional_score_at",
     "exact_divergence",
+    "fit_scores",
     "from_diffusers",
     "fuse",
     "guided",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models.jacobian import exact_divergence
-from thermokern.models.score_model import ScoreLike, ScoreModel
+from thermokern.models.jacobian import Jacobian, exact_divergence, products
+from thermokern.models.score_model import ScoreLike, ScoreModel, checked_output
+from thermokern.models.trial import examine
+from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import Distribution
-from thermokern.targets.mixture import GaussianMixture
+from thermokern.targets.own_times import law_score_at
 
-_BLOCK = 2**18  # numbers (points × components × d) that PyTorch holds at once in each intermediate
+_REVERSE = Jacobian("reverse", False)
 
 
 def score_and_divergence(
@@ -31,57 +35,52 @@ def score_and_divergence(
     if isinstance(score, Distribution):
         out = score.evaluate(x, t, process)
         return out.score, out.divergence[:, None]
-    function = score
-
-    def flat(points: Tensor) -> Tensor:
-        return function(points.reshape(-1, *shape), t).reshape(points.shape)
-
+    flat = partial(score_of, score, process, t=t, shape=shape)
     if probes is None:
         value, divergence = exact_divergence(flat, x)
         return value, divergence[:, None]
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_(True)
-        value = flat(leaf)
-        columns = []
-        for j in range(probes.shape[1]):
-            probe = probes[:, j]
-            if not value.requires_grad:
-                columns.append(torch.zeros_like(x[:, 0]))
-                continue
-            (row,) = torch.autograd.grad(value, leaf, probe, retain_graph=j + 1 < probes.shape[1], allow_unused=True)
-            columns.append(torch.zeros_like(x[:, 0]) if row is None else (row * probe).sum(1))
-    return value.detach(), torch.stack(columns, dim=1).detach()
+    with torch.no_grad():
+        value, rows = products(lambda points, _: flat(points), x, None, probes.transpose(0, 1), _REVERSE)
+        columns = [(row * probe).sum(1) for row, probe in zip(rows, probes.unbind(1), strict=True)]
+    return value, torch.stack(columns, dim=1)
+
+
+def score_of(score: ScoreLike, process: LinearProcess, x: Tensor, t: float, shape: torch.Size) -> Tensor:
+    """Score (n, d) of points `x` (n, d) at one time: what quantities call, whatever precision their caller has set."""
+    with plain_precision():
+        if isinstance(score, Distribution):
+            return score.score(x, t, process)
+        points = x.reshape(-1, *shape)
+        out = score(points, t)
+        return (out if isinstance(score, ScoreModel) else checked_output("score", out, points)).reshape(x.shape)
+
+
+def examine_score(
+    name: str, score: ScoreLike, process: LinearProcess, x: Tensor, t: float, shape: torch.Size, *, derivative: bool
+) -> None:
+    """Try a score on two of the points `x` (n, d) before much is asked of it, see :func:`examine`."""
+    if not isinstance(score, Distribution):
+        flat = partial(score_of, score, process, t=t, shape=shape)
+        examine(name, flat, x, getattr(score, "network", score), derivative=derivative)
 
 
 def score_at(score: ScoreLike, process: LinearProcess, x: Tensor, t: Tensor, shape: torch.Size) -> Tensor:
     """Score (n, d) at points `x` (n, d), each at its own time `t` (n,) float64.
 
-    Networks and mixtures of diagonal covariance take all times in one call; any other score is called once for every
-    time that occurs.
+    Networks, mixtures and empirical laws take all times in one call; any other score is called once for every time that
+    occurs.
     """
     if isinstance(score, ScoreModel) and not score.one_time:
-        return score.at(x.reshape(-1, *shape), t).reshape(x.shape)
-    if isinstance(score, GaussianMixture) and score.eigenvectors is None:
-        return _mixture_at(score, x, process.mean_scale(t), process.variance(t))
+        with plain_precision():
+            return score.at(x.reshape(-1, *shape), t).reshape(x.shape)
+    if isinstance(score, Distribution):
+        return law_score_at(score, x, t, process)
     out = torch.empty_like(x)
     times, which = torch.unique(t, return_inverse=True)
     for i, time in enumerate(times.tolist()):
         rows = (which == i).nonzero()[:, 0]
-        if isinstance(score, Distribution):
-            out[rows] = score.score(x[rows], time, process)
-        else:
-            out[rows] = score(x[rows].reshape(-1, *shape), time).reshape(len(rows), -1)
+        out[rows] = score_of(score, process, x[rows], time, shape)
     return out
-
-
-def _mixture_at(mixture: GaussianMixture, x: Tensor, m: Tensor, v: Tensor) -> Tensor:
-    parts = []
-    for low in range(0, len(x), size := max(1, _BLOCK // mixture.means.numel())):
-        rows = slice(low, low + size)
-        scale, added = m[rows, None, None], v[rows, None, None]
-        means, variances = scale * mixture.means, scale.square() * mixture.eigenvalues + added  # (block, K, d)
-        parts.append(ops.mixture_score_reference(x[rows], means, variances, mixture.weights).score)
-    return torch.cat(parts) if parts else torch.empty_like(x)
 
 
 def rademacher(

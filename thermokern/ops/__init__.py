@@ -1,5 +1,6 @@
 """Tensors in, tensors out: each op's PyTorch reference, which is its specification, and its fast path."""
 
+from thermokern.ops.coarse_sums import CoarseSums, coarse_sums, no_coarse_sums
 from thermokern.ops.flow_table import FlowTable
 from thermokern.ops.hutchinson import PROBES, hutchinson, hutchinson_reference, probes
 from thermokern.ops.kdtree import KDTree
@@ -26,6 +27,7 @@ from thermokern.ops.trajectory import (
     NodeScore,
     Source,
     TrajectorySums,
+    Visit,
     trajectory,
     trajectory_reference,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "PROBES",
     "SCHEMES",
     "BlockSums",
+    "CoarseSums",
     "ExponentialSums",
     "FlowField",
     "FlowSums",
@@ -65,6 +68,8 @@ __all__ = [
     "StepTable",
     "TrajectoryAverages",
     "TrajectorySums",
+    "Visit",
+    "coarse_sums",
     "count_within_reference",
     "distances_reference",
     "exponential_sums",
@@ -80,6 +85,7 @@ __all__ = [
     "moments",
     "moments_reference",
     "neighbours_reference",
+    "no_coarse_sums",
     "normals",
     "normals_reference",
     "probability_flow",

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern._info import cuda_absence
 
-MAX_DIM = 16  # of the kernels' points
+MAX_DIM = _core.MAX_DIM  # of the kernels' points
 PRECISIONS = (torch.float32, torch.float64)
 DEVICES = ("cpu", "cuda")
 
@@ -199,7 +200,7 @@ def array_of(name: str, values: object) -> Tensor:
     try:
         array = np.asarray(values)
         if array.dtype.kind == "O":
-            array = np.asarray(torch.as_tensor(values, dtype=torch.float64))
+            array = np.asarray(torch.as_tensor(values, dtype=torch.float64, device="cpu"))
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected numbers, got {type(values).__name__}") from None
     if array.dtype.kind not in "biuf":

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops.checks import check_tensor, checked_choice, checked_integer, checked_seed
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
 
-PROBES = ("rademacher", "gaussian", "sphere")
+PROBES = _core.PROBES
 
 
 def probes(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops.checks import array_of, checked_choice, checked_integer, checked_number
 from thermokern.ops.kdtree_arguments import (
     exponent_of,
@@ -28,8 +29,8 @@ MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside
 FEW = 128  # points among which a tree has nothing to leave out
 
 METHODS = ("auto", "tree", "brute")
+LARGEST_LIST = _core.LARGEST_LIST
 
-LARGEST_LIST = 64  # csrc/core/point_sets.hpp
 
 # Measured by benchmarks/search_choice.py on one thread of a Zen 4 with AVX-512, float32, k = 10. A larger leaf has more
 # pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, leaves of 64 against 192,

@@ -159,7 +159,7 @@ def balls(tree: BallsAndPairs, x: Tensor, r: Any, norm: float, threads: int, len
 def pairs(tree: BallsAndPairs, r: float, norm: float) -> np.ndarray:
     """Pairs (i, j), i < j, within `r` of each other, (pairs, 2) int64, sorted."""
     radius = checked_number("r", r, least=0.0)
-    points = torch.as_tensor(tree.data)
+    points = torch.as_tensor(tree.data, device="cpu")
     lists = balls(tree, points, radius, norm, torch.get_num_threads(), False)
     rows = [[i, j] for i, near in enumerate(lists) for j in near if j > i]
     return np.array(rows, dtype=np.int64).reshape(-1, 2)
@@ -171,7 +171,7 @@ def counts(tree: BallsAndPairs, other: BallsAndPairs, r: Any, p: float, cumulati
     flat = radii.reshape(-1).tolist()
     if not cumulative and flat != sorted(flat):
         raise ValueError("r: expected ascending radii, the upper edges of bins")
-    points = torch.as_tensor(other.data)
+    points = torch.as_tensor(other.data, device="cpu")
     found = np.array([int(tree.count_within(points, radius, p=p).sum()) for radius in flat], dtype=np.int64)
     if not cumulative:
         found = np.diff(found, prepend=0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import register, run_kernel
 
@@ -20,6 +21,7 @@ class LangevinSums(NamedTuple):
     work: Tensor  # (n,) Σ x_kᵀ B (x_{k+1} − x_k)
 
 
+@plain_precision()
 def langevin_reference(
     x: Tensor,
     drift: Tensor,

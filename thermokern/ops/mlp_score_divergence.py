@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from thermokern import _core
 from thermokern.ops.checks import check_finite, checked_choice, checked_number, checked_points, refuse_gradient
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.registry import register, run_kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -17,9 +19,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu-tanh": lambda a: functional.gelu(a, approximate="tanh"),
 }
-MAX_WIDTH = 256
+MAX_WIDTH = _core.MAX_WIDTH
 
 
+@plain_precision()
 def mlp_score_divergence_reference(
     x: Tensor,
     weights: Sequence[Tensor],

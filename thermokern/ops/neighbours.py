@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops.checks import check_finite, checked_integer, checked_number
 from thermokern.ops.registry import register, run_kernel
 
@@ -45,12 +46,12 @@ def neighbours_reference(
     queries = x if y is None else y
     m = queries.shape[0]
     distances = x.new_full((m, k), math.inf)
-    indices = torch.full((m, k), n, dtype=torch.int64)
+    indices = torch.full((m, k), n, dtype=torch.int64, device="cpu")
     rows = max(1, _BLOCK // max(1, x.numel()))
     for first in range(0, m, rows):
         block = distances_reference(x, queries[first : first + rows], p)  # (rows, n)
         if y is None:
-            own = torch.arange(first, first + len(block))
+            own = torch.arange(first, first + len(block), device="cpu")
             block[own - first, own] = math.inf
         near, index = block.sort(dim=1, stable=True)
         near, index = near[:, :k], index[:, :k]
@@ -62,7 +63,7 @@ def neighbours_reference(
 
 def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2.0, strict: bool = False) -> Tensor:
     """How many points of `x` (n, d) are within `radius` (m,) of each of `y` (m, d): (m,) int64, in PyTorch."""
-    counts = torch.zeros(y.shape[0], dtype=torch.int64)
+    counts = torch.zeros(y.shape[0], dtype=torch.int64, device="cpu")
     rows = max(1, _BLOCK // max(1, x.numel()))
     for first in range(0, y.shape[0], rows):
         block = distances_reference(x, y[first : first + rows], p)  # (rows, n)
@@ -72,7 +73,7 @@ def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2
 
 
 MOST_THREADS = 1024
-LEAF_UNIT, LARGEST_LEAF = 64, 256  # csrc/core/point_sets.hpp
+LEAF_UNIT, LARGEST_LEAF = _core.LEAF_UNIT, _core.LARGEST_LEAF
 
 
 class PointSet(NamedTuple):

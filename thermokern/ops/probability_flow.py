@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thermokern import _core
 from thermokern.ops.checks import checked_number, checked_points, refuse_gradient
 from thermokern.ops.flow_table import FlowTable, step_nodes
 from thermokern.ops.registry import register, run_kernel
@@ -16,10 +17,10 @@ from thermokern.ops.trajectory import Source
 # (x (k, d), node, rows (k,) of the points among all) -> score (k, d), divergence (k, p).
 FlowField = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
 
-FIRST_LEVEL = 4  # of a point's first step; csrc/core/flow.hpp has these too
-COARSEST_LEVEL = 3  # coarser steps could pass over what a network or the data do at some times
-FINEST_LEVEL = 20
-GROWTH = 1.0 / 64.0  # errors below it, in units of the tolerance, are half the tolerance at twice the step
+FIRST_LEVEL = _core.FLOW_FIRST_LEVEL  # of a point's first step
+COARSEST_LEVEL = _core.FLOW_COARSEST_LEVEL  # coarser steps could pass over what a network or the data do at some times
+FINEST_LEVEL = _core.FLOW_FINEST_LEVEL
+GROWTH = _core.FLOW_GROWTH  # errors below it, in units of the tolerance, are half the tolerance at twice the step
 
 DONE, NEEDS_FINER, NOT_FINITE, TOO_MANY = 0, 1, 2, 3  # what became of a point; the last in PyTorch alone
 
@@ -65,8 +66,8 @@ def probability_flow_reference(
     n, dim = x.shape
     here, gathered = x.detach().clone(), x.new_zeros(n, probes)
     slope, rate = torch.zeros_like(here), torch.zeros_like(gathered)  # at the step's start
-    position = torch.zeros(n, dtype=torch.int64)  # in units of 2^−FINEST_LEVEL
-    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64)
+    position = torch.zeros(n, dtype=torch.int64, device="cpu")  # in units of 2^−FINEST_LEVEL
+    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64, device="cpu")
     evaluations, status = torch.zeros_like(position), torch.zeros_like(position)
     end = 2**FINEST_LEVEL
     columns = table.columns.tolist()
@@ -79,7 +80,7 @@ def probability_flow_reference(
     def settle(rows: Tensor, bad: Tensor, reason: int) -> None:
         status[rows[bad]], position[rows[bad]] = reason, end
 
-    everyone = torch.arange(n)
+    everyone = torch.arange(n, device="cpu")
     if n:
         slope, rate = derivative(here, 0, everyone)
         evaluations += 1
@@ -211,7 +212,7 @@ def _flow(
     x: Tensor, columns: Tensor, levels: int, kind: str, tensors: list[Tensor], rtol: float, atol: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     out = _flow_fake(x)
-    run_kernel("flow", x, x, columns, levels, kind, tensors, rtol, atol, *out)
+    run_kernel("probability_flow", x, x, columns, levels, kind, tensors, rtol, atol, *out)
     return out
 
 

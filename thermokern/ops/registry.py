@@ -13,8 +13,8 @@ from thermokern._info import cuda_absence, cuda_module
 
 LIBRARY = torch.library.Library("thermokern", "DEF")  # type: ignore[no-untyped-call]
 
-# What random numbers are for; csrc/core/philox.hpp, Purpose.
-PURPOSES = {"noise": 0, "start": 1, "component": 2, "probe": 3, "reverse": 4}
+# What random numbers are for, and the number that says so in their counter.
+PURPOSES = {name: number for number, name in enumerate(_core.PURPOSES)}
 
 
 def register(
@@ -33,11 +33,6 @@ def register(
     torch.library.register_fake(f"thermokern::{name}", fake)
 
 
-def kernel(name: str, dtype: torch.dtype) -> Any:
-    """The native function `name` of a precision."""
-    return getattr(_core, f"{name}_{'float64' if dtype == torch.float64 else 'float32'}")
-
-
 def backend(device: torch.device) -> tuple[Any, int]:
     """The native module of a device, and the last argument of its functions: threads, or the current stream."""
     if device.type == "cuda":
@@ -46,10 +41,10 @@ def backend(device: torch.device) -> tuple[Any, int]:
 
 
 def run_kernel(name: str, on: Tensor, *arguments: object, threads: int | None = None) -> Any:
-    """Call the native function `name` for the precision and the device of `on`; `threads` are a CPU's, if not all."""
+    """Call the native function `name` on the device of `on`; `threads` are a CPU's, if not all."""
     module, last = backend(on.device)
     last = threads if threads is not None and on.device.type == "cpu" else last
-    return getattr(module, f"{name}_{'float64' if on.dtype == torch.float64 else 'float32'}")(*arguments, last)
+    return getattr(module, name)(*arguments, last)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import DEVICES, PRECISIONS
-from thermokern.ops.registry import kernel, run_kernel
+from thermokern.ops.registry import run_kernel
 
 
 class Moments(NamedTuple):
@@ -32,7 +32,7 @@ class ExponentialSums(NamedTuple):
 def moments_reference(values: Tensor) -> Moments:
     """:func:`moments` in PyTorch."""
     values = values.to(torch.float64)
-    mean = values.mean() if len(values) else torch.zeros((), dtype=torch.float64)
+    mean = values.mean() if len(values) else torch.zeros((), dtype=torch.float64, device="cpu")
     powers = [(values - mean).pow(p).sum().item() for p in (2, 3, 4)]
     return Moments(float(len(values)), mean.item(), *powers)
 
@@ -40,9 +40,7 @@ def moments_reference(values: Tensor) -> Moments:
 def moments(values: Tensor) -> Moments:
     """Mean and central sums of `values` (n,), accumulated in float64."""
     values = _plain(values)
-    if values.device.type == "cuda":
-        return Moments(*run_kernel("moments", values, values))
-    return Moments(*kernel("moments", values.dtype)(values))
+    return Moments(*run_kernel("moments", values, values))
 
 
 def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> ExponentialSums:
@@ -59,9 +57,7 @@ def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> Exponentia
 def exponential_sums(values: Tensor, scale: float = 1.0) -> ExponentialSums:
     """Sums of ``e^{scale · x}`` and its square over `values` (n,), relative to the largest, in float64."""
     values = _plain(values)
-    if values.device.type == "cuda":
-        return ExponentialSums(*run_kernel("exponential_sums", values, values, scale))
-    return ExponentialSums(*kernel("exponential_sums", values.dtype)(values, scale))
+    return ExponentialSums(*run_kernel("exponential_sums", values, values, scale))
 
 
 def _plain(values: Tensor) -> Tensor:

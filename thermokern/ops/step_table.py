@@ -21,7 +21,14 @@ COLUMNS = (
     "seen_position",
     "seen_score",
     "seen_noise",
+    "level",
+    "spread",
+    "coarse_here",
+    "coarse_kept",
+    "energy_2",
+    "energy_4",
 )
+STRIDES = (2, 4)  # of the coarse sums
 DIRECTIONS = ("forward", "reverse")
 # Factor c of the divergence beside |s|² in each scheme; the sampler scheme uses no divergence either.
 DIVERGENCE_WEIGHT = {"ito": 2.0, "stratonovich": 1.0, "backward-ito": 0.0, "sampler": 0.0}
@@ -36,19 +43,22 @@ class StepTable:
     step by ``F x + G z``; reverse paths by ``F x + P s_θ(x) + G z̃``, and the noise of the forward process is read off
     them, ``z = α x + β s_θ(x) + γ z̃``.
 
+    The same sums over every second and every fourth node need no further score. With ``dw = spread z`` added up since
+    the coarse node before, a coarse node adds ``energy_2 e + (U' + coarse_here δ)·Σ dw``, where ``U'`` is
+    ``coarse_kept δ`` of that node before.
+
     Attributes
     ----------
     times : Tensor
         (n_nodes,) float64.
     columns : Tensor
-        (n_nodes, 13) float64, named by :data:`COLUMNS`.
+        (n_nodes, 19) float64, named by :data:`COLUMNS`. ``level`` is 1 at the nodes of the grid of double steps, 2 at
+        those of the grid of fourfold steps (which are among them), else 0.
     scheme, direction : str
     mean_scale, variance : Tensor
         (n_nodes,) float64, ``m`` and ``v`` of ``x_t | x_0 ~ N(m x_0, v I)``.
     chain_log_scale : float
         Sampler scheme: ``½ Σ log(C_k/G_k²)`` per dimension, with ``C_k`` the reverse chain's variances.
-    chain_variance_ratio : float
-        Sampler scheme: the largest ``C_k/G_k²``. The variance of ``e^{−Δ}`` is infinite from 2 on.
     """
 
     times: Tensor
@@ -57,8 +67,12 @@ class StepTable:
     mean_scale: Tensor
     variance: Tensor
     chain_log_scale: float = 0.0
-    chain_variance_ratio: float = 1.0
     direction: str = "forward"
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the sums over every second and every fourth node are wanted."""
+        return bool((self.column("level") > 0.0).any())
 
     @property
     def divergence_weight(self) -> float:

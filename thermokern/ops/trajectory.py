@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
+from thermokern.ops.coarse_sums import coarse_sums, no_coarse_sums
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -27,6 +28,7 @@ class TrajectorySums(NamedTuple):
     value: Tensor  # (n,) Δs, without the end terms of the sampler scheme
     mismatch: Tensor  # (n,) ∫ D |s_θ − s_*|² dt along the path
     x_last: Tensor  # (n, d), at the node that paths visit last
+    coarse: Tensor | None = None  # (2, n) Δs over every second and every fourth node, where the table has them
 
 
 @dataclass(frozen=True)
@@ -158,24 +160,35 @@ def follow(
 
 
 def trajectory_reference(
-    x: Tensor, table: StepTable, model: NodeScore, reference: NodeScore, *, seed: int = 0, path_offset: int = 0
+    x: Tensor,
+    table: StepTable,
+    model: NodeScore,
+    reference: NodeScore,
+    *,
+    seed: int = 0,
+    path_offset: int = 0,
+    observe: Callable[[int, Visit, Tensor, Tensor], None] | None = None,
 ) -> TrajectorySums:
     """:func:`trajectory` in PyTorch, in the dtype of `x`, for any scores: the specification.
 
     `model` and `reference` are called as ``(x, node)`` and return the score (n, d) and its divergence (n,), which may
-    be None for schemes without one. Differentiable as far as they are.
+    be None for schemes without one. Differentiable as far as they are. `observe` is told of every node: its row, the
+    visit, the noise that led there and where that step began.
     """
     sampler, weight, reverse = table.scheme == "sampler", table.divergence_weight, table.direction == "reverse"
     value, mismatch = x.new_zeros(len(x)), x.new_zeros(len(x))
     carried, previous = torch.zeros_like(x), torch.zeros_like(x)
+    coarse = no_coarse_sums(x) if table.coarse else None
     for k, visit in enumerate(follow(x, table, model, reference, seed, path_offset)):
         c = dict(zip(COLUMNS, table.columns[k].tolist(), strict=True))
         delta = visit.model_score - visit.reference_score  # (n, d)
         energy = (delta * (visit.model_score + visit.reference_score)).sum(1)
+        divergence = None
         if weight:
             assert visit.model_divergence is not None
             assert visit.reference_divergence is not None
-            energy = energy + weight * (visit.model_divergence - visit.reference_divergence)
+            divergence = visit.model_divergence - visit.reference_divergence
+            energy = energy + weight * divergence
         work = (delta * (c["work_carried"] * carried + c["work_drawn"] * visit.noise)).sum(1)
         value = value + c["energy"] * energy + work
         mismatch = mismatch + c["mismatch"] * delta.square().sum(1)
@@ -183,8 +196,14 @@ def trajectory_reference(
             earlier, noise = (visit.following, visit.noise) if reverse else (previous, carried)
             w = c["chain_position"] * earlier + c["chain_noise"] * noise + c["chain_score"] * visit.model_score
             value = value + (w * (noise + 0.5 * w)).sum(1)
+        if coarse is not None:
+            own = None if divergence is None else divergence[None]
+            scores = visit.model_score[None], visit.reference_score[None]
+            coarse = coarse_sums(coarse, table, k, *scores, own, visit.noise[None])
+        if observe is not None:
+            observe(k, visit, carried, previous)
         previous, carried, x = visit.x, visit.noise, visit.following
-    return TrajectorySums(value, mismatch, x)
+    return TrajectorySums(value, mismatch, x, None if coarse is None else coarse.value.to(x))
 
 
 def trajectory(
@@ -211,6 +230,8 @@ def trajectory(
         (n,) nats: ``∫ D |s_θ − s_*|² dt`` along each path, whose mean is that of Δs (Ding, Quan and Tu, Eq. 33).
     x_last : Tensor
         (n, d), at the node that paths visit last.
+    coarse : Tensor or None
+        (2, n) nats: Δs over every second and every fourth node, where the table has their columns.
 
     Notes
     -----
@@ -221,17 +242,18 @@ def trajectory(
     """
     x = start_of_paths(x, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)
-    out = torch.ops.thermokern.trajectory(
+    value, mismatch, x_last, coarse = torch.ops.thermokern.trajectory(
         x,
         table.columns.to(x.device, x.dtype).contiguous(),
         *kernel_sources(model, reference, x),
         table.divergence_weight,
         table.scheme == "sampler",
         table.direction == "reverse",
+        table.coarse,
         seed,
         path_offset,
     )
-    return TrajectorySums(*out)
+    return TrajectorySums(value, mismatch, x_last, coarse if table.coarse else None)
 
 
 def start_of_paths(x: Tensor, model: Source, reference: Source) -> Tensor:
@@ -262,10 +284,11 @@ def _trajectory(
     divergence_weight: float,
     sampler: bool,
     reverse: bool,
+    coarse: bool,
     seed: int,
     path_offset: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    out = x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    value, mismatch, x_last, sums = _outputs(x, coarse)
     run_kernel(
         "trajectory",
         x,
@@ -280,18 +303,40 @@ def _trajectory(
         reverse,
         seed,
         path_offset,
-        *out,
+        value,
+        mismatch,
+        x_last,
+        sums if coarse else None,
     )
-    return out
+    return value, mismatch, x_last, sums
 
 
-def _trajectory_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape[0]), x.new_empty(x.shape[0]), torch.empty_like(x)
+def _outputs(x: Tensor, coarse: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    return x.new_empty(n), x.new_empty(n), torch.empty_like(x), x.new_empty(2 if coarse else 0, n)
+
+
+def _trajectory_fake(
+    x: Tensor,
+    steps: Tensor,
+    model_kind: str,
+    model: list[Tensor],
+    reference_kind: str,
+    reference: list[Tensor],
+    divergence_weight: float,
+    sampler: bool,
+    reverse: bool,
+    coarse: bool,
+    seed: int,
+    path_offset: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _outputs(x, coarse)
 
 
 register(
     "trajectory(Tensor x, Tensor steps, str model_kind, Tensor[] model, str reference_kind, Tensor[] reference,"
-    " float divergence_weight, bool sampler, bool reverse, int seed, int path_offset) -> (Tensor, Tensor, Tensor)",
+    " float divergence_weight, bool sampler, bool reverse, bool coarse, int seed, int path_offset)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
     _trajectory,
     _trajectory_fake,
 )

@@ -12,7 +12,7 @@ from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.step_table import RateTable
 from thermokern.ops.trajectory import NodeScore, Source, follow, kernel_sources, start_of_paths
 
-# csrc/core/observables.hpp computes them in this order; s is the model's score and s_* the reference's.
+# csrc/core/trajectory_averages.hpp computes them in this order; s is the model's score and s_* the reference's.
 OBSERVABLES = (
     "score_squared",  # |s|²
     "divergence",  # ∇·s

@@ -9,5 +9,6 @@ from thermokern.papers.kodama2025.capacity import EXPERIMENT as CAPACITY
 from thermokern.papers.kodama2025.limits import EXPERIMENT as LIMITS
 from thermokern.papers.kodama2025.penalty import EXPERIMENT as PENALTY
 from thermokern.papers.kodama2025.table1 import EXPERIMENT as TABLE1
+from thermokern.papers.schedules.experiment import EXPERIMENT as SCHEDULES
 
-EXPERIMENTS: tuple[Experiment, ...] = (MODE_COLLAPSE, TRAINING_COURSE, LIMITS, CAPACITY, PENALTY, TABLE1)
+EXPERIMENTS: tuple[Experiment, ...] = (MODE_COLLAPSE, TRAINING_COURSE, LIMITS, CAPACITY, PENALTY, TABLE1, SCHEDULES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,14 @@ from thermokern.ops.checks import checked_choice, checked_integer, checked_numbe
 
 Time = TypeVar("Time", float, Tensor)
 
-SPACINGS = ("uniform", "log-snr")
+SPACINGS = ("uniform", "log-snr", "mixed")
+
+
+class Coefficients(NamedTuple):
+    """Of the equation at one end of every step, (n_steps,) each."""
+
+    f: Tensor
+    g2: Tensor
 
 
 class LinearProcess(ABC):
@@ -39,7 +46,7 @@ class LinearProcess(ABC):
 
     t_end: float = 1.0
     default_t_eps: float = 1e-3
-    default_spacing: str = "uniform"
+    default_spacing: str = "mixed"
 
     @abstractmethod
     def _f(self, t: Tensor) -> Tensor: ...
@@ -65,6 +72,11 @@ class LinearProcess(ABC):
         """Squared noise amplitude ``g²(t)``, squared data units per unit time; same shape as `t`."""
         return _at(self._g2, t)
 
+    def coefficients(self, times: Tensor) -> tuple[Coefficients, Coefficients]:
+        """``f`` and ``g²`` at the nodes that steps leave and at those that they reach, from inside each step."""
+        f, g2 = self.f(times), self.g2(times)
+        return Coefficients(f[:-1], g2[:-1]), Coefficients(f[1:], g2[1:])
+
     def mean_scale(self, t: Time) -> Time:
         """``m(t)`` of ``x_t | x_0 ~ N(m x_0, v I)``, dimensionless; same shape as `t`."""
         return _at(self._mean_scale, t)
@@ -79,7 +91,7 @@ class LinearProcess(ABC):
 
     def time_at(self, log_snr: float) -> float:
         """The time at which :meth:`log_snr` is `log_snr`, to rounding; ``t_end`` where it never falls so low."""
-        return self.times_at(torch.tensor([log_snr], dtype=torch.float64)).item()
+        return self.times_at(torch.tensor([log_snr], dtype=torch.float64, device="cpu")).item()
 
     def times_at(self, log_snr: Tensor) -> Tensor:
         """:meth:`time_at` of many, (n,) float64."""
@@ -87,7 +99,7 @@ class LinearProcess(ABC):
 
     def prior(self, dim: int) -> torch.distributions.Distribution:
         """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""
-        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64)
+        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64, device="cpu")
         return torch.distributions.Independent(torch.distributions.Normal(torch.zeros_like(scale), scale), 1)
 
     def _prior_variance(self) -> float:
@@ -102,8 +114,10 @@ class LinearProcess(ABC):
             Number of steps, at least 1.
         t_eps : float, optional
             First time, in ``(0, t_end)``. The process's own choice when left out.
-        spacing : {"uniform", "log-snr"}, optional
-            Uniform in time, or uniform in :meth:`log_snr`. The process's own choice when left out.
+        spacing : {"uniform", "log-snr", "mixed"}, optional
+            Uniform in time, uniform in :meth:`log_snr`, or uniform in the mean of the shares of both that have passed.
+            The process's own choice when left out: ``mixed``, which serves sharp laws nearly as well as ``log-snr`` and
+            wide ones nearly as well as ``uniform``; ``log-snr`` for EDM.
 
         Returns
         -------
@@ -114,11 +128,19 @@ class LinearProcess(ABC):
         t_eps = self.default_t_eps if t_eps is None else t_eps
         t_eps = checked_number("t_eps", t_eps, above=0.0, below=self.t_end)
         spacing = checked_choice("spacing", self.default_spacing if spacing is None else spacing, SPACINGS)
-        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64)
+        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu")
         if spacing == "uniform":
             return uniform
-        log_snr = torch.linspace(self.log_snr(t_eps), self.log_snr(self.t_end), n_steps + 1, dtype=torch.float64)
-        times = _bisect(self.log_snr, log_snr, t_eps, self.t_end)
+        first, last = self.log_snr(t_eps), self.log_snr(self.t_end)
+        weight = 0.5 if spacing == "mixed" else 0.0
+
+        def left(t: Tensor) -> Tensor:
+            """The share of the way that is left at t, (n,), falling from 1 to 0."""
+            in_time = (self.t_end - t) / (self.t_end - t_eps)
+            return weight * in_time + (1.0 - weight) * (self.log_snr(t) - last) / (first - last)
+
+        shares = torch.linspace(1.0, 0.0, n_steps + 1, dtype=torch.float64, device="cpu")
+        times = _bisect(left, shares, t_eps, self.t_end)
         times[0], times[-1] = t_eps, self.t_end
         return times
 
@@ -243,10 +265,20 @@ class VE(LinearProcess):
         return torch.expm1(rate * t) / rate
 
 
+def checked_times(times: Tensor) -> Tensor:
+    """Times (n_nodes,) of a grid in float64, once they are known to increase."""
+    times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+    if times.dim() != 1 or times.numel() < 2:
+        raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
+    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
+        raise ValueError("times: expected finite increasing numbers")
+    return times
+
+
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:
     if isinstance(t, Tensor):
         return function(t)
-    return function(torch.tensor(float(t), dtype=torch.float64)).item()
+    return function(torch.tensor(float(t), dtype=torch.float64, device="cpu")).item()
 
 
 def _bisect(decreasing: Callable[[Tensor], Tensor], targets: Tensor, low: float, high: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import checked_array, checked_number
-from thermokern.processes.linear import BetaProcess, LinearBeta, LinearProcess
+from thermokern.processes.linear import BetaProcess, Coefficients, LinearBeta, LinearProcess
 
 
 class SubVP(LinearBeta):
@@ -121,11 +121,11 @@ class DiscreteVP(BetaProcess):
     """DDPM's process from its table ``ᾱ_0 > ᾱ_1 > … > ᾱ_{N−1}``: ``m² = ᾱ``, ``v = 1 − ᾱ``, ``g² = β``, ``f = −β/2``.
 
     Step k of the table (counted from 0, as checkpoints count) is time ``t = k + 1``; the data are at t = 0 and time
-    ends at N. Between those, ``B = −ln ᾱ`` is linear, with B(0) = 0: ``β`` is constant on each [k, k + 1), and at a
-    whole time it is that of the interval which begins there. Networks receive process time here as everywhere: one
-    trained on the step k is ``lambda x, t: network(x, t - 1)``. Grids begin at t = 1, the first noise level that such
-    a network has seen, unless they are told otherwise; ``grid(N − 1)`` are then the steps of the table. The prior is
-    N(0, I).
+    ends at N. Between those, ``B = −ln ᾱ`` is linear, with B(0) = 0: ``β`` is constant on each (k, k + 1). At a whole
+    time ``f`` and ``g2`` are those of the interval which begins there; :meth:`coefficients` has both sides. Networks
+    receive process time here as everywhere: one trained on the step k is ``lambda x, t: network(x, t - 1)``. Grids
+    begin at t = 1, the first noise level that such a network has seen, unless they are told otherwise; ``grid(N − 1)``
+    are then the steps of the table. The prior is N(0, I).
 
     Parameters
     ----------
@@ -144,12 +144,26 @@ class DiscreteVP(BetaProcess):
         table = checked_array("alphas_cumprod", alphas_cumprod)
         if table.dim() != 1 or table.numel() < 2:
             raise ValueError(f"alphas_cumprod: expected (N,) with N at least 2, got {tuple(table.shape)}")
-        edges = torch.cat([torch.ones(1, dtype=torch.float64), table, torch.zeros(1, dtype=torch.float64)])
+        edges = torch.cat(
+            [torch.ones(1, dtype=torch.float64, device="cpu"), table, torch.zeros(1, dtype=torch.float64, device="cpu")]
+        )
         if not bool((edges.diff() < 0.0).all()):
             raise ValueError("alphas_cumprod: expected decreasing numbers in (0, 1)")
         self.alphas_cumprod = table
         self.t_end = float(table.numel())
         self._knots = -edges[:-1].log()  # (N + 1,) B at t = 0 … N
+
+    def grid(self, n_steps: int, t_eps: float | None = None, spacing: str | None = None) -> Tensor:
+        """As :meth:`LinearProcess.grid`, of whole times where no `spacing` is given.
+
+        Whole times are what networks trained on the table have seen. They are spread evenly over those from `t_eps` on;
+        where more steps are asked for than there are whole times, the grid is uniform.
+        """
+        times = super().grid(n_steps, t_eps, spacing)
+        first = math.ceil(times[0].item())
+        if spacing is not None or n_steps > self.t_end - first:
+            return times
+        return torch.linspace(first, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu").round()
 
     def settings(self) -> dict[str, Any]:
         return {"alphas_cumprod": self.alphas_cumprod.tolist()}
@@ -159,6 +173,13 @@ class DiscreteVP(BetaProcess):
 
     def _beta(self, t: Tensor) -> Tensor:
         return self._knots.diff().to(t)[self._interval(t)]
+
+    def coefficients(self, times: Tensor) -> tuple[Coefficients, Coefficients]:
+        """``f`` and ``g²`` at both ends of every step: at a whole time β of the interval on the step's own side."""
+        beta = self._knots.diff().to(times)
+        ends = beta[self._interval(times[:-1])], beta[(times[1:].ceil().long() - 1).clamp(0, len(beta) - 1)]
+        leave, reach = (Coefficients(-0.5 * end, end) for end in ends)
+        return leave, reach
 
     def _integrated_beta(self, t: Tensor) -> Tensor:
         interval = self._interval(t)

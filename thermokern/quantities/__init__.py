@@ -2,6 +2,18 @@
 
 from thermokern.quantities.dissipation import EntropyPart, EntropyProduction, LinearForce, entropy_production
 from thermokern.quantities.engine import CheckpointWarning, Divergence, divergence, sample
+from thermokern.quantities.information import (
+    FewEvaluationsWarning,
+    InformationCurve,
+    MutualInformation,
+    NeuralEntropy,
+    PointwiseMutualInformation,
+    TotalCorrelation,
+    mutual_information,
+    neural_entropy,
+    pointwise_mutual_information,
+    total_correlation,
+)
 from thermokern.quantities.likelihood import (
     Elbo,
     EntropyRate,
@@ -30,12 +42,19 @@ from thermokern.quantities.samples import (
     kozachenko_leonenko,
     ksg_mutual_information,
 )
+from thermokern.quantities.schedules import Schedules, optimal_schedule
 from thermokern.quantities.taep import (
     TAEP,
     DetailedFluctuationTheorem,
+    EndpointError,
     Mode,
+    Overlap,
     ProbeNoise,
+    StepError,
+    StepTooLongWarning,
+    TimesBetweenWarning,
     detailed_fluctuation_theorem,
+    overlap,
     taep,
 )
 
@@ -47,6 +66,7 @@ __all__ = [
     "DetailedFluctuationTheorem",
     "Divergence",
     "Elbo",
+    "EndpointError",
     "EntropyEstimate",
     "EntropyPart",
     "EntropyProduction",
@@ -55,15 +75,26 @@ __all__ = [
     "EntropyTable",
     "Estimate",
     "ExponentialAverage",
+    "FewEvaluationsWarning",
     "FewPathsWarning",
+    "InformationCurve",
     "Limits",
     "LinearForce",
     "LogLikelihood",
     "Mode",
+    "MutualInformation",
+    "NeuralEntropy",
+    "Overlap",
+    "PointwiseMutualInformation",
     "ProbeNoise",
     "Result",
     "SampleEstimate",
+    "Schedules",
     "SlowFlowWarning",
+    "StepError",
+    "StepTooLongWarning",
+    "TimesBetweenWarning",
+    "TotalCorrelation",
     "Verdict",
     "coverage",
     "detailed_fluctuation_theorem",
@@ -80,6 +111,12 @@ __all__ = [
     "limits",
     "load",
     "log_likelihood",
+    "mutual_information",
+    "neural_entropy",
+    "optimal_schedule",
+    "overlap",
+    "pointwise_mutual_information",
     "sample",
     "taep",
+    "total_correlation",
 ]

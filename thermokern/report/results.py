@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from thermokern.quantities import TAEP, EntropyTable, Estimate, Limits, Mode, Result
+from thermokern.quantities import TAEP, EntropyTable, Estimate, Limits, Mode, Result, Schedules
 from thermokern.quantities.results.result import encoded
 from thermokern.quantities.results.storage import kind_of
 from thermokern.quantities.samples.entropy_table import plain
@@ -109,7 +109,17 @@ def _taep(result: TAEP) -> Particulars:
         f"Density of Δs, its mean marked. How the paths, and how their weights {result.weight_name}, are spread below "
         "Δs; an average carried by few paths rises in a few high steps at the left end."
         + (" The mean of each mode, the overall mean dashed." if result.modes else ""),
-        sections=_modes(result),
+        sections=[*_modes(result), *_attribution(result)],
+    )
+
+
+@particulars.register
+def _schedules(result: Schedules) -> Particulars:
+    note = "These numbers bound nothing." if result.kind == "surrogate" else f"Bound on {result.kind}, held out."
+    return Particulars(
+        "Left: noise levels at which steps of the best schedules begin and end. Right: what they are worth (blue, two "
+        f"standard errors) beside schedules in common use, taken at the nearest nodes (orange). {note} Likelihood is "
+        "not image quality."
     )
 
 
@@ -217,6 +227,24 @@ def _modes(result: TAEP) -> list[str]:
                 ("mode", "weight", "paths", "mean Δs", "share of variance", f"⟨{result.weight_name}⟩", ""), rows
             ),
             *([html.paragraph(f"{left_out} modes of lower mean are left out; result.json has them.")] * bool(left_out)),
+        )
+    ]
+
+
+def _attribution(result: TAEP) -> list[str]:
+    """The section of where Δs arises, where that was resolved."""
+    if result.attribution is None:
+        return []
+    caption = (
+        "Blue: the log ratio of the chains of exact steps, ± two standard errors of each node or component by itself; "
+        "those of one path are correlated. Orange, and pictures: κ δ², its mean where the reference is exact. Time "
+        "runs to the right. The total depends on the first time; the rate does not."
+    )
+    return [
+        html.section(
+            "Where it arises",
+            html.figure(result.attribution.plot(), result.attribution.title, caption),
+            html.preformatted(result.attribution.summary()),
         )
     ]
 

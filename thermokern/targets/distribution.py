@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops.checks import checked_number
 from thermokern.processes import LinearProcess
 
 ArrayLike = (
@@ -44,6 +45,14 @@ class Distribution(ABC):
     def settings(self) -> dict[str, object]:
         """What defines the law, for reports and saved results."""
 
+    def narrowest_variance(self) -> float:
+        """The least variance along any direction of any part of the law, squared data units; 0 where it has edges."""
+        return 0.0
+
+    def widest_variance(self) -> float:
+        """The largest variance along any direction of any part of the law, squared data units; 0 if it is bounded."""
+        return 0.0
+
     def score(self, x: Tensor, t: float, process: LinearProcess) -> Tensor:
         """``∇ log p_t(x)``, (n, d), nats per data unit."""
         return self.evaluate(x, t, process).score
@@ -59,4 +68,5 @@ class Distribution(ABC):
 
 def transition(t: float, process: LinearProcess) -> tuple[float, float]:
     """``m`` and ``v`` of the transition from the data to time `t`; at t = 0 exactly 1 and 0."""
+    t = checked_number("t", t, least=0.0, most=process.t_end)
     return (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)

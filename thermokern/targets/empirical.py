@@ -86,7 +86,28 @@ def equal_mixture_score(
     return ops.MixtureScore(score, divergence, log_density)
 
 
-def _one_block(x: Tensor, points: Tensor, m: float, variance: float, components: int) -> tuple[Tensor, Tensor, Tensor]:
+def equal_mixture_score_at(
+    x: Tensor, points: Tensor, m: Tensor, variance: Tensor, memory_budget: int = 256 * 2**20
+) -> Tensor:
+    """Score (n, d) of ``(1/N) Σ_i N(m x_i, variance I)``, with `m` and `variance` (n,) of each point's own."""
+    dim, count = x.shape[1], len(points)
+    tile = min(max(_TILE, _ROWS * dim), memory_budget // (_TENSORS * x.element_size()))
+    components = max(1, min(count, _COMPONENTS, tile // (4 * dim)))
+    rows = max(1, (tile - components * dim) // (components + 4 * dim))
+    scale, spread = m[:, None].to(x), variance[:, None].to(x)
+    parts = []
+    for low in range(0, len(x), rows):
+        which = slice(low, low + rows)
+        # N(x; m x_i, v) is N(x/m; x_i, v/m²) up to a factor that all i share: the points stay where they are.
+        relative = spread[which] / scale[which].square()
+        pull, _, _ = _one_block(x[which] / scale[which], points, 1.0, relative, components)
+        parts.append(scale[which] * pull / spread[which])
+    return torch.cat(parts) if parts else torch.empty_like(x)
+
+
+def _one_block(
+    x: Tensor, points: Tensor, m: float, variance: float | Tensor, components: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """``E[μ] − x`` (n, d), ``E|μ − x|²`` (n,) under the responsibilities, and the log of the sum of exponentials."""
     largest = x.new_full((len(x), 1), -math.inf)
     # Sums in float64 whatever the dtype: E[μ] − x cancels, and float32 sums would lose ten times what it does.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops import MixtureScore
+from thermokern.ops.contexts import plain_precision
 
 # Largest asymmetry of a covariance, and the least that an eigenvalue may be, relative to the largest entry and
 # eigenvalue: what products in float32 leave, and what float64 can tell from zero.
@@ -39,6 +40,7 @@ def eigenbasis(name: str, covariances: Tensor) -> tuple[Tensor, Tensor | None]:
     return eigenvalues, eigenvectors
 
 
+@plain_precision()
 def full_mixture_score(
     x: Tensor, means: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, weights: Tensor
 ) -> MixtureScore:
@@ -57,13 +59,14 @@ def full_mixture_score(
 
     Notes
     -----
-    Differentiable. Cost: 4 K d² operations a point; memory n K d numbers.
+    Differentiable. `means` and `eigenvalues` may also be (n, K, d), of each point's own. Cost: 4 K d² operations a
+    point; memory n K d numbers.
     """
     means, eigenvalues, eigenvectors, weights = (p.to(x) for p in (means, eigenvalues, eigenvectors, weights))
     difference = means - x[:, None, :]  # (n, K, d)
     along = torch.einsum("nkd,kde->nke", difference, eigenvectors)
     pull = along / eigenvalues  # (n, K, d), in each component's eigenbasis
-    log_normaliser = weights.log() - 0.5 * (2.0 * math.pi * eigenvalues).log().sum(1)  # (K,)
+    log_normaliser = weights.log() - 0.5 * (2.0 * math.pi * eigenvalues).log().sum(-1)  # (K,) or (n, K)
     log_components = log_normaliser - 0.5 * (pull * along).sum(2)  # (n, K)
     responsibility = log_components.softmax(1)
     score = torch.einsum("nke,kde->nd", responsibility[:, :, None] * pull, eigenvectors)

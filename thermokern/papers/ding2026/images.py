@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,13 +34,22 @@ def load_images(data: str, root: Path | None = None) -> Tensor:
     return _mnist(root) if data == "mnist" else _cifar10(root)
 
 
+def digit_labels() -> Tensor:
+    """The digit of each image of ``digits``, (n,) int64."""
+    return torch.as_tensor(_sklearn_digits().target, dtype=torch.int64)
+
+
 def _digits() -> Tensor:
+    images = torch.as_tensor(_sklearn_digits().images, dtype=torch.float32)  # (n, 8, 8), 0 … 16
+    return (images / 8.0 - 1.0)[:, None]
+
+
+def _sklearn_digits() -> Any:
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
         raise ValueError("data: 'digits' come with scikit-learn, which is missing: pip install scikit-learn") from None
-    images = torch.as_tensor(load_digits().images, dtype=torch.float32)  # (n, 8, 8), 0 … 16
-    return (images / 8.0 - 1.0)[:, None]
+    return load_digits()
 
 
 def _mnist(root: Path) -> Tensor:

@@ -238,11 +238,19 @@ def _measures(model: ScoreModel, law: SwissRoll, profile: PenaltyProfile) -> dic
     found = evaluate_network(model, law, n_paths=profile.paths, n_likelihood=profile.points)
     with warnings.catch_warnings():  # about ⟨e^{−Δ}⟩, which is not used
         warnings.simplefilter("ignore", FewPathsWarning)
-        sampler = taep(model, law, n_paths=profile.paths, n_steps=SAMPLER_STEPS, scheme="sampler").mean
+        paths = taep(
+            model,
+            law,
+            n_paths=profile.paths,
+            n_steps=SAMPLER_STEPS,
+            spacing="uniform",
+            scheme="sampler",
+            forward="euler-maruyama",
+        )
     return {
         "kl_ode": found.kl_ode,
         "kl_upper": found.elbo,
-        "kl_sampler": sampler,
+        "kl_sampler": paths.mean,
         "dissipation": found.dissipation,
     }
 

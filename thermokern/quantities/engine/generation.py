@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,13 +12,15 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_seed
-from thermokern.processes import CHAINS, LinearProcess
+from thermokern.processes import CHAIN_NAMES, Chain, LinearProcess, chain_of
 from thermokern.quantities.engine.batching import Batches
+from thermokern.quantities.engine.problem import grid_of
 from thermokern.targets import Distribution
 
-SAMPLERS = ("euler-maruyama", "heun", "probability-flow", "ancestral")
-_STOCHASTIC = {"euler-maruyama": "euler-maruyama", "ancestral": "ddpm"}  # and the chain that each is
+_STOCHASTIC = {"ancestral": "ddpm", **{name: name for name in CHAIN_NAMES}}  # and the chain that each is
+SAMPLERS = ("heun", "probability-flow", *_STOCHASTIC)
 _BATCH = 1024
 
 
@@ -27,9 +30,11 @@ def sample(
     n: int = 1,
     *,
     method: str = "euler-maruyama",
-    n_steps: int = 1000,
+    n_steps: int | None = None,
     t_eps: float | None = None,
     spacing: str | None = None,
+    times: Tensor | Sequence[float] | None = None,
+    variance: Tensor | Sequence[float] | None = None,
     shape: tuple[int, ...] | None = None,
     x_end: Tensor | None = None,
     denoise: bool = False,
@@ -37,6 +42,7 @@ def sample(
     path_offset: int = 0,
     dtype: torch.dtype | None = None,
     batch_size: int = _BATCH,
+    allow_nonfinite: bool = False,
     progress: bool = False,
 ) -> Tensor:
     """Draw samples of a model at ``t_eps`` by running its reverse dynamics from the prior at ``t_end``.
@@ -45,7 +51,8 @@ def sample(
     ``dy/dσ = ε``. The methods:
 
     - ``euler-maruyama``: the reverse SDE, ``x_k = x_{k+1} − f x h + g² s h + g √h z``
-    - ``ancestral``: DDPM's posterior ``q(x_k | x_{k+1}, x̂_0)``
+    - ``ddpm``, or ``ancestral``: DDPM's posterior ``q(x_k | x_{k+1}, x̂_0)``; ``ddpm-large``, ``ddpm-optimal``: the
+      same with other variances, see :func:`thermokern.processes.step_table`
     - ``probability-flow``: Euler steps of y in σ, which is DDIM without noise
     - ``heun``: Heun steps of y in σ, two evaluations each, which for EDM's process is its deterministic sampler
 
@@ -55,9 +62,14 @@ def sample(
     process : LinearProcess, optional
         May be left out where the model carries one.
     n : int
-    method : {"euler-maruyama", "heun", "probability-flow", "ancestral"}
+    method : {"euler-maruyama", "ddpm", "ancestral", "ddpm-large", "ddpm-optimal", "probability-flow", "heun"}
     n_steps, t_eps, spacing
-        The time grid, see :meth:`LinearProcess.grid`.
+        The time grid, see :meth:`LinearProcess.grid`. 1000 steps when left out, fewer where a table has fewer.
+    times : Tensor or sequence, optional
+        (n_nodes,) increasing: the grid itself, in the place of the three.
+    variance : Tensor or sequence, optional
+        (n_steps,) in order of time, squared data units: of the steps of ``ddpm-optimal``, as
+        :func:`thermokern.optimal_schedule` finds them.
     shape : tuple of int, optional
         Of one sample, where the model does not know it.
     x_end : Tensor, optional
@@ -71,6 +83,8 @@ def sample(
         float32 when left out.
     batch_size : int
         Samples that the model sees at once.
+    allow_nonfinite : bool
+        Return samples that stop being finite instead of raising.
     progress : bool
 
     Returns
@@ -82,6 +96,8 @@ def sample(
     ------
     ValueError
         Naming the argument: an unknown method, a shape that nobody knows or two that differ, two processes that differ.
+    FloatingPointError
+        When samples stop being finite.
 
     Notes
     -----
@@ -104,10 +120,12 @@ def sample(
     shape = _shape(model, shape, x_end)
     if x_end is not None and len(x_end) != n:
         raise ValueError(f"x_end: expected {n} points, got {len(x_end)}")
-    times = process.grid(n_steps, t_eps, spacing)
-    n_steps = len(times) - 1
-    score = _score(model, process, shape)
-    run = _stochastic if method in _STOCHASTIC else _flow
+    grid = grid_of(process, n_steps, t_eps, spacing, times)
+    n_steps = len(grid) - 1
+    score = partial(_score, model, process, shape)
+    chain = chain_of(_STOCHASTIC[method], process, grid, variance) if method in _STOCHASTIC else None
+    if chain is None and variance is not None:
+        raise ValueError(f"variance: expected none with the method {method!r}, which draws no noise")
     dim = math.prod(shape)
     with tqdm(total=n * n_steps, disable=not progress, unit="step", unit_scale=True, desc="samples") as bar:
 
@@ -117,27 +135,37 @@ def sample(
                 x = process.prior(dim).stddev.to(real) * z
             else:
                 x = x_end[low:high].reshape(high - low, dim).to(real)
-            x = run(score, process, times, x, method, seed, path_offset + low, bar.update)
+            if not low:
+                examine_score("model", model, process, x, grid[-1].item(), torch.Size(shape), derivative=False)
+            if chain is None:
+                x = _flow(score, process, grid, x, method, bar.update)
+            else:
+                x = _stochastic(score, chain, grid, x, seed, path_offset + low, bar.update)
             if denoise:
-                t = times[0].item()
+                t = grid[0].item()
                 x = (x + process.variance(t) * score(x, t)) / process.mean_scale(t)
             return x.reshape(high - low, *shape)
 
         with torch.no_grad():
-            return torch.cat(Batches(batch_size).run(n, draw))
+            samples = torch.cat(Batches(batch_size).run(n, draw))
+    bad = n - int(samples.flatten(1).isfinite().all(1).sum())
+    if bad and not allow_nonfinite:
+        raise FloatingPointError(
+            f"{bad} of {n} samples stopped being finite: the network's output or the step may be too large; "
+            "allow_nonfinite=True returns them as they are"
+        )
+    return samples
 
 
 def _stochastic(
     score: Callable[[Tensor, float], Tensor],
-    process: LinearProcess,
+    chain: Chain,
     times: Tensor,
     x: Tensor,
-    method: str,
     seed: int,
     path_offset: int,
     tick: Callable[[int], object],
 ) -> Tensor:
-    chain = CHAINS[_STOCHASTIC[method]](process, times)
     n, dim = x.shape
     last = len(times) - 1
     for step in range(last):
@@ -155,8 +183,6 @@ def _flow(
     times: Tensor,
     x: Tensor,
     method: str,
-    seed: int,
-    path_offset: int,
     tick: Callable[[int], object],
 ) -> Tensor:
     m, root = process.mean_scale(times).tolist(), process.variance(times).sqrt().tolist()
@@ -177,14 +203,8 @@ def _flow(
     return out
 
 
-def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...]) -> Callable[[Tensor, float], Tensor]:
-    def score(x: Tensor, t: float) -> Tensor:
-        if isinstance(model, Distribution):
-            return model.score(x, t, process)
-        out: Tensor = model(x.reshape(len(x), *shape), t)
-        return out.reshape(x.shape)
-
-    return score
+def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...], x: Tensor, t: float) -> Tensor:
+    return score_of(model, process, x, t, torch.Size(shape))
 
 
 def _shape(model: ScoreLike, shape: tuple[int, ...] | None, x_end: Tensor | None) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,11 @@ from thermokern.ops.checks import (
     checked_integer,
     checked_seed,
 )
-from thermokern.processes import LinearProcess
+from thermokern.processes import DiscreteVP, LinearProcess, checked_times
 from thermokern.targets import Distribution
 
 DIVERGENCES = ("auto", "exact", "hutchinson")
+DEFAULT_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,42 @@ def drawn(law: Distribution, n_paths: int | None, seed: int, path_offset: int) -
     return law.sample(checked_integer("n_paths", n_paths, 0), seed, path_offset), torch.Size([law.dim])
 
 
+def blank(n: int, *scores: ScoreLike) -> tuple[Tensor, torch.Size]:
+    """Zeros (n, d) float64 in the place of data, and the shape of a point as the first score that knows has it."""
+    for score in scores:
+        shape = (score.dim,) if isinstance(score, Distribution) else getattr(score, "shape", None)
+        if shape is not None:
+            return torch.zeros(n, math.prod(shape), dtype=torch.float64, device="cpu"), torch.Size(shape)
+    raise ValueError("model: neither score knows the shape of a point; give ScoreModel(..., shape=(3, 32, 32)), say")
+
+
 def describe(score: ScoreLike) -> dict[str, Any]:
     """What a score is, ready for :mod:`json`."""
     if isinstance(score, Distribution):
         return score.settings()
     if isinstance(score, ScoreModel):
-        return {"kind": "ScoreModel", "network": type(score.network).__name__, "predicts": score.predicts}
+        network = type(score.network).__name__
+        return {"kind": "ScoreModel", "network": network, "predicts": score.predicts, **score.origin}
     return {"kind": getattr(score, "__name__", type(score).__name__)}
+
+
+def grid_of(
+    process: LinearProcess,
+    n_steps: int | None,
+    t_eps: float | None,
+    spacing: str | None,
+    times: Tensor | Sequence[float] | None,
+) -> Tensor:
+    """The nodes of a calculation, (n_nodes,) float64: `times` as they are, or the process's grid."""
+    if times is None:
+        default = min(DEFAULT_STEPS, int(process.t_end) - 1) if isinstance(process, DiscreteVP) else DEFAULT_STEPS
+        return process.grid(default if n_steps is None else n_steps, t_eps, spacing)
+    if any(other is not None for other in (n_steps, t_eps, spacing)):
+        raise ValueError("times: expected either times or n_steps, t_eps and spacing, got both")
+    grid = checked_times(torch.as_tensor(times, dtype=torch.float64, device="cpu"))
+    if not grid[0].item() > 0.0 or grid[-1].item() > process.t_end:
+        raise ValueError(f"times: expected times in (0, {process.t_end:g}], got {grid[0]:g} to {grid[-1]:g}")
+    return grid
 
 
 def first_time(process: LinearProcess) -> float:
@@ -136,7 +167,7 @@ def probes_of(divergence: str, probes: int, model: ScoreLike, dim: int) -> int:
 def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
     """float64, but for a network that PyTorch runs: its own."""
     if by_reference and isinstance(model, ScoreModel) and isinstance(model.network, torch.nn.Module):
-        parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64))
+        parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64, device="cpu"))
         return parameter.dtype if parameter.dtype == torch.float32 else torch.float64
     return torch.float64
 

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.ops.step_table import COLUMNS
+from thermokern.quantities.engine.attribution import NodeSums
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.engine.checkpoint import Checkpoint
 from thermokern.quantities.engine.node_scores import NodeScores
@@ -32,6 +33,7 @@ class Streaming:
     checkpoint: Path | None = None
     gradient: bool = False
     progress: bool = False
+    resolved: NodeSums | None = None
 
     def needed_for(self, reference: bool = False) -> str:
         """Why only this backend serves (or, `reference` being another that does, only it), or nothing."""
@@ -39,6 +41,8 @@ class Streaming:
             return 'divergence="hutchinson" is for streamed paths'
         if self.checkpoint is not None:
             return "checkpoint is for streamed paths"
+        if self.resolved is not None and not reference:
+            return "the fused kernels do not resolve Δs"
         if self.gradient and not reference:
             return "the fused kernels have no gradient"
         return ""
@@ -49,6 +53,7 @@ class StreamedSums(NamedTuple):
     mismatch: Tensor  # (n,)
     x_last: Tensor  # (n, d)
     probe_difference: Tensor | None  # (n,) Δs by one set of probes minus that by the other
+    coarse: Tensor | None  # (2, n) Δs over every second and every fourth node, where the table has them
 
 
 class State(NamedTuple):
@@ -60,6 +65,9 @@ class State(NamedTuple):
     value: Tensor  # (n,)
     mismatch: Tensor  # (n,)
     difference: Tensor  # (n,)
+    coarse: Tensor  # (n, 2), and what it needs to go on: see CoarseSums; all empty where there are none
+    kept: Tensor
+    moved: Tensor
 
 
 class StreamedPaths:
@@ -77,6 +85,10 @@ class StreamedPaths:
         self.reverse = table.direction == "reverse"
         self.last = len(table.times) - 1
         self.drift = table.column("drift").tolist()
+        # Weights of the divergence in the values, which are 2 V_h − V_{2h} where there are coarse sums.
+        self.energy = (
+            2.0 * table.column("energy") - table.column("energy_2") if table.coarse else table.column("energy")
+        )
         self.batches = Batches(1)
 
     def __call__(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
@@ -125,20 +137,25 @@ class StreamedPaths:
             for index in range(chunk, len(starts)):
                 low = starts[index]
                 part = x[low : low + n_paths]
-                state = _start(part) if state is None else state
+                state = _start(part, self.table.coarse) if state is None else state
+                if self.options.resolved is not None:
+                    self.options.resolved.begin(part)
                 for first in range(node, self.last + 1, n_nodes):
                     nodes = range(first, min(first + n_nodes, self.last + 1))
                     state = self._block(state, nodes, seed, path_offset + low)
                     bar.update(len(part) * len(nodes))
                     if store is not None and nodes.stop <= self.last:
                         store.write(size, index, nodes.stop, done, tuple(state))
-                done += [state.value, state.mismatch, state.x, state.difference]
+                if self.options.resolved is not None:
+                    self.options.resolved.end()
+                done += [state.value, state.mismatch, state.x, state.difference, state.coarse]
                 node, state = 0, None
                 if store is not None:
                     store.write(size, index + 1, 0, done, None, now=index + 1 == len(starts))
-        value, mismatch, x_last, difference = (torch.cat(done[i::4]) for i in range(4))
+        value, mismatch, x_last, difference, coarse = (torch.cat(done[i::5]) for i in range(5))
         drawn = any(scores.divergence.method == "hutchinson" for scores in (self.model, self.reference))
-        return StreamedSums(value.to(x), mismatch.to(x), x_last, difference if drawn else None)
+        sums = value.to(x), mismatch.to(x), x_last, difference if drawn else None
+        return StreamedSums(*sums, coarse.T if self.table.coarse else None)
 
     def _points(self, x: Tensor, path_offset: int) -> int:
         """Points of one batch, measured at the first node on the first paths."""
@@ -174,6 +191,10 @@ class StreamedPaths:
             divergence=None if divergences is None else divergences[0],
             previous=state.previous,
         )
+        if self.options.resolved is not None:
+            before = torch.cat([state.previous[None], points[:-1]]) if self.table.scheme == "sampler" else None
+            divergence = None if divergences is None else divergences[0]
+            self.options.resolved.add(nodes.start, model, reference, divergence, noise[:-1], noise[1:], before)
         return State(
             x=x,
             carried=noise[-1].clone(),
@@ -181,6 +202,7 @@ class StreamedPaths:
             value=state.value + sums.value.double().sum(0),
             mismatch=state.mismatch + sums.mismatch.double().sum(0),
             difference=self._differ(state, nodes, divergences),
+            **self._coarse(state, nodes, model, reference, divergences, noise[1:]),
         )
 
     def _simulate(self, x: Tensor, nodes: range, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,6 +238,7 @@ class StreamedPaths:
                 value=state.value + sums.value,
                 mismatch=state.mismatch + sums.mismatch,
                 difference=self._differ(state, range(k, k + 1), divergences),
+                **self._coarse(state, range(k, k + 1), model, reference, divergences, sums.noise[None]),
             )
         return state
 
@@ -230,11 +253,28 @@ class StreamedPaths:
         first, second = one[0] - two[0], one[1] - two[1]
         return model, reference, (0.5 * (first + second), first - second)
 
+    def _coarse(
+        self,
+        state: State,
+        nodes: range,
+        model: Tensor,
+        reference: Tensor,
+        divergences: tuple[Tensor, Tensor] | None,
+        noise: Tensor,
+    ) -> dict[str, Tensor]:
+        """The sums over every second and every fourth node, the nodes added, where the table has them."""
+        if not self.table.coarse:
+            return {"coarse": state.coarse, "kept": state.kept, "moved": state.moved}
+        before = ops.CoarseSums(state.coarse.T, state.kept, state.moved)
+        divergence = None if divergences is None else divergences[0]
+        after = ops.coarse_sums(before, self.table, nodes.start, model, reference, divergence, noise)
+        return {"coarse": after.value.T, "kept": after.kept, "moved": after.moved}
+
     def _differ(self, state: State, nodes: range, divergences: tuple[Tensor, Tensor] | None) -> Tensor:
         """Δs by one set of probes minus that by the other, the nodes added, (n,)."""
         if divergences is None:
             return state.difference
-        energy = self.table.columns[nodes.start : nodes.stop, COLUMNS.index("energy")].to(state.difference)
+        energy = self.energy[nodes.start : nodes.stop].to(state.difference)
         return state.difference + self.table.divergence_weight * (energy[:, None] * divergences[1]).sum(0)
 
     def _noise(self, state: State, nodes: range, seed: int, path_offset: int) -> Tensor:
@@ -259,7 +299,8 @@ class StreamedPaths:
         return noise
 
 
-def _start(x: Tensor) -> State:
+def _start(x: Tensor, coarse: bool) -> State:
     zeros = torch.zeros_like(x)
     sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    return State(x, zeros, zeros, sums, sums, sums)
+    more = ops.no_coarse_sums(x if coarse else x[:, :0])
+    return State(x, zeros, zeros, sums, sums, sums, more.value.T, more.kept, more.moved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,26 +13,27 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike
-from thermokern.models.evaluate import score_at
+from thermokern.models.evaluate import examine_score, score_at
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
-from thermokern.processes import CHAINS, LinearProcess, step_table
+from thermokern.processes import CHAIN_NAMES, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
 from thermokern.quantities.engine.problem import (
     Problem,
     check_prior,
     checked_data,
     first_time,
+    grid_of,
     log_prior,
     own_dtype,
     problem_at,
 )
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.targets import Distribution, Gaussian
 
-METHODS = ("continuous", *CHAINS)
+METHODS = ("continuous", *CHAIN_NAMES)
 _LATTICE = 32  # times of a stratum that points share
 _BATCH = 2**21  # numbers of x that are alive at once
 
@@ -75,6 +77,7 @@ class Elbo(Result):
             [
                 f"Variational bound of {len(self.values)} points, {s['method']}, {s['process']}, t from {s['t_eps']:g}",
                 f"  NLL of the sampler ≤    {self.nll} nats, {self.bits_per_dim()} bits/dim without offset",
+                *remarks(s),
             ]
         )
 
@@ -94,9 +97,11 @@ def elbo(
     *,
     method: str = "continuous",
     n_times: int = 64,
-    n_steps: int = 1000,
+    n_steps: int | None = None,
     t_eps: float | None = None,
-    spacing: str = "log-snr",
+    spacing: str | None = None,
+    times: Tensor | Sequence[float] | None = None,
+    variance: Tensor | Sequence[float] | None = None,
     prior: Distribution | None = None,
     repeats: int = 1,
     seed: int = 0,
@@ -121,11 +126,15 @@ def elbo(
     x : Tensor or array
         (n, …) data points.
     process : LinearProcess, optional
-    method : {"continuous", "ddpm", "ddpm-large", "euler-maruyama"}
+    method : {"continuous", "euler-maruyama", "ddpm", "ddpm-large", "ddpm-optimal"}
     n_times : int
         Even.
     n_steps, spacing
-        Of the chains, see :meth:`LinearProcess.grid`.
+        Of the chains, see :meth:`LinearProcess.grid`: 1000 and ``log-snr`` when left out.
+    times : Tensor or sequence, optional
+        (n_nodes,) increasing: the grid of a chain itself, in the place of `n_steps`, `t_eps` and `spacing`.
+    variance : Tensor or sequence, optional
+        (n_steps,) in order of time, of the steps of ``ddpm-optimal``.
     t_eps : float, optional
         As in :func:`log_likelihood`. Both bound the law at t_eps, drawn back to the data's scale: points are diffused
         to it, and what decodes from it to the data is not in the bound.
@@ -153,16 +162,20 @@ def elbo(
     checked_choice("backend", backend, UNSTREAMED)
     n_times, repeats = checked_integer("n_times", n_times, 2, even=True), checked_integer("repeats", repeats, 1)
     check_prior(prior, dim)
-    t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
+    if times is None:
+        t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
+        n_steps, spacing = 1000 if n_steps is None else n_steps, spacing or "log-snr"
+    if method == "continuous" and not (times is None and variance is None):
+        raise ValueError("times, variance: expected neither with the continuous bound, which has no steps")
+    grid = grid_of(process, n_steps, t_eps, spacing, times)
+    t_eps = grid[0].item()
     if method == "continuous":
         dtype = checked_dtype(dtype, own_dtype(model, by_reference=True))
         rounds, errors = _continuous(problem, t_eps, n_times, prior, repeats, dtype)
     else:
         dtype = checked_dtype(dtype)
-        times = process.grid(n_steps, t_eps, spacing)
-        n_steps = len(times) - 1
-        rounds = _chain(problem, times, method, prior, repeats, backend, dtype)
-        errors = torch.full((n,), math.nan, dtype=torch.float64)
+        rounds = _chain(problem, grid, method, variance, prior, repeats, backend, dtype)
+        errors = torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
     if repeats > 1:
         errors = rounds.std(0) / math.sqrt(repeats)
     values = rounds.mean(0) + dim * math.log(process.mean_scale(t_eps))
@@ -176,7 +189,7 @@ def elbo(
             **problem.settings(dtype),
             "method": method,
             "n_times": n_times if method == "continuous" else 0,
-            "n_steps": 0 if method == "continuous" else n_steps,
+            "n_steps": 0 if method == "continuous" else len(grid) - 1,
             "t_eps": t_eps,
             "prior": "process" if prior is None else prior.settings(),
             "repeats": repeats,
@@ -193,11 +206,16 @@ def _continuous(
     first, last = process.log_snr(process.t_end), process.log_snr(t_eps)
     ratio = 0.5 * dim * math.log(process.variance(process.t_end) / process.variance(t_eps))
     shift = torch.special.ndtr(ops.normals(1, 1, seed=seed, path_offset=2**62, purpose="probe", dtype=torch.float64))
-    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64) + shift[0]
+    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64, device="cpu") + shift[0]
     lattice = process.times_at(first + (last - first) * strata / (n_times * _LATTICE)).reshape(n_times, _LATTICE)
     m_end, v_end = process.mean_scale(process.t_end), process.variance(process.t_end)
-    rounds, errors = torch.empty(repeats, n, dtype=torch.float64), torch.full((n,), math.nan, dtype=torch.float64)
+    rounds, errors = (
+        torch.empty(repeats, n, dtype=torch.float64, device="cpu"),
+        torch.full((n,), math.nan, dtype=torch.float64, device="cpu"),
+    )
     size = max(1, _BATCH // (dim * n_times))
+    start = (process.mean_scale(t_eps) * points[:2]).to(dtype)
+    examine_score("model", problem.model, process, start, t_eps, problem.shape, derivative=False)
     for low in range(0, n, size):
         x = points[low : low + size]
         count = len(x)
@@ -236,6 +254,7 @@ def _chain(
     problem: Problem,
     times: Tensor,
     chain: str,
+    variance: Tensor | Sequence[float] | None,
     prior: Distribution | None,
     repeats: int,
     backend: str,
@@ -244,9 +263,9 @@ def _chain(
     """``log π(x_K) + Σ log p_θ(x_k | x_{k+1}) − Σ log q(x_{k+1} | x_k)`` of each repeat and point, (repeats, n)."""
     process, points, seed = problem.process, problem.points, problem.seed
     n, dim = points.shape
-    table = step_table(process, times, "sampler", chain=chain)
+    table = step_table(process, times, "sampler", chain=chain, variance=variance)
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
-    idle = Gaussian(torch.zeros(dim), 1.0)
+    idle = Gaussian(torch.zeros(dim, device="cpu"), 1.0)
     runner, _, _ = choose_backend(backend, problem.model, idle, process, table, problem.shape, dtype, Streaming())
     rounds = []
     for r in range(repeats):

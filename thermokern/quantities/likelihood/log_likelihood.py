@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, fuse
-from thermokern.models.evaluate import rademacher, score_and_divergence
+from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
 from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.ops.probability_flow import TOO_MANY, checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
@@ -154,7 +154,7 @@ def log_likelihood(
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
     dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
 
-    noise = torch.zeros(repeats, n, dim, dtype=torch.float64)
+    noise = torch.zeros(repeats, n, dim, dtype=torch.float64, device="cpu")
     if dequantize:
         z = ops.normals(n, repeats * dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
         noise = dequantize * torch.special.ndtr(z).reshape(n, repeats, dim).transpose(0, 1)
@@ -162,6 +162,8 @@ def log_likelihood(
     scale = process.mean_scale(t_eps)
     columns = max(probes, 1)
     rounds = []
+    if isinstance(fused, str):
+        examine_score("model", own_axes, process, (scale * points[:2]).to(dtype), t_eps, shape, derivative=True)
     for r in range(repeats):
         start = scale * (points + noise[r])
         start = (start if turned is None else turned.turn(start)).to(dtype)
@@ -225,8 +227,12 @@ def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
     if repeats > 1:
         return each.std(0) / math.sqrt(repeats)
     if not hutchinson:
-        return torch.zeros(n, dtype=torch.float64)
-    return gathered[0].std(1) / math.sqrt(probes) if probes > 1 else torch.full((n,), math.nan, dtype=torch.float64)
+        return torch.zeros(n, dtype=torch.float64, device="cpu")
+    return (
+        gathered[0].std(1) / math.sqrt(probes)
+        if probes > 1
+        else torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
+    )
 
 
 def _t_eps_term(
@@ -304,7 +310,7 @@ def _by_kernel(
             out.status[(out.evaluations > max_evaluations) & (out.status != ops.FLOW_DONE)] = TOO_MANY
         return out._replace(divergence=out.divergence[:, None])
 
-    return _on_finer_grids(run, process, t_eps, torch.arange(len(x)), _FUSED_LEVELS)
+    return _on_finer_grids(run, process, t_eps, torch.arange(len(x), device="cpu"), _FUSED_LEVELS)
 
 
 def _by_reference(
@@ -337,7 +343,7 @@ def _by_reference(
 
     size = max(1, _REFERENCE_BATCH // (x.shape[1] * (1 + columns)))
     parts = []
-    for rows in watched.over(torch.split(torch.arange(len(x)), size) or [torch.arange(0)]):
+    for rows in watched.over(torch.split(torch.arange(len(x), device="cpu"), size) or [torch.arange(0, device="cpu")]):
         parts.append(_on_finer_grids(run, process, t_eps, rows, _LEVELS))
     return ops.FlowSums(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

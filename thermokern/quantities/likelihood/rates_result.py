@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 
 
@@ -144,6 +144,7 @@ class EntropyRates(Result):
         lines += [
             f"  ∫E[∇·b]dt / intrinsic   {self.exchange_ratio}   b = −f x + 2 D s",
             f"  backend                 {self.backend}{reason}",
+            *remarks(s),
         ]
         return "\n".join(lines)
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.quantities.results.pareto import UNRELIABLE, pareto_shape
 from thermokern.quantities.results.storage import stored
 
 # A share of effective paths below which the exponential average is carried by too few to be trusted.
 FEW_PATHS = 0.01
+# A share of the sum of squared weights that a single one of many can carry only where their tail is heavy.
+LARGE_SHARE = 0.1
 _PLAIN = (1e-4, 1e9)  # sizes that are read without an exponent
 
 
@@ -77,14 +80,34 @@ class ExponentialAverage(Estimate):
         ``(Σw)²/Σw²`` of the weights ``w = e^{±x}``: how many equal weights would average as well.
     n : int
         Size of the sample.
+    pareto_shape : float
+        Of the largest weights, see :func:`pareto_shape`: above ½ weights have no variance. NaN where there are too few
+        weights to say.
+    largest_share : float
+        Of ``Σw²``, what the largest weight carries.
     """
 
     effective_sample_size: float = math.nan
     n: int = 0
+    pareto_shape: float = math.nan
+    largest_share: float = math.nan
+
+    @property
+    def has_heavy_tail(self) -> bool:
+        """Whether the weights look as if they had no variance, whatever the effective sample size says.
+
+        A small cluster of equal weights has a large shape too; but there no single weight carries the sum of squares.
+        """
+        return self.pareto_shape > UNRELIABLE and self.largest_share > LARGE_SHARE
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether the standard error can be trusted, as far as the weights tell."""
+        return not (self.has_heavy_tail or self.effective_sample_size < FEW_PATHS * self.n)
 
 
 def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:
-    """``⟨e^{scale · x}⟩`` over `values` (n,), by log-sum-exp, with its effective sample size."""
+    """``⟨e^{scale · x}⟩`` over `values` (n,), by log-sum-exp, with its effective sample size and Pareto shape."""
     n = len(values)
     sums = ops.exponential_sums(values, scale)
     if n == 0:
@@ -92,7 +115,15 @@ def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:
     unit = _exp(sums.top)
     mean, square = sums.first / n, sums.second / n
     stderr = math.sqrt(max(0.0, square - mean**2) / (n - 1)) if n > 1 else math.nan
-    return ExponentialAverage(unit * mean, unit * stderr, "", sums.first**2 / sums.second, n)
+    return ExponentialAverage(
+        unit * mean,
+        unit * stderr,
+        "",
+        effective_sample_size=sums.first**2 / sums.second,
+        n=n,
+        pareto_shape=pareto_shape(scale * values),
+        largest_share=1.0 / sums.second,
+    )
 
 
 def _exp(x: float) -> float:

@@ -60,7 +60,7 @@ def check_independent_groups(groups: Sequence[Tensor]) -> None:
     def planes(block: Tensor) -> int:
         return int((torch.linalg.eigvalsh(block) < floor).sum()) if len(block) else 0
 
-    bounds = torch.tensor([0, *(group.shape[1] for group in varying)]).cumsum(0).tolist()
+    bounds = torch.tensor([0, *(group.shape[1] for group in varying)], device="cpu").cumsum(0).tolist()
     within = sum(planes(correlations[low:high, low:high]) for low, high in pairwise(bounds))
     if planes(correlations) > within:
         raise ValueError(
@@ -74,8 +74,8 @@ def _correlations(x: Tensor) -> Tensor:
     low, high = x.amin(0).double(), x.amax(0).double()
     centre, half = 0.5 * (low + high), 0.5 * (high - low)
     n, d = x.shape
-    first = torch.zeros(d, dtype=torch.float64)
-    second = torch.zeros(d, d, dtype=torch.float64)
+    first = torch.zeros(d, dtype=torch.float64, device="cpu")
+    second = torch.zeros(d, d, dtype=torch.float64, device="cpu")
     for start in range(0, n, _ROWS):
         block = (x[start : start + _ROWS].double() - centre) / half
         first, second = first + block.sum(0), second + block.T @ block
@@ -144,7 +144,9 @@ def check_scales(groups: Sequence[Tensor], reach: Sequence[Tensor], remedy: str)
         For each, the share (n,) of all points that are within the radius in these columns.
     remedy : str
     """
-    columns = torch.cat([group[torch.linspace(0, len(group) - 1, min(len(group), _FEW)).long()] for group in groups], 1)
+    columns = torch.cat(
+        [group[torch.linspace(0, len(group) - 1, min(len(group), _FEW), device="cpu").long()] for group in groups], 1
+    )
     ordered = columns.double().sort(0).values
     tenth = len(ordered) // 10
     width = ordered[len(ordered) - 1 - tenth] - ordered[tenth]
@@ -165,5 +167,5 @@ def check_scales(groups: Sequence[Tensor], reach: Sequence[Tensor], remedy: str)
 
 def share_within(column: Tensor, radius: Tensor) -> Tensor:
     """Share of all points that are within `radius` of each in a `column` (n, 1), from some of them."""
-    few = column[torch.linspace(0, len(column) - 1, min(len(column), _FEW // 16)).long(), 0]
+    few = column[torch.linspace(0, len(column) - 1, min(len(column), _FEW // 16), device="cpu").long(), 0]
     return ((few[:, None] - few[None, :]).abs() <= radius).double().mean(1)

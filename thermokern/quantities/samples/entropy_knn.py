@@ -162,7 +162,7 @@ def kozachenko_leonenko(
         settings={
             "k": k,
             "base": base,
-            "scale": None if scale is None else torch.as_tensor(scale, dtype=torch.float64).tolist(),
+            "scale": None if scale is None else torch.as_tensor(scale, dtype=torch.float64, device="cpu").tolist(),
             "jitter": jitter,
             "duplicates": duplicates,
             "seed": seed,
@@ -241,7 +241,9 @@ class _Sample:
     def variance(self, k: int) -> float:
         """Squared standard error, times n."""
         spread = self.influence(k).sort().values.var().item() if len(self.part) > 2 else math.nan
-        least = torch.special.polygamma(1, torch.tensor(float(k), dtype=torch.float64)).item()  # of a uniform law
+        least = torch.special.polygamma(
+            1, torch.tensor(float(k), dtype=torch.float64, device="cpu")
+        ).item()  # of a uniform law
         return max(spread - excess(self.dim, k), least) if math.isfinite(spread) else math.nan
 
     def by_k(self) -> tuple[tuple[int, Estimate], ...]:

@@ -61,7 +61,7 @@ def search(
     left_open = math.nan
     if ties:
         at = random_order(joint)[:_TIED_POINTS]
-        left_open = _open(tree, joint[at], radius[at], device, torch.zeros(len(at)))
+        left_open = _open(tree, joint[at], radius[at], device, torch.zeros(len(at), device="cpu"))
     for group in torch.split(joint, list(widths), dim=1):
         own = group.contiguous()
         reach = radius
@@ -95,8 +95,8 @@ def local_terms(found: Marginals, k: int, variant: int) -> Tensor:
     """``ψ(k) + (g − 1) ψ(n) − Σ_j ψ(count_j)``, less ``(g − 1)/k`` for variant 2, of each point: (n,) float64, nats."""
     n, more = len(found.indices), len(found.counts) - 1
     constant = (digamma(k) + more * digamma(n)).item() - (more / k if variant == 2 else 0.0)
-    table = digamma(torch.arange(1, n + 1))  # ψ(1) … ψ(n)
-    total = torch.zeros(n, dtype=torch.float64)
+    table = digamma(torch.arange(1, n + 1, device="cpu"))  # ψ(1) … ψ(n)
+    total = torch.zeros(n, dtype=torch.float64, device="cpu")
     for count in found.counts:
         total = total + table[count - 1]
     return constant - total
@@ -128,7 +128,7 @@ def standard_error(
         terms = terms - _taken_along(group.contiguous(), radius, strict=variant == 1)
     # Half the digammas' noise is kept whatever the table says: a variance is not negative.
     spread = terms.sort().values.var().item()
-    least = 0.5 * torch.special.polygamma(1, torch.tensor(float(k), dtype=torch.float64)).item()
+    least = 0.5 * torch.special.polygamma(1, torch.tensor(float(k), dtype=torch.float64, device="cpu")).item()
     counted_twice = excess(joint.shape[1], k) * (1.0 if variant == 1 else 0.5)
     return math.sqrt(max(spread - counted_twice, least) / n)
 
@@ -139,12 +139,12 @@ def _taken_along(x: Tensor, radius: Tensor, strict: bool) -> Tensor:
     total = np.zeros(n)
     rows = max(1, _PAIRS // n)
     for low in range(0, n, rows):
-        block = torch.zeros(min(rows, n - low), n, dtype=x.dtype)
+        block = torch.zeros(min(rows, n - low), n, dtype=x.dtype, device="cpu")
         for column in range(dim):
             block = torch.maximum(block, (x[low : low + rows, column, None] - x[None, :, column]).abs())
         bound = radius[low : low + rows, None]
         within = (block < bound) if strict else (block <= bound)
-        own = torch.arange(len(block))
+        own = torch.arange(len(block), device="cpu")
         within[own, low + own] = False
         share = 1.0 / within.sum(1).clamp_min(1).double()
         # Not BLAS, whose order of sums goes with the number of threads.

@@ -77,7 +77,7 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
     if extent == 0.0 or _RANGE[0] <= extent <= _RANGE[1]:
         return x, 0.0
     exponent = math.frexp(extent)[1]
-    shrunk: Tensor = torch.ldexp(x, torch.tensor(-exponent))
+    shrunk: Tensor = torch.ldexp(x, torch.tensor(-exponent, device="cpu"))
     return shrunk, x.shape[1] * exponent * math.log(2.0)
 
 
@@ -129,7 +129,7 @@ def _mixed(state: np.ndarray) -> np.ndarray:
 
 def digamma(n: int | Tensor) -> Tensor:
     """ψ of positive integers, float64."""
-    values: Tensor = torch.special.digamma(torch.as_tensor(n, dtype=torch.float64))
+    values: Tensor = torch.special.digamma(torch.as_tensor(n, dtype=torch.float64, device="cpu"))
     return values
 
 

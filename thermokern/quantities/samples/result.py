@@ -46,7 +46,7 @@ class SampleEstimate(Estimate, Result):
 
     title: ClassVar[str] = "Estimate from a sample"
 
-    local: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+    local: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64, device="cpu"))
     method: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     bias: Estimate = field(default_factory=lambda: Estimate(math.nan, math.nan))

@@ -21,6 +21,8 @@ from thermokern.quantities.results.style import (
     panels,
     style,
 )
+from thermokern.quantities.taep.attribution import Attribution
+from thermokern.quantities.taep.attribution_figure import draw_attribution
 from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem
 from thermokern.quantities.taep.modes import collapsed_modes
 from thermokern.quantities.taep.result import TAEP
@@ -67,6 +69,12 @@ def taep_figure(result: TAEP, ax: Axes | None = None) -> Figure:
         if result.modes:
             _draw_modes(axes[2], result)
     return drawn
+
+
+@figure.register
+def attribution_figure(result: Attribution, ax: Axes | None = None) -> Figure:
+    """Where in time, in space and in which class Δs arises."""
+    return draw_attribution(result, ax)
 
 
 @figure.register

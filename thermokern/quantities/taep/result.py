@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
+from thermokern.quantities.taep.attribution import Attribution, LabelPart, Map, Rate, Table
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
+from thermokern.quantities.taep.step_error import EndpointError, StepError
 
 
 @stored("taep")
@@ -51,6 +53,17 @@ class TAEP(Result):
         The statistics component by component, where `start_component` is known; else empty.
     probe_noise : ProbeNoise or None
         Where a divergence came from probes: their share of the variance, and the variance without it.
+    step_error : StepError or None
+        What the finite step does to mean, variance and exponential average, where the values are extrapolated.
+    endpoint_error : EndpointError or None
+        Values less `endpoint_log_ratio`, paired: their mean and the RMS of a path. None for the sampler's chains.
+    consistency : Estimate or None
+        Mean of the values less ``∫ D |δ|² dt`` of each path (over reverse paths that the model drives: plus). It is 0
+        where the identity holds.
+    half_variance_ratio : Estimate or None
+        ``Var/(2 mean)``, which is 1 near the optimum (Eq. 41).
+    attribution : Attribution or None
+        Where Δs arises, where that was to be resolved.
     """
 
     title: ClassVar[str] = "Time-asymmetry entropy production"
@@ -70,11 +83,46 @@ class TAEP(Result):
     start_component: Tensor | None = None
     modes: tuple[Mode, ...] = ()
     probe_noise: ProbeNoise | None = None
+    step_error: StepError | None = None
+    endpoint_error: EndpointError | None = None
+    consistency: Estimate | None = None
+    half_variance_ratio: Estimate | None = None
+    attribution: Attribution | None = None
+
+    @property
+    def rate(self) -> Rate:
+        """Where in time Δs arises, per unit of log signal-to-noise ratio; needs ``resolve`` with ``time``."""
+        return self._resolved("time").rate()
+
+    @property
+    def map(self) -> Map:
+        """Along which component of x Δs arises; needs ``resolve`` with ``component``."""
+        return self._resolved("component").map()
+
+    @property
+    def table(self) -> Table:
+        """Both, in stretches of log signal-to-noise ratio; needs ``resolve`` with both."""
+        return self._resolved("time", "component").table()
+
+    @property
+    def by_label(self) -> tuple[LabelPart, ...]:
+        """The means of the paths of each label; needs ``labels`` and ``resolve``."""
+        return self._resolved("time").by_label
+
+    def _resolved(self, *names: str) -> Attribution:
+        if self.attribution is None:
+            raise ValueError(f"attribution: this TAEP was not resolved; give taep(…, resolve={names!r})")
+        return self.attribution
 
     @property
     def sign(self) -> float:
         """Of the exponential average: −1, and +1 for reverse paths."""
-        return 1.0 if self.settings["direction"] == "reverse" else -1.0
+        return 1.0 if self.settings["direction"] == "reverse" and not self.driven_by_reference else -1.0
+
+    @property
+    def driven_by_reference(self) -> bool:
+        """Whether these are reverse paths that the reference drives, over which the identities hold for any scores."""
+        return bool(self.settings.get("driver") == "reference")
 
     @property
     def weight_name(self) -> str:
@@ -84,29 +132,46 @@ class TAEP(Result):
     def summary(self) -> str:
         """A table of the estimates, for people."""
         s, average = self.settings, self.fluctuation_theorem
-        exact = "exact" if self.reference_is_exact else "not exact: <exp(-TAEP)> need not be 1"
-        reason = f" ({self.backend_reason})" if self.backend_reason else ""
+        theorem = f"<exp({'-+'[self.sign > 0]}TAEP)>"
+        exact = "exact" if self.reference_is_exact else f"not exact: {theorem} need not be 1"
+        if self.driven_by_reference:
+            exact = f"drives the paths: {theorem} is 1 for any two scores"
+        of_step = {name: "" for name in ("mean", "variance", "fluctuation_theorem")}
+        if self.step_error is not None:
+            of_step = {name: _of_step(getattr(self.step_error, name)) for name in of_step}
         share = average.effective_sample_size / average.n if average.n else math.nan
+        doubt = "" if average.is_reliable else ", its error unreliable"
+        shape = f"carried by {share:.1%} of the paths, Pareto shape {average.pareto_shape:.2f}{doubt}"
         lines = [
             f"TAEP of {len(self.values)} {s['direction']} paths, {s['n_steps']} steps of {s['process']}, "
             f"scheme {s['scheme']}",
-            f"  mean                    {self.mean} nats",
-            f"  variance                {self.variance} nats²",
-            f"  <exp({'-+'[self.sign > 0]}TAEP)>            {average}   (carried by {share:.1%} of the paths)",
-            f"  score matching          {self.score_matching} nats",
-            f"  reference               {exact}",
-            f"  backend                 {self.backend}{reason}",
+            f"  mean                    {self.mean} nats{of_step['mean']}",
+            f"  variance                {self.variance} nats²{of_step['variance']}",
         ]
-        after = 5
         if self.probe_noise is not None:
             noise = self.probe_noise
-            lines.insert(
-                3, f"  of it from the probes   {noise.contribution} nats², without them {noise.corrected_variance}"
+            lines.append(
+                f"  of it from the probes   {noise.contribution} nats², without them {noise.corrected_variance}"
             )
-            after += 1
+        lines.append(f"  {theorem:<23} {average}{of_step['fluctuation_theorem']}   ({shape})")
+        if self.sign < 0 and average.value < 1.0 - 3.0 * average.stderr and average.is_reliable:
+            missing = Estimate(1.0 - average.value, average.stderr, "")
+            lines.append(f"  missing overlap         {missing}   (weight that the model puts where no path goes)")
+        if self.half_variance_ratio is not None:
+            lines.append(f"  variance / (2 mean)     {self.half_variance_ratio}   (1 near the optimum)")
         if worst := collapse_line(self.modes, self.mean):
-            lines.insert(after, f"  most collapsed mode     {worst}")
-        return "\n".join(lines)
+            lines.append(f"  most collapsed mode     {worst}")
+        lines.append(f"  score matching          {self.score_matching} nats")
+        if self.consistency is not None:
+            lines.append(f"  mean less that          {self.consistency}   (z = {self.consistency.z(0.0):+.1f})")
+        if self.endpoint_error is not None:
+            miss = self.endpoint_error
+            lines.append(f"  against the end points  {miss.mean}   (z = {miss.mean.z(0.0):+.1f}), RMS {miss.rms}")
+        if self.attribution is not None:
+            lines += ["  " + line for line in self.attribution.summary().splitlines()]
+        reason = f" ({self.backend_reason})" if self.backend_reason else ""
+        lines += [f"  reference               {exact}", f"  backend                 {self.backend}{reason}"]
+        return "\n".join([*lines, *remarks(s)])
 
     def numbers(self) -> dict[str, object]:
         """The estimates, what ran, and the modes where they are known."""
@@ -122,6 +187,11 @@ class TAEP(Result):
             "settings": self.settings,
             "modes": self.modes,
             "probe_noise": self.probe_noise,
+            "step_error": self.step_error,
+            "endpoint_error": self.endpoint_error,
+            "consistency": self.consistency,
+            "half_variance_ratio": self.half_variance_ratio,
+            "attribution": self.attribution,
         }
 
     def columns(self) -> dict[str, Tensor]:
@@ -132,3 +202,7 @@ class TAEP(Result):
             "start_component": self.start_component,
         }
         return {name: column for name, column in columns.items() if column is not None}
+
+
+def _of_step(error: Estimate) -> str:
+    return f"   (step {error.value:+.1g} ± {error.stderr:.1g})"

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models import ScoreLike, one_process
 from thermokern.ops.checks import MAX_DIM, checked_choice, checked_dtype, checked_integer, checked_seed
-from thermokern.processes import DEFAULT_CHAIN, LinearProcess, step_table
+from thermokern.processes import DEFAULT_CHAIN, LinearProcess, sampler_steps, step_table, weights_have_variance
 from thermokern.quantities.engine.backends import choose_backend
-from thermokern.quantities.engine.problem import DIVERGENCES, check_dim, checked_data, describe, drawn, problem_at
-from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
-from thermokern.quantities.results.estimate import (
-    FEW_PATHS,
-    ExponentialAverage,
-    FewPathsWarning,
-    exponential_average,
-    mean_estimate,
-    variance_estimate,
+from thermokern.quantities.engine.paths import run_paths
+from thermokern.quantities.engine.problem import (
+    blank,
+    check_dim,
+    describe,
+    grid_of,
+    problem_at,
+)
+from thermokern.quantities.engine.streamed import StreamedPaths
+from thermokern.quantities.results.estimate import exponential_average, mean_estimate, variance_estimate
+from thermokern.quantities.taep.attribution import attribution, checked_resolve, node_sums
+from thermokern.quantities.taep.inputs import (
+    check_paths,
+    endpoint_log_ratio,
+    starting_points,
+    streaming_options,
+    widest_variances,
 )
 from thermokern.quantities.taep.modes import mode_breakdown, start_component
 from thermokern.quantities.taep.probe_noise import probe_noise
 from thermokern.quantities.taep.result import TAEP
+from thermokern.quantities.taep.step_error import endpoint_error, extrapolated, half_variance_ratio, step_error
+from thermokern.quantities.taep.warn import (
+    warn_of_long_steps,
+    warn_of_missed_witnesses,
+    warn_of_times_between,
+    warn_of_unreliable_average,
+)
 from thermokern.targets import Distribution, common_axes
 
 SCHEMES = ("auto", *ops.SCHEMES)
+DRIVERS = ("model", "reference")
 # Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
 _REVERSE_OFFSET = 2**62
 
@@ -43,15 +58,24 @@ def taep(
     *,
     n_paths: int | None = None,
     x0: Tensor | np.ndarray | None = None,
-    n_steps: int = 1000,
+    n_steps: int | None = None,
     t_eps: float | None = None,
     spacing: str | None = None,
+    times: Tensor | Sequence[float] | None = None,
     scheme: str = "auto",
+    integrator: str = "exact",
+    extrapolate: bool | None = None,
     chain: str = DEFAULT_CHAIN,
+    forward: str = "exact",
+    variance: Tensor | Sequence[float] | None = None,
     divergence: str = "auto",
     probes: int = 1,
     direction: str = "forward",
+    driver: str = "model",
     from_prior: bool = False,
+    resolve: Sequence[str] = (),
+    labels: Tensor | Sequence[int] | np.ndarray | None = None,
+    time_bins: int = 10,
     seed: int = 0,
     path_offset: int = 0,
     backend: str = "auto",
@@ -81,14 +105,29 @@ def taep(
     x0 : Tensor or array, optional
         (n, …) data points at t = 0, diffused exactly to ``t_eps``, where each path starts; images included.
     n_steps, t_eps, spacing
-        The time grid, see :meth:`LinearProcess.grid`.
+        The time grid, see :meth:`LinearProcess.grid`. 1000 steps when left out, fewer where a table has fewer.
+    times : Tensor or sequence, optional
+        (n_nodes,) increasing: the grid itself, in the place of the three.
     scheme : {"auto", "stratonovich", "ito", "backward-ito", "sampler"}
         How the stochastic integral is discretised, see :func:`thermokern.processes.step_table`; ``auto`` is
         ``stratonovich`` (d ≤ 16), else ``backward-ito``, which needs no divergence. ``sampler`` is the log density
         ratio of the discrete chains themselves: ``⟨e^{−Δ}⟩ = 1`` for any number of steps; its reference must be a
         distribution.
-    chain : {"euler-maruyama", "ddpm", "ddpm-large"}
+    integrator : {"exact", "euler-maruyama"}
+        Of the paths in all schemes but ``sampler``. ``exact``: ``x/m`` is Brownian motion on the clock ``q = v/m²``, so
+        forward paths have no error at any step. ``euler-maruyama``: ``x_{k+1} = (1 + f h) x_k + g √h z``, as papers
+        compute it.
+    extrapolate : bool, optional
+        Whether `values` are ``2 V_h − V_{2h}`` of each path, V_{2h} being the sum over every second node of the same
+        path, which needs no further score and leaves the mean an error of second order. Left out: yes with
+        ``integrator="exact"``, in all schemes but ``sampler``, which is exact. False: plain sums.
+    chain : {"euler-maruyama", "ddpm", "ddpm-large", "ddpm-optimal"}
         The sampler of the ``sampler`` scheme, see :func:`thermokern.processes.step_table`; no other scheme takes one.
+    forward : {"exact", "euler-maruyama"}
+        Forward steps that the sampler ``euler-maruyama`` is compared with: the process's exact transitions, or its own.
+    variance : Tensor or sequence, optional
+        (n_steps,) in order of time, squared data units: of the steps of ``chain="ddpm-optimal"``, as
+        :func:`thermokern.optimal_schedule` finds them.
     divergence : {"auto", "exact", "hutchinson"}
         Streamed, for scores that are not distributions in schemes with a divergence: exact (``auto``: up to 16
         dimensions), or from Rademacher probes, fresh at every node. These add to the variance: see `probe_noise`.
@@ -96,13 +135,24 @@ def taep(
         In each of the two sets of probes whose mean is taken.
     direction : {"forward", "reverse"}
         ``forward``: the process's own paths from the data. ``reverse``: paths that the model drives back from
-        ``t_end``, ``x_k = x_{k+1} − f x h + g² s_θ h + g √h z̃``, which start from the reference's law there. Δs is the
-        same functional of the path read forward in time, its sign not flipped: ``p_F(a) = e^a p_R(a)`` and
-        ``⟨e^{+Δs}⟩ = 1`` over reverse paths (Eq. 31). Takes `n_paths`.
+        ``t_end``, on the exact clock ``y_k = y_{k+1} + Δq m s_θ + √Δq z̃`` for ``y = x/m``, which start from the
+        reference's law there. Δs is the same functional of the path read forward in time, its sign not flipped:
+        ``p_F(a) = e^a p_R(a)`` and ``⟨e^{+Δs}⟩ = 1`` over reverse paths (Eq. 31). Takes `n_paths`.
+    driver : {"model", "reference"}
+        Whose score drives reverse paths. ``reference``, for references that are networks: paths start from the
+        process's prior, and ``⟨e^{−Δs}⟩ = 1`` and ``⟨Δs⟩ = ∫ D ⟨|δ|²⟩ dt`` hold over them for any two scores.
     from_prior : bool
         Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
         ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
         reference's log density.
+    resolve : sequence of {"time", "component"}
+        Forward paths: also say where Δs arises, over time, along the components of x or both; see `TAEP.attribution`,
+        `rate`, `map` and `table`. Costs no further score. Streamed and in the reference backend. By component the
+        scheme ``auto`` is ``backward-ito``, the others have no divergence either.
+    labels : sequence of int, optional
+        (n,) of each path, of its data point: the means by label too, see `TAEP.by_label`.
+    time_bins : int
+        Rows of `TAEP.table`.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
     backend : {"auto", "fused", "streamed", "reference"}
@@ -143,7 +193,12 @@ def taep(
     Warns
     -----
     FewPathsWarning
-        When fewer than one path in a hundred carries ``⟨e^{−Δs}⟩``, or when its variance is infinite.
+        When the standard error of ``⟨e^{−Δs}⟩`` is unreliable: its weights have a Pareto shape above ½, fewer than one
+        path in a hundred carries it, or its variance is infinite.
+    StepTooLongWarning
+        When a step is long beside the narrowest scale of the reference, or when the values miss what they are in
+        continuous time (`endpoint_error`, `consistency`) by more than 4 standard errors and by more than all that is
+        stated of the mean.
 
     Notes
     -----
@@ -162,48 +217,67 @@ def taep(
     """
     process = one_process(process, model=model, reference=reference)
     checked_choice("direction", direction, ops.DIRECTIONS)
+    checked_choice("driver", driver, DRIVERS)
     reverse = direction == "reverse"
     if reverse and x0 is not None:
         raise ValueError("x0: reverse paths start at t_end, not from data; give n_paths")
+    if driver == "reference" and (not reverse or from_prior or scheme == "sampler"):
+        raise ValueError('driver: "reference" is for reverse paths of the continuum schemes, without from_prior')
     if from_prior and not isinstance(reference, Distribution):
         raise TypeError("reference: from_prior needs its log density at t_end, so a distribution")
     seed, path_offset = checked_seed(seed, path_offset)
     draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
-    start, shape = _data(reference, n_paths, x0, seed, draws)
+    own_start = reverse and driver == "reference" and not isinstance(reference, Distribution)
+    if own_start:
+        start, shape = blank(checked_integer("n_paths", n_paths, 0), model, reference)
+    else:
+        start, shape = starting_points(reference, n_paths, x0, seed, draws)
     problem = problem_at(model, process, (start, shape), seed, path_offset)
     check_dim("reference", reference, shape)
     dim = problem.dim
     checked_choice("scheme", scheme, SCHEMES)
     if scheme == "auto":
-        scheme = "stratonovich" if dim <= MAX_DIM else "backward-ito"
+        scheme = "stratonovich" if dim <= MAX_DIM and "component" not in resolve else "backward-ito"
+    resolved, labels = checked_resolve(resolve, labels, len(start), scheme)
+    if resolved and (reverse or checkpoint is not None or gradient):
+        raise ValueError("resolve: expected forward paths without checkpoint and without gradient")
     dtype = checked_dtype(dtype)
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
-    streaming = _streaming(divergence, probes, memory_budget, checkpoint, gradient, progress)
-    table = step_table(process, process.grid(n_steps, t_eps, spacing), scheme, direction, chain=chain)
+    streaming = streaming_options(divergence, probes, memory_budget, checkpoint, gradient, progress)
+    can_extrapolate = scheme != "sampler" and integrator == "exact"
+    extrapolate = can_extrapolate if extrapolate is None else extrapolate
+    if extrapolate and not can_extrapolate:
+        raise ValueError('extrapolate: only integrator="exact" extrapolates, in all schemes but "sampler"')
+    options = {"integrator": integrator, "chain": chain, "forward": forward}
+    grid = grid_of(process, n_steps, t_eps, spacing, times)
+    table = step_table(process, grid, scheme, direction, coarse=extrapolate, variance=variance, **options)
     n_steps = len(table.times) - 1
-    turned = common_axes(model, reference)
+    warn_of_times_between(process, grid, model, reference)
+    warn_of_long_steps(reference, table)
+    chain_steps = sampler_steps(process, grid, chain, forward, variance) if scheme == "sampler" else None
+    exact_steps = integrator == "exact" if chain_steps is None else forward == "exact"
+    if resolved:
+        sums_at_nodes = node_sums(table, chain_steps, exact_steps, resolved, time_bins)
+        streaming = replace(streaming, resolved=sums_at_nodes)
+    turned = None if "component" in resolved else common_axes(model, reference)  # whose axes are not those of x
     if turned is not None:
         start = turned.turn(start)
     z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
-    if reverse and from_prior:
+    if reverse and (from_prior or own_start):
         x_first = process.prior(dim).stddev * z
     else:  # data diffused exactly to the node where paths begin
         x_first = table.mean_scale[0] * start + table.variance[0].sqrt() * z
     x_first = x_first.to(dtype)
 
     scores = (model, reference) if turned is None else (turned.model, turned.reference)
+    if driver == "reference":  # kernels let the first of two scores drive; the sums then change sign
+        scores = (scores[1], scores[0])
     runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
-    there, difference = x_first.to(device), None
-    if isinstance(runner, StreamedPaths):
-        values, mismatch, x_last, difference = runner(there, seed, path_offset)
-    else:
-        parts = [
-            runner(there[low:high], seed, path_offset + low)
-            for low, high in _chunks(len(x_first), n_steps, ran == "fused", progress)
-        ]
-        values, mismatch, x_last = (torch.cat(part) for part in zip(*parts, strict=True))
-    values, mismatch, x_last = values.cpu(), mismatch.cpu(), x_last.cpu()
+    sums = run_paths(runner, x_first.to(device), problem, n_steps, ran == "fused", progress)
+    values, coarse, x_last = sums.value, sums.coarse, sums.x_last
+    if driver == "reference":
+        values, coarse = -values, None if coarse is None else -coarse
     if turned is not None:
         x_first, x_last = turned.turn_back(x_first), turned.turn_back(x_last)
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
@@ -212,28 +286,36 @@ def taep(
         assert isinstance(reference, Distribution)
         log_ratio = reference.log_prob(x_start, ends[0], process) - reference.log_prob(x_end, ends[1], process)
         values = values + log_ratio + dim * table.chain_log_scale
+    coarser = None
+    if coarse is not None:
+        values, coarser = extrapolated(values, coarse)
+    endpoint = endpoint_log_ratio(model, reference, process, ends, x_start, x_end)
     if from_prior:
         assert isinstance(reference, Distribution)
         log_prior = process.prior(dim).log_prob(x_end.double()).to(dtype)
-        values = values + reference.log_prob(x_end, ends[1], process) - log_prior
-    _check_paths(values, allow_nonfinite)
+        start_term = reference.log_prob(x_end, ends[1], process) - log_prior
+        values, coarser = values + start_term, None if coarser is None else coarser + start_term
+    check_paths(values, allow_nonfinite)
 
-    drawn = None if reverse else n_paths  # components that paths were drawn from; else that of where they lie
-    component = start_component(reference, process, x_start, ends[0], n_paths=drawn, seed=seed, path_offset=path_offset)
-    sign = 1.0 if reverse else -1.0
-    average = exponential_average(values, sign)
-    _warn_few_paths(average, table)
-    settings_of_run = runner.settings() if isinstance(runner, StreamedPaths) else {}
-    return TAEP(
+    sign = 1.0 if reverse and driver == "model" else -1.0
+    reference_is_exact = isinstance(reference, Distribution) and x0 is None
+    continuum = scheme != "sampler" and not from_prior
+    drawn_from = None if reverse else n_paths  # components that paths were drawn from; else that of where they lie
+    component = None
+    if not own_start:
+        component = start_component(
+            reference, process, x_start, ends[0], n_paths=drawn_from, seed=seed, path_offset=path_offset
+        )
+    result = TAEP(
         values=values,
         mean=mean_estimate(values),
         variance=variance_estimate(values),
-        fluctuation_theorem=average,
-        score_matching=mean_estimate(mismatch),
+        fluctuation_theorem=exponential_average(values, sign),
+        score_matching=mean_estimate(sums.mismatch),
         x_start=x_start.detach().reshape(-1, *shape),
         x_end=x_end.detach().reshape(-1, *shape),
-        endpoint_log_ratio=_endpoint_log_ratio(model, reference, process, ends, x_start, x_end),
-        reference_is_exact=isinstance(reference, Distribution) and x0 is None,
+        endpoint_log_ratio=endpoint,
+        reference_is_exact=reference_is_exact,
         backend=ran,
         backend_reason=reason if backend == "auto" else "",
         settings={
@@ -241,98 +323,34 @@ def taep(
             "reference": describe(reference),
             "n_steps": n_steps,
             "t_eps": ends[0],
-            "spacing": spacing or process.default_spacing,
+            "spacing": "given" if times is not None else spacing or process.default_spacing,
+            **({} if times is None else {"times": grid.tolist()}),
+            **({} if variance is None else {"variance": torch.as_tensor(variance).tolist()}),
             "scheme": scheme,
-            "chain": chain,
+            **options,
+            "extrapolate": extrapolate,
             "direction": direction,
+            "driver": driver,
             "from_prior": from_prior,
-            **settings_of_run,
+            **({"resolve": list(resolved)} if resolved else {}),
+            **(runner.settings() if isinstance(runner, StreamedPaths) else {}),
         },
         start_component=component,
         modes=mode_breakdown(values, component, reference, scale=sign),
-        probe_noise=None if difference is None else probe_noise(values, difference.cpu(), streaming.probes),
+        probe_noise=None if sums.difference is None else probe_noise(values, sums.difference, streaming.probes),
+        step_error=None if coarser is None else step_error(values, coarser, sign),
+        endpoint_error=endpoint_error(values, endpoint) if continuum and endpoint is not None else None,
+        consistency=mean_estimate(values.detach().double() + sign * sums.mismatch.double())
+        if continuum and (reference_is_exact or driver == "reference")
+        else None,
+        half_variance_ratio=half_variance_ratio(values),
+        attribution=None
+        if streaming.resolved is None
+        else attribution(streaming.resolved, table, resolved, values, shape, labels, time_bins),
     )
-
-
-def _data(
-    reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
-) -> tuple[Tensor, torch.Size]:
-    """Data points at t = 0, (n, d) float64, and the shape of one."""
-    if (n_paths is None) == (x0 is None):
-        raise ValueError("n_paths, x0: expected exactly one of the two")
-    if n_paths is not None:
-        if not isinstance(reference, Distribution):
-            raise TypeError("n_paths: the reference cannot be sampled; give data points x0")
-        return drawn(reference, n_paths, seed, path_offset)
-    assert x0 is not None
-    return checked_data("x0", x0)
-
-
-def _streaming(
-    divergence: str,
-    probes: int,
-    memory_budget: int | None,
-    checkpoint: str | Path | None,
-    gradient: bool,
-    progress: bool,
-) -> Streaming:
-    checked_choice("divergence", divergence, DIVERGENCES)
-    probes = checked_integer("probes", probes, 1)
-    if memory_budget is not None:
-        memory_budget = checked_integer("memory_budget", memory_budget, 1)
-    if gradient and checkpoint is not None:
-        raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
-    folder = None if checkpoint is None else Path(checkpoint)
-    return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
-
-
-def _chunks(n: int, n_steps: int, fused: bool, progress: bool) -> Iterator[tuple[int, int]]:
-    """Ranges of paths, small enough that a progress bar moves. There is always one, so that n = 0 gives results."""
-    size = max(1024, (20_000_000 if fused else 2_000_000) // n_steps)
-    with tqdm(total=n, disable=not progress, unit="path", unit_scale=True, desc="TAEP") as bar:
-        for low in range(0, max(n, 1), size):
-            high = min(low + size, n)
-            yield low, high
-            bar.update(high - low)
-
-
-def _check_paths(values: Tensor, allow_nonfinite: bool) -> None:
-    bad = len(values) - int(torch.isfinite(values).sum())
-    if bad and not allow_nonfinite:
-        raise FloatingPointError(
-            f"{bad} of {len(values)} paths stopped being finite: the network's output or the step may be too large; "
-            "allow_nonfinite=True returns them as they are"
-        )
-
-
-def _warn_few_paths(average: ExponentialAverage, table: ops.StepTable) -> None:
-    if not average.n:
-        return
-    reasons = []
-    if average.effective_sample_size < FEW_PATHS * average.n:
-        reasons.append(f"it is carried by {average.effective_sample_size:.1f} of {average.n} paths")
-    if table.chain_variance_ratio >= 2.0:
-        reasons.append(
-            f"its variance is infinite (the reverse chain's step variance is up to {table.chain_variance_ratio:.3g} "
-            "times the forward chain's, and from 2 on e^{−Δ} has none): use more steps"
-        )
-    if reasons:
-        message = "the standard error of ⟨exp(−Δs)⟩ is not to be trusted: " + "; ".join(reasons)
-        warnings.warn(message, FewPathsWarning, stacklevel=3)
-
-
-def _endpoint_log_ratio(
-    model: ScoreLike,
-    reference: ScoreLike,
-    process: LinearProcess,
-    ends: tuple[float, float],
-    x_start: Tensor,
-    x_end: Tensor,
-) -> Tensor | None:
-    if not isinstance(model, Distribution) or not isinstance(reference, Distribution):
-        return None
-    start, end = (
-        reference.log_prob(x, t, process) - model.log_prob(x, t, process)
-        for x, t in zip((x_start, x_end), ends, strict=True)
+    infinite = chain_steps is not None and not weights_have_variance(
+        process, grid, chain_steps, *widest_variances(reference, model)
     )
-    return start - end
+    warn_of_unreliable_average(result, infinite)
+    warn_of_missed_witnesses(result)
+    return result

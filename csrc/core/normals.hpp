@@ -1,0 +1,66 @@
+// Counter-based random numbers: Philox4x32-10 and the normals made from it.
+//
+// Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11.
+#pragma once
+
+#include "arguments.hpp"
+#include "lanes.hpp"
+#include "math.hpp"
+
+TK_BEGIN_NAMESPACE
+
+template <class Word>
+struct Block {
+    Word a, b, c, d;
+};
+
+// Ten rounds of Philox4x32 on a block of counters.
+template <class Word>
+TK_HD Block<Word> philox(Block<Word> counter, std::uint64_t seed) {
+    std::uint32_t key_0 = static_cast<std::uint32_t>(seed);
+    std::uint32_t key_1 = static_cast<std::uint32_t>(seed >> 32);
+    TK_UNROLL
+    for (int round = 0; round < 10; ++round) {
+        Word high_0, low_0, high_1, low_1;
+        multiply_wide(counter.a, 0xD2511F53u, high_0, low_0);
+        multiply_wide(counter.c, 0xCD9E8D57u, high_1, low_1);
+        counter = {high_1 ^ counter.b ^ key_0, low_1, high_0 ^ counter.d ^ key_1, low_0};
+        key_0 += 0x9E3779B9u;
+        key_1 += 0xBB67AE85u;
+    }
+    return counter;
+}
+
+// Two independent standard normals from two words: r = √(−2 log u), u = (w + ½)/2^32, angle = 2π w'/2^32.
+template <class V>
+TK_HD void box_muller(WordOf<V> radius_word, WordOf<V> angle_word, V& first, V& second) {
+    using S = ScalarOf<V>;
+    const V uniform = to_float<V>(radius_word) * S(0x1p-32) + S(0x1p-33);
+    const V radius = square_root(maximum(V(S(-2) * log(uniform)), splat<V>(0)));
+    V sine, cosine;
+    sincos_turn(angle_word, sine, cosine);
+    first = radius * cosine;
+    second = radius * sine;
+}
+
+// Paths, one per lane, by their global index.
+template <class V>
+struct PathIndex {
+    WordOf<V> low, high;
+};
+
+// Normal numbers 4·block … 4·block + 3 of each path's stream; lanes may differ in path, in block or in both.
+template <class V>
+TK_HD void normal_blocks(std::uint64_t seed, Purpose purpose, PathIndex<V> path, WordOf<V> block, V* normals) {
+    const Block<WordOf<V>> words =
+        philox<WordOf<V>>({block, splat_word<V>(static_cast<std::uint32_t>(purpose)), path.low, path.high}, seed);
+    box_muller<V>(words.a, words.b, normals[0], normals[1]);
+    box_muller<V>(words.c, words.d, normals[2], normals[3]);
+}
+
+template <class V>
+TK_HD void normal_block(std::uint64_t seed, Purpose purpose, PathIndex<V> path, std::uint32_t block, V* normals) {
+    normal_blocks<V>(seed, purpose, path, splat_word<V>(block), normals);
+}
+
+TK_END_NAMESPACE

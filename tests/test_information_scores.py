@@ -1,0 +1,388 @@
+"""Information from scores by sampling: known values, laws, calibration, what wrong models are told."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from information_cases import F64, case_a, case_b, case_c, case_d, log_ratio, ring, three_classes
+from scipy import stats
+from tolerances import assert_exact, assert_z, rms
+
+import thermokern as tk
+from thermokern.quantities.information.estimates import beyond, level_estimate
+from thermokern.targets import law_score_at
+
+VP = tk.VP()
+# The long form of every check here, more seeds and more laws, is benchmarks/information.py.
+Z = 4.0
+
+
+def test_mutual_information_of_a_flat_gaussian(seed: int) -> None:
+    """25 dimensions, 15 of them 1e-3 wide: z, the size of the error, and what uniform times would cost."""
+    law = case_c(1e-3)
+    found = tk.mutual_information(law, process=VP, seed=seed)
+    assert_z(found.value.z(law.mutual_information()), Z, "I")
+    assert found.estimator == "gap"
+    assert found.value.stderr < 0.025
+    assert_z([found.orthogonality.z(0.0), found.drift_orthogonality.z(0.0)], Z, "orthogonality")
+    assert_z([found.loss.z(6.136623), found.difference.z(6.136623)], Z, "loss, difference")
+    uniform = tk.mutual_information(law, process=VP, seed=seed, sampling="uniform", ends=False)
+    assert_z(uniform.value.z(6.136623), Z, "uniform times")
+    assert uniform.value.stderr > 2.0 * found.value.stderr
+    stored = tk.neural_entropy(law.x, law.x, VP, seed=seed)
+    assert_z(stored.value.z(44.315665), Z, "S_tot")
+    plain = tk.neural_entropy(law.x, law.x, VP, seed=seed, sampling="uniform", ends=False)
+    assert plain.value.stderr > 5.0 * stored.value.stderr
+
+
+def test_both_missing_ends(seed: int) -> None:
+    """Weak noise: what lies below t_eps and above t_end, read off the rates there."""
+    law = case_d(0.05)
+    found = tk.mutual_information(law, process=VP, seed=seed, evaluations=32_768)
+    for name, end, truth, bound in (
+        ("below", found.below, law.mutual_information() - law.mutual_information(VP.log_snr(1e-5)), 0.03),
+        ("above", found.above, law.mutual_information(VP.log_snr(1.0)), 0.05),
+    ):
+        assert abs(end.value / truth - 1.0) < bound, f"{name}: {end} for {truth:.4g}"
+    assert_z(found.value.z(61.964024), Z, "I")
+    assert_z(found.gap.z(61.926859), Z, "on [1e-5, 1]")
+
+
+def test_paired_difference_of_entropies(seed: int) -> None:
+    found = tk.mutual_information(case_c(1e-4), process=VP, seed=seed)
+    assert_z(found.difference.z(6.084365), Z, "S(X|Y) − S(X)")
+    assert found.difference.stderr < 0.06
+
+
+def test_standard_errors_are_calibrated(seed: int) -> None:
+    """48 seeds at 2048 evaluations, of new points and of 300 that recur: the spread of z within 4 of its own errors."""
+    law, fresh, recurring = case_b(), [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tk.FewEvaluationsWarning)
+        for k in range(48):
+            found = tk.mutual_information(law, process=VP, evaluations=2048, seed=seed + k)
+            fresh.append((found.value.z(2.493854), found.loss.z(2.493788), found.orthogonality.z(0.0)))
+            x, y = law.sample(300, seed + 1000 + k)
+            again = tk.mutual_information(law, None, x, y, VP, evaluations=2048, seed=seed + k)
+            recurring.append((again.value.z(2.493854), again.loss.z(2.493788)))
+    for scores in (torch.tensor(fresh, dtype=F64), torch.tensor(recurring, dtype=F64)):
+        assert_z((scores.mean(0) * math.sqrt(48)).tolist(), Z, "mean of z")
+        spread = scores.std(0)
+        assert ((spread - 1.0).abs() < 4.0 / math.sqrt(2 * 48)).all(), spread
+
+
+def test_points_that_recur_do_not_shrink_the_error(seed: int) -> None:
+    """Ten times the evaluations of the same 200 points: the error stays near that of 200 values of i(x;y)."""
+    law = case_b()
+    x, y = law.sample(200, seed)
+    errors = [
+        tk.mutual_information(law, None, x, y, VP, evaluations=n, seed=seed, estimator="loss").value.stderr
+        for n in (4_096, 40_960)
+    ]
+    floor = log_ratio(law, x, y).std().item() / math.sqrt(200)
+    assert 0.8 * floor < errors[1] < 1.3 * floor
+    assert errors[1] > 0.5 * errors[0]
+
+
+def test_labels(seed: int) -> None:
+    """Three classes: I, its curve over noise levels, each label's own, growth; then rings, to H(Y) and far below it."""
+    law = three_classes()
+    found = tk.mutual_information(law, process=VP, seed=seed)
+    assert_z(found.value.z(0.879519), Z, "I")
+    assert found.value.stderr < 0.008
+    for log_snr, truth in ((-2.0, 0.172266), (0.0, 0.558817), (2.0, 0.819054)):
+        assert_z(found.at(log_snr).z(truth), Z, f"I at λ = {log_snr}")
+    assert_z(found.at(99.0).z(found.value.value - found.below.value), 1e-9, "the last level is the whole integral")
+    edge = found.curve.log_snr[17].item()
+    assert abs(found.at(edge).value - found.curve.cumulative[17].item()) < 1e-12
+    mean = sum(weight * item.value for weight, item in zip(law.weights.tolist(), found.per_label, strict=True))
+    assert abs(mean - found.gap.value) < 1e-9
+    assert found.label_entropy is not None
+    assert abs(found.label_entropy.value - 1.029653) < 1e-6
+    assert found.growth is not None
+    assert found.growth.z(0.879519) < Z
+    assert {v.outcome for v in found.verdicts} <= {"holds", "tight"}
+    near = tk.mutual_information(ring(1.0, 0.5), process=VP, seed=seed, growth=False)
+    assert_z(near.value.z(1.037450), Z, "ring")
+    assert near.growth is None
+
+
+def test_scores_that_err_apart_are_found_out(seed: int) -> None:
+    """Ripples on both scores, unlike each other: the gap passes H(Y), which a verdict says; loss and growth stand."""
+    law = three_classes()
+
+    def ripple(x: torch.Tensor, t: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        return 0.35 * torch.sin(30.0 * x + phase[:, None]) / VP.variance(t.double()).sqrt()[:, None]
+
+    def rough(x: torch.Tensor, t: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return law.score_at(x, t.double(), k, VP) + ripple(x, t, 1.0 + k)
+
+    plain = tk.ScoreModel(
+        lambda x, t: law_score_at(law.marginal, x, t.double(), VP) + ripple(x, t, torch.full((len(x),), 5.0)), VP
+    )
+    found = tk.mutual_information(tk.ConditionalModel(rough, VP), plain, law, evaluations=16_384, seed=seed)
+    assert found.label_entropy is not None
+    assert found.growth is not None
+    assert found.gap.value > found.label_entropy.value + 4.0 * found.gap.stderr
+    outcomes = {verdict.statement: verdict.outcome for verdict in found.verdicts}
+    assert outcomes["gap ≤ H(Y)"] == "fails"
+    assert outcomes["gap = loss"] == "fails"
+    assert outcomes["loss ≤ H(Y)"] in ("holds", "tight")
+    assert found.orthogonality.z(0.0) < -5.0
+    assert found.growth.z(0.879519) < Z
+
+
+def test_growth_with_many_pairs(seed: int) -> None:
+    """512 pairs: the posterior is nearly exact, its growth rate nearly I, and no more than I."""
+    law = three_classes()
+    x, y = law.sample(512, seed)
+    found = tk.pointwise_mutual_information(law, None, x, y, VP, candidates=torch.arange(3), evaluations=512, seed=seed)
+    assert found.growth is not None
+    assert found.posterior is not None
+    assert_z(found.growth.z(0.8755), Z, "growth")
+    logs = torch.stack([law.given(k).log_prob(x, 0.0, VP) for k in range(3)], dim=1)
+    exact = (law.weights.log() + logs).softmax(1)
+    assert (found.posterior - exact).abs().mean().item() < 0.03
+    assert rms(found.posterior.sum(1) - 1.0) < 1e-12
+
+
+def test_pointwise_losses_are_unbiased_for_every_point(seed: int) -> None:
+    """The z of 200 pairs is standard normal; that of the gap, which only averages to I, is not."""
+    law = case_b()
+    x, y = law.sample(200, seed)
+    truth = log_ratio(law, x, y)
+    found = tk.pointwise_mutual_information(law, None, x, y, VP, evaluations=512, seed=seed)
+    z = (found.values - truth) / found.stderr
+    assert stats.kstest(z.numpy(), "norm").pvalue > 1e-3
+    assert_z(found.mean.z(law.mutual_information()), Z, "mean")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tk.FewEvaluationsWarning)
+        gaps = [
+            tk.mutual_information(law, None, x[i, None], y[i, None], VP, evaluations=1024, seed=seed).gap.value
+            for i in range(0, 200, 8)
+        ]
+    assert rms(torch.tensor(gaps) - truth[::8]) > 4.0 * rms(found.values[::8] - truth[::8])
+
+
+def test_pointwise_along_paths(seed: int) -> None:
+    """Order of the error in the step, 1 for Stratonovich and ½ for Itô, and the mean for one y: KL(p(x|y)‖p(x))."""
+    law = case_b()
+    y = law.sample(1, seed)[1]
+    x = law.given(y[0]).sample(1500, seed)
+    steps = (25, 50, 100, 200, 400, 800)
+
+    def ratio(points: torch.Tensor, t: float) -> torch.Tensor:
+        return law.given(y[0]).log_prob(points, t, VP) - law.x.log_prob(points, t, VP)
+
+    for scheme, order in (("stratonovich", 1.0), ("ito", 0.5)):
+        errors = []
+        for n in steps:
+            found = tk.pointwise_mutual_information(
+                law, None, x, y.expand(1500, -1), VP, method="path", scheme=scheme, n_steps=n, t_eps=1e-3, seed=seed
+            )
+            assert found.x_start is not None
+            assert found.x_end is not None
+            errors.append(math.log(rms(found.values - ratio(found.x_start, 1e-3) + ratio(found.x_end, 1.0))))
+        slope = stats.linregress([math.log(1.0 / n) for n in steps[1:]], errors[1:]).slope
+        assert abs(slope - order) < 0.1, f"{scheme}: {slope:.3f}"
+    line = case_a()
+    centres = torch.tensor([0.0, 1.0, -1.5], dtype=F64).repeat_interleave(1000)[:, None]
+    points = torch.cat([line.given(value).sample(1000, seed, 1000 * k) for k, value in enumerate((0.0, 1.0, -1.5))])
+    found = tk.pointwise_mutual_information(
+        line, None, points, centres, VP, method="path", n_steps=400, t_eps=1e-4, seed=seed
+    )
+    for k, truth in enumerate((0.13209, 0.41334, 0.76490)):
+        part = found.values[1000 * k : 1000 * (k + 1)]
+        assert_z(((part.mean() - truth) / (part.std() / math.sqrt(1000))).item(), Z, f"y number {k}")
+
+
+def test_shuffled_pairs_obey_the_fluctuation_theorem(seed: int) -> None:
+    """⟨e^{i(x;y)}⟩ = 1 over independent pairs, by the values of single pairs along paths."""
+    law = tk.JointGaussian(1.0, 0.6, 0.8)
+    x, y = law.sample(2000, seed)
+    total = []
+    for shift in range(1, 9):
+        information = log_ratio(law, x, y.roll(shift, 0))
+        total.append(information.exp())
+    weights = torch.cat(total)
+    assert_z(((weights.mean() - 1.0) / (weights.std() / math.sqrt(len(weights)))).item(), Z, "⟨e^i⟩")
+    few = slice(0, 100)
+    z = tk.pointwise_mutual_information(law, None, x[few], y.roll(1, 0)[few], VP, evaluations=256, seed=seed)
+    assert_z(((z.values - log_ratio(law, x[few], y.roll(1, 0)[few])) / z.stderr).mean().item() * 10.0, Z, "estimates")
+
+
+def test_total_correlation(seed: int) -> None:
+    """Both routes; shift and scale of the axes do not matter to the product; a nearly flat law."""
+    law, truth = case_b().x, 0.673537
+    found = tk.total_correlation(law, process=VP, seed=seed)
+    assert found.route == "product"
+    assert_z(found.value.z(truth), Z, "product")
+    assert found.value.stderr < 0.008
+    entropies = tk.total_correlation(law, process=VP, route="entropy", evaluations=16_384, seed=seed)
+    assert_z(entropies.value.z(truth), Z, "entropies")
+    assert_z([h.z(0.5 * math.log(2 * math.pi * math.e)) for h in entropies.axis_entropies], Z, "axes")
+    scale = torch.tensor([2.0, 1.0, 0.5], dtype=F64).sqrt()
+    moved = tk.Gaussian([2.0, 0.0, 1.0], law.covariances[0] * scale[:, None] * scale)
+    for process in (VP, tk.EDM()):
+        assert_z(tk.total_correlation(moved, process=process, seed=seed).value.z(truth), Z, repr(process))
+    flat = tk.total_correlation(case_c(1e-3).x, process=VP, seed=seed)
+    assert_z(flat.value.z(40.162014), Z, "flat")
+    assert flat.value.stderr < 0.15
+    shared = tk.ConditionalModel(lambda x, t, y: law_score_at(tk.Gaussian([0.0], 1.0), x, t, VP), VP)
+    again = tk.total_correlation(law, shared, process=VP, seed=seed)
+    assert abs(again.value.value - found.value.value) < 1e-9
+    points = tk.total_correlation(
+        law, None, law.sample(500, seed), VP, evaluations=4096, blocks=[[0, 1], [2]], seed=seed
+    )
+    assert points.settings["blocks"] == 2
+    assert points.points is not None
+
+
+def test_neural_entropy(seed: int) -> None:
+    """KL from N(0, 1), with what lies below t_eps; directions without width; another process and reference; a model."""
+    for law, truth, inside in (
+        (tk.Gaussian([0.5], 0.09), 0.873973, 0.873963),
+        (tk.Gaussian([0.0], 1e-4), 4.105220, 4.100241),
+    ):
+        found = tk.neural_entropy(law, law, VP, seed=seed)
+        assert_z([found.value.z(truth), found.integral.z(inside)], Z, repr(truth))
+        assert found.mismatch is None
+    assert abs(found.below.value / 0.004979 - 1.0) < 0.15
+    flat = tk.Empirical(torch.cat([tk.Gaussian([0.0], 1.0).sample(200, seed), torch.zeros(200, 2, dtype=F64)], 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tk.FewEvaluationsWarning)
+        collapsed = tk.neural_entropy(flat, flat, VP, t_eps=1e-7, evaluations=4096, seed=seed)
+    assert collapsed.below.value == math.inf
+    assert_z(collapsed.collapsed_directions.z(3.0), Z, "directions of a set of points")
+    wide = tk.Gaussian([0.5], 0.09)
+    edm = tk.neural_entropy(wide, wide, tk.EDM(), reference_std=2.0, seed=seed)
+    truth = 0.5 * (0.09 / 4 + 0.25 / 4 - 1.0 - math.log(0.09 / 4))
+    assert_z(edm.value.z(truth), Z, "KL from N(0, 4), EDM")
+    model = tk.ScoreModel(lambda x, t: 1.1 * law_score_at(wide, x, t, VP), VP)
+    learned = tk.neural_entropy(model, wide, seed=seed, evaluations=16_384)
+    exact = tk.neural_entropy(tk.ScoreModel(lambda x, t: law_score_at(wide, x, t, VP), VP), wide, evaluations=4096)
+    assert learned.mismatch is not None
+    assert exact.mismatch is not None
+    assert learned.mismatch.value > 5.0 * learned.mismatch.stderr
+    assert abs(exact.mismatch.value) < 1e-20
+
+
+def test_the_conditional_entropy_less_the_entropy_is_the_information(seed: int) -> None:
+    """E_y S(X|Y) − S(X) of two calculations, which share data, levels and noise where they are told to."""
+    law = case_b()
+    both = [tk.neural_entropy(model, law, VP, seed=seed, sampling="log-snr") for model in (law, law.x)]
+    difference = both[0].integral.value - both[1].integral.value
+    error = math.hypot(both[0].integral.stderr, both[1].integral.stderr)
+    assert_z((difference - 2.493788) / error, Z, "S(X|Y) − S(X)")
+
+
+def test_bits(seed: int) -> None:
+    """The same for one thread and two; a result is stored bit for bit; another seed gives another."""
+    law = three_classes()
+
+    def run(key: int) -> tk.MutualInformation:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tk.FewEvaluationsWarning)
+            return tk.mutual_information(law, process=VP, evaluations=2048, seed=key)
+
+    torch.set_num_threads(1)
+    one = run(seed)
+    torch.set_num_threads(2)
+    two = run(seed)
+    assert_exact(two.values, one.values)
+    assert_exact((two.value, two.growth), (one.value, one.growth))
+    assert run(seed + 1).value != one.value
+
+
+def test_stored_and_shown(tmp_path: Path, seed: int) -> None:
+    law = three_classes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tk.FewEvaluationsWarning)
+        results = [
+            tk.mutual_information(law, process=VP, evaluations=2048, seed=seed),
+            tk.neural_entropy(law.marginal, law.marginal, VP, evaluations=1024, seed=seed),
+            tk.total_correlation(case_b().x, process=VP, evaluations=1024, seed=seed),
+            tk.pointwise_mutual_information(law, None, *law.sample(50, seed), VP, evaluations=8, seed=seed),
+        ]
+    for result in results:
+        result.save(tmp_path / "result.safetensors")
+        again = tk.load(tmp_path / "result.safetensors")
+        assert type(again) is type(result)
+        assert again.summary() == result.summary()
+        assert_exact(again.values, result.values)
+        assert result.plot().axes
+        assert again.to_json() == result.to_json()
+        assert {len(column) for column in result.columns().values()} == {len(next(iter(result.columns().values())))}
+
+
+def test_ends_of_rates() -> None:
+    """Falling as e^{−kλ}: k = 1 leaves the rate itself, k = ½ twice as much, no fall an infinity."""
+    noise = 1.0 + 0.01 * tk.ops.normals(512, 2, seed=1, dtype=F64)
+    for exponent, expected in ((1.0, 1.0), (0.5, 2.0), (2.0, 0.5)):
+        found = beyond(noise[:, 0], math.exp(1.5 * exponent) * noise[:, 1])
+        assert abs(found.value - expected) < 0.02 * expected
+    assert beyond(noise[:, 0], noise[:, 1]).value == math.inf
+    assert beyond(torch.zeros(64, dtype=F64), torch.zeros(64, dtype=F64)).value == 0.0
+
+
+def test_errors_by_neighbours() -> None:
+    """A slope costs no error; points that recur, all alike, have the error of as many as there are."""
+    line = torch.linspace(0.0, 1.0, 1000, dtype=F64)
+    noise = tk.ops.normals(1000, 1, seed=3, dtype=F64)[:, 0]
+    assert level_estimate(100.0 * line + 1e-3 * noise).stderr < 0.01
+    assert abs(level_estimate(100.0 * line + noise, independent=True).stderr / (28.9 / math.sqrt(1000)) - 1.0) < 0.1
+    many = tk.ops.normals(20_000, 1, seed=5, dtype=F64)[:, 0]
+    assert abs(level_estimate(many).stderr * math.sqrt(20_000) - 1.0) < 0.04
+    which = torch.arange(1000) % 50
+    own = tk.ops.normals(50, 1, seed=4, dtype=F64)[which, 0]
+    assert abs(level_estimate(own, which).stderr / (own[:50].std().item() / math.sqrt(50)) - 1.0) < 0.1
+
+
+def test_few_evaluations_are_told(seed: int) -> None:
+    """A class as far as four standard deviations of its neighbours: rarely seen gaps carry everything."""
+    with pytest.warns(tk.FewEvaluationsWarning, match="effective pairs"):
+        tk.mutual_information(ring(4.0, 0.02), process=VP, evaluations=512, growth=False, seed=seed)
+
+
+def test_bad_arguments(seed: int) -> None:
+    law, labels = case_b(), three_classes()
+    x, y = law.sample(20, seed)
+    model = tk.ConditionalModel(lambda x, t, y: x, VP)
+    for match, call in {
+        "^process: no model": lambda: tk.mutual_information(law),
+        "^process: .* differ": lambda: tk.mutual_information(model, law.x, x, y, tk.EDM()),
+        "^null: this model": lambda: tk.mutual_information(model, None, x, y),
+        "^x: a model needs": lambda: tk.mutual_information(model, law.x),
+        "^y: expected the condition": lambda: tk.mutual_information(law, None, x, process=VP),
+        "^y: expected 20": lambda: tk.mutual_information(law, None, x, y[:3], VP),
+        "^estimator: expected": lambda: tk.mutual_information(law, process=VP, estimator="all"),
+        "^evaluations: expected": lambda: tk.mutual_information(law, process=VP, evaluations=10),
+        "^sampling: expected": lambda: tk.mutual_information(law, process=VP, sampling="path"),
+        "^t_eps: expected": lambda: tk.mutual_information(law, process=VP, t_eps=2.0),
+        "^reference_std: ": lambda: tk.neural_entropy(law.x, law.x, tk.EDM()),
+        "^condition: a conditional model": lambda: tk.neural_entropy(law, x, VP),
+        "^condition: expected none": lambda: tk.neural_entropy(law.x, x, VP, condition=y),
+        "^blocks: expected every axis": lambda: tk.total_correlation(law.x, process=VP, blocks=[[0, 1]]),
+        "^route: expected": lambda: tk.total_correlation(law.x, process=VP, route="best"),
+        "^marginals: expected 3": lambda: tk.total_correlation(law.x, [law.x], process=VP),
+        "^data: a model needs": lambda: tk.total_correlation(tk.ScoreModel(lambda x, t: x, VP)),
+        "^method: expected": lambda: tk.pointwise_mutual_information(law, None, x, y, VP, method="gap"),
+        "^evaluations: expected an even": lambda: tk.pointwise_mutual_information(law, None, x, y, VP, evaluations=7),
+        "^y: expected the condition of": lambda: tk.pointwise_mutual_information(law, None, x, None, VP),
+        "^y: expected each": lambda: tk.pointwise_mutual_information(
+            labels, None, x[:, :1], torch.full((20,), 7), VP, candidates=torch.arange(3), evaluations=8
+        ),
+    }.items():
+        with pytest.raises(ValueError, match=match):
+            call()
+    with pytest.raises(TypeError, match="^conditional: expected"):
+        tk.mutual_information(law.x, process=VP)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^x: expected points or a conditional law"):
+        tk.mutual_information(law, None, law.x, process=VP)
+    bad = tk.ConditionalModel(lambda x, t, y: x / 0.0, VP)
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        tk.mutual_information(bad, law.x, x, y)

@@ -1,0 +1,137 @@
+"""Any network with a condition for each sample as a conditional score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from thermokern.models.evaluate import score_at
+from thermokern.models.score_model import PREDICTIONS, ScoreLike, ScoreModel
+from thermokern.processes import LinearProcess
+from thermokern.targets import ConditionalLaw
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalModel:
+    """A network ``network(x, t, y)`` read as the score of ``p_t(x|y)``, with a condition for each sample.
+
+    Parameters
+    ----------
+    network : module or callable
+        Receives x (n, …), t (n,) and y (n, …): floating-point conditions in x's dtype, labels as int64. What it returns
+        is read as :class:`ScoreModel` reads it, precision and device included.
+    process : LinearProcess
+        The process that the network was trained for.
+    predicts : str
+        See :class:`ScoreModel`.
+    null : number or Tensor, optional
+        The condition that stands for none, as the network was trained with: a label, or a tensor of the shape of one y.
+        None where there is no such condition.
+    shape : tuple of int, optional
+        Of one sample.
+    origin : dict, optional
+        As in :class:`ScoreModel`.
+
+    References
+    ----------
+    Ho and Salimans, *Classifier-free diffusion guidance*, 2021, Algorithm 1 (the null condition).
+    """
+
+    network: nn.Module | Callable[[Tensor, Tensor, Tensor], Tensor]
+    process: LinearProcess
+    predicts: str = "score"
+    null: Tensor | float | None = None
+    shape: tuple[int, ...] | None = None
+    origin: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not callable(self.network):
+            raise TypeError(f"network: expected a callable (x, t, y) -> tensor, got {type(self.network).__name__}")
+        if not isinstance(self.process, LinearProcess):
+            raise TypeError(f"process: expected a process such as VP(), got {type(self.process).__name__}")
+        if self.predicts not in PREDICTIONS:
+            raise ValueError(f"predicts: expected one of {PREDICTIONS}, got {self.predicts!r}")
+
+    def at(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Score (n, …) of each point at its own time `t` (n,) float64 and under its own condition `y` (n, …)."""
+        if len(y) != len(x):
+            raise ValueError(f"y: expected {len(x)} conditions as x has points, got {len(y)}")
+        return self._under(y).at(x, t)
+
+    def given(self, y: Tensor | float) -> ScoreModel:
+        """The model under one condition for all samples: a label, a number or a tensor of one condition's shape."""
+        condition = y if isinstance(y, Tensor) else torch.as_tensor(y, device="cpu")
+        return self._under(condition[None])
+
+    @property
+    def unconditional(self) -> ScoreModel:
+        """The model under its null condition."""
+        if self.null is None:
+            raise ValueError("null: this model has no null condition; give the unconditional score beside it")
+        return self.given(self.null)
+
+    def guided(self, weight: float) -> ConditionalModel:
+        """``(1 + w) s(x|y) − w s(x)`` for each sample's own y, see :func:`thermokern.guided`."""
+        guided = GuidedByCondition(self, self.unconditional, float(weight), self.process)
+        return ConditionalModel(guided, self.process, "score", None, self.shape, self.origin)
+
+    def _under(self, y: Tensor) -> ScoreModel:
+        return ScoreModel(_Given(self.network, y), self.process, self.predicts, self.shape, self.origin)
+
+
+def conditional_score_at(
+    conditional: ConditionalModel | ConditionalLaw,
+    process: LinearProcess,
+    x: Tensor,
+    t: Tensor,
+    y: Tensor,
+    shape: torch.Size,
+) -> Tensor:
+    """Conditional score (n, d) at points `x` (n, d), each at its own `t` (n,) float64 and with its own `y` (n, …)."""
+    if isinstance(conditional, ConditionalLaw):
+        return conditional.score_at(x, t, y, process)
+    return conditional.at(x.reshape(-1, *shape), t, y).reshape(x.shape)
+
+
+class _Given(nn.Module):
+    """A network of x and t under conditions that are given: (n, …) or, for all samples, (1, …)."""
+
+    def __init__(self, network: nn.Module | Callable[[Tensor, Tensor, Tensor], Tensor], y: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.y = y
+        # A function, or a network that minds dtype and device itself, gets what the caller has.
+        self.casts_itself = getattr(network, "casts_itself", not isinstance(network, nn.Module))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        y = self.y.to(x) if self.y.is_floating_point() else self.y.to(x.device, torch.int64)
+        out: Tensor = self.network(x, t, y.expand(len(x), *y.shape[1:]))
+        return out
+
+
+class GuidedByCondition(nn.Module):
+    """``(1 + w) s(x|y) − w s(x)`` as a network of x, t and y, in the networks' own precision."""
+
+    casts_itself = True
+
+    def __init__(
+        self,
+        conditional: ConditionalModel | ConditionalLaw,
+        unconditional: ScoreLike,
+        weight: float,
+        process: LinearProcess,
+    ) -> None:
+        super().__init__()
+        self.conditional, self.unconditional = conditional, unconditional
+        self.weight, self.process = weight, process
+        networks = (getattr(model, "network", None) for model in (conditional, unconditional))
+        self.networks = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        flat, shape = x.reshape(len(x), -1), x.shape[1:]
+        one = conditional_score_at(self.conditional, self.process, flat, t.double(), y, shape)
+        other = score_at(self.unconditional, self.process, flat, t.double(), shape)
+        return ((1.0 + self.weight) * one - self.weight * other).reshape(x.shape)

@@ -1,0 +1,119 @@
+"""The perceptron that :func:`thermokern.fit_scores` trains: residual, preconditioned, with and without a condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from thermokern.processes import LinearProcess
+
+_FREQUENCIES = (0.2, 0.4, 0.8, 1.6)  # of λ = ln(m²/v), which runs over some 25
+
+
+@dataclass(frozen=True, eq=False)
+class FitHistory:
+    """How a training went. Losses are ``E|ε̂ − ε|²/d`` over the levels that training uses.
+
+    Attributes
+    ----------
+    step : Tensor
+        (k,) int64.
+    training, validation, validation_null : Tensor
+        (k,) float64: the mean since the last step, that of held-out points with their conditions, and without.
+    held_out : Tensor
+        Rows of the data that were not trained on: those to estimate information with.
+    """
+
+    step: Tensor
+    training: Tensor
+    validation: Tensor
+    validation_null: Tensor
+    held_out: Tensor
+
+
+class ConditionalMLP(nn.Module):
+    """The noise in x, ``ε̂ = √v (x − m μ)/(m²σ² + v) + m σ/√(m²σ² + v) F(x, λ, y)``, F a residual perceptron.
+
+    The first term is that of a Gaussian of the data's mean μ and standard deviations σ; what is left to F has variance
+    one at every noise level. F sees ``(x − m μ)/√(m²σ² + v)``, the level and the condition; the latter two enter every
+    block.
+
+    Parameters
+    ----------
+    process : LinearProcess
+    mean, std : Tensor
+        (d,) of the data.
+    labels : int
+        Number of labels, whose null is that number; 0 where conditions are no labels.
+    condition : tuple of Tensor, optional
+        (d_y,) mean and standard deviation of conditions that are numbers, whose null is NaN.
+    width, depth : int
+        Units, and residual blocks.
+    """
+
+    mean: Tensor
+    std: Tensor
+    frequencies: Tensor
+    condition_mean: Tensor
+    condition_std: Tensor
+    history: FitHistory | None = None
+
+    def __init__(
+        self,
+        process: LinearProcess,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        labels: int = 0,
+        condition: tuple[Tensor, Tensor] | None = None,
+        width: int = 128,
+        depth: int = 3,
+    ) -> None:
+        super().__init__()
+        dim = len(mean)
+        centre, scale = (torch.zeros(0), torch.ones(0)) if condition is None else condition
+        self.process, self.labels = process, labels
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
+        self.register_buffer("frequencies", torch.tensor(_FREQUENCIES))
+        self.register_buffer("condition_mean", centre.float())
+        self.register_buffer("condition_std", scale.float())
+        seen = 1 + 2 * len(_FREQUENCIES)
+        seen += labels + 1 if labels else (len(centre) + 1 if len(centre) else 0)
+        self.enter = nn.Linear(dim + seen, width)
+        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.level = nn.ModuleList(nn.Linear(seen, width) for _ in range(depth))
+        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.leave = nn.Linear(width, dim)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """``x`` (n, d), ``t`` (n,) and conditions (n,) of labels or (n, d_y) to ``ε̂`` (n, d)."""
+        time = t.double()
+        m, v = (value.to(x)[:, None] for value in (self.process.mean_scale(time), self.process.variance(time)))
+        spread = (m.square() * self.std.square() + v).sqrt()  # (n, d)
+        z = (x - m * self.mean) / spread
+        seen = self._seen(self.process.log_snr(time).to(x), y)
+        h = self.enter(torch.cat([z, seen], dim=1))
+        for inner, level, outer in zip(self.inner, self.level, self.outer, strict=True):
+            h = h + outer(nn.functional.silu(inner(nn.functional.silu(h)) + level(seen)))
+        correction = self.leave(nn.functional.silu(h))
+        out: Tensor = v.sqrt() * z / spread + m * self.std / spread * correction
+        return out
+
+    def _seen(self, log_snr: Tensor, y: Tensor | None) -> Tensor:
+        """Noise level and condition as features."""
+        angles = log_snr[:, None] * self.frequencies
+        parts = [0.1 * log_snr[:, None], angles.sin(), angles.cos()]
+        if self.labels:
+            assert y is not None
+            parts.append(nn.functional.one_hot(y, self.labels + 1).to(log_snr))
+        elif len(self.condition_mean):
+            assert y is not None
+            absent = y.isnan().any(1, keepdim=True)
+            scaled = (y - self.condition_mean) / self.condition_std
+            parts += [torch.where(absent, 0.0, scaled), absent.to(log_snr)]
+        return torch.cat(parts, dim=1)

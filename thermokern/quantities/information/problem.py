@@ -1,0 +1,57 @@
+"""What a calculation of information is asked: which process, which data, which scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from thermokern.models import ConditionalModel, ScoreLike, one_process
+from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.problem import describe
+from thermokern.quantities.information.integrands import ConditionalLike
+from thermokern.quantities.information.sources import LawSource, PointSource, Source, conditions
+from thermokern.targets import ConditionalLaw, Distribution
+
+Data = Distribution | ConditionalLaw | Tensor | np.ndarray
+
+
+def process_of(process: LinearProcess | None, **models: ScoreLike | ConditionalLike) -> LinearProcess:
+    """The process that is given or that the models carry, once it is known to be one and the same."""
+    scores = {}
+    for name, model in models.items():
+        if isinstance(model, ConditionalModel):
+            if process is not None and model.process != process:
+                raise ValueError(f"process: {process} and {model.process} differ")
+            process = model.process
+        elif not isinstance(model, ConditionalLaw):
+            scores[name] = model
+    return one_process(process, **scores)
+
+
+def source_of(data: Data, condition: Tensor | np.ndarray | None, seed: int) -> Source:
+    """Data to draw from: a law, or points with their conditions."""
+    if isinstance(data, Distribution | ConditionalLaw):
+        if condition is not None:
+            raise ValueError("condition: a law draws its own; expected it beside points alone")
+        return LawSource(data, seed)
+    if not isinstance(data, Tensor | np.ndarray):
+        raise TypeError(f"data: expected a law or points (n, …), got {type(data).__name__}")
+    return PointSource(data, None if condition is None else conditions(condition), seed)
+
+
+def described(model: ScoreLike | ConditionalLike) -> dict[str, Any]:
+    """What a score is, ready for :mod:`json`."""
+    if isinstance(model, ConditionalLaw):
+        return model.settings()
+    if isinstance(model, ConditionalModel):
+        return {"kind": "ConditionalModel", "network": type(model.network).__name__, "predicts": model.predicts}
+    return describe(model)
+
+
+def described_data(data: Data, source: Source) -> dict[str, Any]:
+    """What the data are, ready for :mod:`json`."""
+    if isinstance(data, Distribution | ConditionalLaw):
+        return data.settings()
+    return {"points": [len(source.x), *source.shape] if isinstance(source, PointSource) else []}

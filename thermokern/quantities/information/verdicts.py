@@ -1,0 +1,47 @@
+"""What the parts of an estimate say about one another."""
+
+from __future__ import annotations
+
+import math
+
+from thermokern.quantities.likelihood.verdicts import Claim, Relation, Verdict, judge
+from thermokern.quantities.results.estimate import Estimate
+
+_UNRESOLVED = 0.01
+_EXACT = "holds for exact scores: E[δ·(s_c − τ)] = 0"
+_RESOLVED = "else the information is unresolved at t_eps: the value rests on its extrapolation"
+_CEILING = "no condition tells more than its own entropy: above it, the scores are wrong"
+_FLOOR = "the growth rate bounds I from below for any scores: below it, the estimate is too low"
+
+
+def verdicts_on(
+    gap: Estimate,
+    loss: Estimate,
+    residual: Estimate,
+    value: Estimate,
+    below: Estimate,
+    above: Estimate,
+    label_entropy: Estimate | None,
+    growth: Estimate | None,
+) -> tuple[Verdict, ...]:
+    """Whether gap and loss agree, t_eps is small enough, and ``growth ≤ I ≤ H(Y)``."""
+    agree = Claim("gap", Relation.EQUAL, "loss", "gap, loss", False, _EXACT)
+    found = [judge(agree, gap, loss, Estimate(-residual.value, residual.stderr), 0.0)]
+    if math.isfinite(below.value):
+        claim = Claim("below t_eps", Relation.AT_MOST, "1 % of value", "value", False, _RESOLVED)
+        share = Estimate(_UNRESOLVED * abs(value.value), _UNRESOLVED * value.stderr)
+        found.append(judge(claim, below, share, _difference(below, share), 1e-12))
+    if label_entropy is not None:
+        for name, estimate in {"gap": gap, "loss": loss}.items():
+            whole = Estimate(estimate.value + above.value, math.hypot(estimate.stderr, above.stderr))
+            claim = Claim(name, Relation.AT_MOST, "H(Y)", name, False, _CEILING)
+            found.append(judge(claim, whole, label_entropy, _difference(whole, label_entropy), 0.0))
+    if growth is not None:
+        claim = Claim("value", Relation.AT_LEAST, "growth", "value", False, _FLOOR)
+        found.append(judge(claim, value, growth, _difference(value, growth), 0.0))
+    return tuple(found)
+
+
+def _difference(left: Estimate, right: Estimate) -> Estimate:
+    """Left minus right, of independent estimates."""
+    return Estimate(left.value - right.value, math.hypot(left.stderr, right.stderr))

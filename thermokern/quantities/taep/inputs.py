@@ -1,0 +1,87 @@
+"""What a TAEP is asked, checked; and what is known of its ends without any path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermokern.models import ScoreLike
+from thermokern.ops.checks import checked_choice, checked_integer
+from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.problem import DIVERGENCES, checked_data, drawn
+from thermokern.quantities.engine.streamed import Streaming
+from thermokern.targets import Distribution
+
+
+def starting_points(
+    reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
+) -> tuple[Tensor, torch.Size]:
+    """Data points at t = 0, (n, d) float64, and the shape of one."""
+    if (n_paths is None) == (x0 is None):
+        raise ValueError("n_paths, x0: expected exactly one of the two")
+    if n_paths is not None:
+        if not isinstance(reference, Distribution):
+            raise TypeError("n_paths: the reference cannot be sampled; give data points x0")
+        return drawn(reference, n_paths, seed, path_offset)
+    assert x0 is not None
+    return checked_data("x0", x0)
+
+
+def streaming_options(
+    divergence: str,
+    probes: int,
+    memory_budget: int | None,
+    checkpoint: str | Path | None,
+    gradient: bool,
+    progress: bool,
+) -> Streaming:
+    """The options of streamed paths."""
+    checked_choice("divergence", divergence, DIVERGENCES)
+    probes = checked_integer("probes", probes, 1)
+    if memory_budget is not None:
+        memory_budget = checked_integer("memory_budget", memory_budget, 1)
+    if gradient and not torch.is_grad_enabled():
+        raise ValueError(
+            "gradient: expected gradients enabled, got torch.no_grad() or torch.inference_mode() around it"
+        )
+    if gradient and checkpoint is not None:
+        raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
+    folder = None if checkpoint is None else Path(checkpoint)
+    return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
+
+
+def check_paths(values: Tensor, allow_nonfinite: bool) -> None:
+    """Raise where values (n,) are not finite, unless that is allowed."""
+    bad = len(values) - int(torch.isfinite(values).sum())
+    if bad and not allow_nonfinite:
+        raise FloatingPointError(
+            f"{bad} of {len(values)} paths stopped being finite: the network's output or the step may be too large; "
+            "allow_nonfinite=True returns them as they are"
+        )
+
+
+def endpoint_log_ratio(
+    model: ScoreLike,
+    reference: ScoreLike,
+    process: LinearProcess,
+    ends: tuple[float, float],
+    x_start: Tensor,
+    x_end: Tensor,
+) -> Tensor | None:
+    """``log(p/q)`` at the start less that at the end of each path, (n,), where both densities are known."""
+    if not isinstance(model, Distribution) or not isinstance(reference, Distribution):
+        return None
+    start, end = (
+        reference.log_prob(x, t, process) - model.log_prob(x, t, process)
+        for x, t in zip((x_start, x_end), ends, strict=True)
+    )
+    return start - end
+
+
+def widest_variances(*laws: ScoreLike) -> tuple[float, ...]:
+    """The largest variance of each law; that of the first for scores whose law is not known."""
+    known = [law.widest_variance() if isinstance(law, Distribution) else None for law in laws]
+    return tuple((known[0] or 0.0) if value is None else value for value in known)
