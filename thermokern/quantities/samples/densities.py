@@ -167,5 +167,5 @@ def check_scales(groups: Sequence[Tensor], reach: Sequence[Tensor], remedy: str)
 
 def share_within(column: Tensor, radius: Tensor) -> Tensor:
     """Share of all points that are within `radius` of each in a `column` (n, 1), from some of them."""
-    few = column[torch.linspace(0, len(column) - 1, min(len(column), _FEW // 4), device="cpu").long(), 0]
+    few = column[torch.linspace(0, len(column) - 1, min(len(column), _FEW // 16), device="cpu").long(), 0]
     return ((few[:, None] - few[None, :]).abs() <= radius).double().mean(1)
