@@ -39,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for dim in (3, 4, 5, 8):
         x = normals(100_000, dim)
-        trees = [tk.KDTree(x, method="tree", leaf_size=leaf) for leaf in (64, 192)]
+        trees = [tk.KDTree(x, method="tree", leafsize=leaf) for leaf in (64, 192)]
         small, large = (seconds(lambda tree=tree: tree.neighbours(K)) for tree in trees)
         print(f"100,000 points, d = {dim}: leaves of 64 {small:.3f} s, of 192 {large:.3f} s")
     for n in (3000, 10_000, 30_000):

@@ -120,7 +120,7 @@ def test_ties_go_to_the_lower_index(method: str, place: str, run: Callable[..., 
     def ask(x: Tensor) -> Answers:
         found = []
         for leaf in (64, 128, 256):
-            tree = KDTree(x, method=method, leaf_size=leaf)
+            tree = KDTree(x, method=method, leafsize=leaf)
             found += [answer for k in (3, 16, 40, 64) for answer in tree.neighbours(k, indices=True)]
         return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_trial import assert_copies_are_copies
 from tolerances import assert_exact, rms
 from torch import Tensor
 
@@ -273,6 +274,10 @@ def test_what_is_refused_says_why(scheduler: Any, message: str) -> None:
         tk.from_diffusers(unet(), scheduler())
     with pytest.raises(TypeError, match="^unet: expected a module"):
         tk.from_diffusers(lambda x, t: x, diffusers.DDPMScheduler())
+    with pytest.raises(TypeError, match="^scheduler: expected one beside a network alone"):
+        tk.from_diffusers(unet())
+    with pytest.raises(TypeError, match="^class_label: UNet2DModel takes no such condition, but sample, timestep"):
+        tk.from_diffusers(unet(), diffusers.DDPMScheduler(), class_label=3)
 
 
 def test_embeddings_of_whole_times_refuse_others() -> None:
@@ -281,3 +286,102 @@ def test_embeddings_of_whole_times_refuse_others() -> None:
     assert model(images(), 7.0).shape == (3, 1, 8, 8)
     with pytest.raises(ValueError, match="^unet: it has an embedding for whole times alone"):
         model(images(), 7.4)
+
+
+SCHEDULERS = {
+    "DDPM, clipped": lambda: diffusers.DDPMScheduler(clip_sample=True),
+    "DDIM": lambda: diffusers.DDIMScheduler(clip_sample=False),
+    "VP": lambda: __import__(
+        "diffusers.schedulers.deprecated.scheduling_sde_vp", fromlist=["ScoreSdeVpScheduler"]
+    ).ScoreSdeVpScheduler(),
+    "VE": lambda: diffusers.ScoreSdeVeScheduler(),
+    "EDM": lambda: diffusers.EDMEulerScheduler(),
+    "flow": lambda: diffusers.FlowMatchEulerDiscreteScheduler(),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_copies_and_pickles_are_networks_of_their_own(kind: str) -> None:
+    model = tk.from_diffusers(unet(), SCHEDULERS[kind]())
+    # Early noise where data are clipped: later all that they predict lies beyond the range.
+    assert_copies_are_copies(model, images(2), 0.01 if "clipped" in kind else 0.4)
+
+
+def transformer(kind: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """A small network of the library that takes its time by keyword, and its conditions."""
+    torch.manual_seed(0)
+    text = torch.randn(1, 3, 8)
+    if kind == "SD3":
+        options = {"sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 4, "num_layers": 1}
+        heads = {"attention_head_dim": 4, "num_attention_heads": 2, "joint_attention_dim": 8, "pos_embed_max_size": 8}
+        network = diffusers.SD3Transformer2DModel(**options, **heads, caption_projection_dim=8, pooled_projection_dim=5)
+        return network.eval(), {"encoder_hidden_states": text, "pooled_projections": torch.randn(1, 5)}
+    options = {"sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 1}
+    heads = {"attention_head_dim": 4, "num_attention_heads": 3, "cross_attention_dim": 12, "caption_channels": 8}
+    network = diffusers.PixArtTransformer2DModel(**options, **heads, use_additional_conditions=True)
+    added = {"resolution": torch.tensor([[8.0, 8.0]]), "aspect_ratio": torch.tensor([[1.0]])}
+    return network.eval(), {"encoder_hidden_states": text, "added_cond_kwargs": added}
+
+
+@pytest.mark.parametrize("kind", ["SD3", "PixArt"])
+def test_transformers_get_time_and_conditions_by_keyword(kind: str) -> None:
+    network, conditions = transformer(kind)
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    twice = {
+        name: {key: each.expand(2, -1) for key, each in value.items()}
+        if isinstance(value, dict)
+        else value.expand(2, *value.shape[1:])
+        for name, value in conditions.items()
+    }
+    if kind == "SD3":
+        model = tk.from_diffusers(network, diffusers.FlowMatchEulerDiscreteScheduler(), **conditions)
+        with torch.no_grad():
+            velocity = network(x, timestep=torch.full((2,), 300.0), **twice).sample
+            score = model(x, 0.3)
+        process = model.process
+        close(process.f(0.3) * x - 0.5 * process.g2(0.3) * score, velocity)
+    else:
+        scheduler = diffusers.DDIMScheduler(clip_sample=False)
+        model = tk.from_diffusers(network, scheduler, **conditions)
+        with torch.no_grad():
+            noise = network(x, timestep=torch.full((2,), 300.0), **twice).sample[:, :4]
+            close(model(x, 301.0), -noise / (1.0 - scheduler.alphas_cumprod[300]).sqrt())
+    assert model.shape == (4, 8, 8)
+
+
+def test_pipelines_and_their_folders_are_taken(tmp_path: Path) -> None:
+    network = unet()
+    pipeline = diffusers.DDPMPipeline(network, diffusers.DDPMScheduler(clip_sample=False, beta_end=0.03))
+    expected = tk.from_diffusers(network, pipeline.scheduler)(images(), 300.0)
+    assert_exact(tk.from_diffusers(pipeline)(images(), 300.0), expected)
+    pipeline.save_pretrained(tmp_path / "safe")
+    read = tk.from_diffusers(tmp_path / "safe")
+    assert_exact(read(images(), 300.0), expected)
+    assert not read.network.unet.training
+    flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    assert tk.from_diffusers(str(tmp_path / "safe"), flow).process == tk.Flow()
+    pipeline.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    with pytest.raises(ValueError, match="^unet: .* is no network of diffusers in safetensors"):
+        tk.from_diffusers(tmp_path / "pickled")
+    with pytest.raises(ValueError, match="^unet: expected the folder of a pipeline"):
+        tk.from_diffusers(tmp_path)
+
+
+def test_results_say_that_a_score_is_clipped() -> None:
+    """A stock scheduler's default, which is not what the network was trained for."""
+    model = tk.from_diffusers(unet(), diffusers.DDPMScheduler())
+    plain = tk.from_diffusers(unet(), diffusers.DDPMScheduler(), clip_sample=False)
+    for ours, limit in ((model, 1.0), (plain, None)):
+        results = [
+            tk.taep(ours, plain, x0=images(2), n_steps=4),
+            tk.elbo(ours, images(2), n_times=2),
+            tk.entropy_rates(ours, images(2), n_steps=4, divergence="hutchinson"),
+        ]
+        for result in results:
+            about = result.settings["model"]
+            assert (about["network"], about["scheduler"], about["clip_sample"]) == (
+                "UNet2DModel",
+                "DDPMScheduler",
+                limit,
+            )
+            assert ("clipped: the data that it predicts are held within ±1" in result.summary()) == (limit is not None)

@@ -24,6 +24,7 @@ FLOORS = (
     "_core",
     "_cuda",
     "_info",
+    "_files",
     "ops",
     "processes",
     "targets",

@@ -373,6 +373,7 @@ def test_evaluations_of_before_are_read(tmp_path: Path) -> None:
     (network,) = evaluate_sweep(RUNS[:1], tmp_path, evaluator(TINY), key, progress=False)
     path = tmp_path / "evaluations" / f"{RUNS[0].name}.json"
     row = json.loads(path.read_text())
+    assert len(row.pop("sha256")) == 64
     pairs = {name: [e["value"], e["stderr"]] for name, e in row.items() if isinstance(e, dict) and "stderr" in e}
     assert len(pairs) == 13
     path.write_text(json.dumps({**row, **pairs}))

@@ -91,7 +91,7 @@ def test_a_run_killed_ten_times_gives_the_same_bits(
     assert_exact(resumed.score_matching.value, expected.score_matching.value)
     network = Slow(0.0)
     assert_exact(slow_run(tmp_path, network, scheme, direction, budget).values, expected.values)
-    assert network.calls < 10, "it was done: to be read, not run"
+    assert network.calls < 20, "it was done: to be read, not run"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_run_goes_on_from_the_middle(
     expected = slow_run(None, whole, scheme, direction, budget, divergence)
     stopped = 0
     for _ in range(200):
-        network = Slow(0.0, stop_after=max(10, whole.calls // 5))
+        network = Slow(0.0, stop_after=max(16, whole.calls // 5))
         try:
             result = slow_run(tmp_path, network, scheme, direction, budget, divergence)
             break
@@ -131,14 +131,14 @@ def test_a_run_goes_on_from_the_middle(
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     options = {"n_paths": 5, "n_steps": 4, "backend": "streamed", "checkpoint": tmp_path, "scheme": "backward-ito"}
     tk.taep(perceptron(), RING, **options)
-    with pytest.raises(ValueError, match="^checkpoint: .* belongs to another calculation"):
+    with pytest.raises(ValueError, match=r"^checkpoint: .* another calculation \(other starting points, seed"):
         tk.taep(perceptron(), RING, seed=1, **options)
     changed = perceptron()
     with torch.no_grad():
         changed.network.layers[0].weight[0, 0] += 1e-3
-    with pytest.raises(ValueError, match="other networks"):
+    with pytest.raises(ValueError, match="other parameters of the model"):
         tk.taep(changed, RING, **options)
-    with pytest.raises(ValueError, match="other networks, data, settings"):
+    with pytest.raises(ValueError, match="other settings of the model, scores of the model"):
         tk.taep(tk.ScoreModel(perceptron().network, PROCESS, "v"), RING, **options)
     (tmp_path / "state.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="^checkpoint: .* is not the state of a run"):

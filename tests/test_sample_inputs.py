@@ -128,7 +128,10 @@ def test_two_points_are_enough_and_say_what_they_do_not_know() -> None:
         (lambda: tk.ksg_mutual_information(points(), points(49)), "y: expected 50 points as x has them, got 49"),
         (lambda: tk.ksg_mutual_information(points(), points(), variant=3), r"variant: expected an integer in \[1, 3\)"),
         (lambda: tk.ksg_mutual_information(points(), points(), 50), "k: expected fewer"),
-        (lambda: tk.ksg_mutual_information([1.0, 1.0, 1.0, 2.0], [0.0, 0.0, 0.0, 2.0], 1), "3 of 4 points coincide"),
+        (
+            lambda: tk.ksg_mutual_information([1.0, 1.0, 1.0, 2.0, 3.0], [0.0, 0.0, 0.0, 2.0, 1.0], 1),
+            "3 of 5 points coincide",
+        ),
         (lambda: tk.ksg_mutual_information(CONSTANT, points(), standardise=True), "column 2 of all is constant"),
         (lambda: tk.knn_total_correlation(points(50, 1)), "x: expected at least two columns"),
         (lambda: tk.knn_divergence(points(), points(50, 3)), r"y: expected \(m, 2\)"),

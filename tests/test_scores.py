@@ -301,11 +301,31 @@ class Branching(nn.Module):
 
 
 class Hooked(tk.ScoreMLP):
-    """A graph that does not show what the network does."""
+    """A layer that a hook changes."""
 
     def __init__(self) -> None:
         super().__init__(2, width=8, depth=1)
         self.layers[0].register_forward_hook(lambda module, inputs, output: 2.0 * output)
+
+
+class Switching(tk.ScoreMLP):
+    """Another function from a time on."""
+
+    def __init__(self) -> None:
+        super().__init__(2, width=8, depth=1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return super().forward(x, t) if t.max() < 0.4 else -super().forward(x, t)
+
+
+class TwoWays(tk.ScoreMLP):
+    """Another function of what is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__(2, width=8, depth=1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return super().forward(x, t) * (2.0 if isinstance(x, Tensor) else 1.0)
 
 
 def small(*layers: nn.Module) -> nn.Module:
@@ -325,19 +345,21 @@ RECOGNISED = {
     "tanh": lambda: tk.ScoreMLP(2, width=9, depth=4, activation="tanh"),
     "Fourier": FourierNet,
     "preconditioned": Preconditioned,
+    "hook": Hooked,
     "no time": lambda: small(nn.Linear(2, 7), nn.ReLU(), nn.Dropout(0.5).eval(), nn.Linear(7, 2, bias=False)),
 }
 REFUSED = {
-    "ELU": (lambda: small(nn.Linear(2, 4), nn.ELU(), nn.Linear(4, 2)), "do not know the layer ELU"),
-    "exact GELU": (lambda: small(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 2)), "GELU"),
+    "ELU": (lambda: small(nn.Linear(2, 4), nn.ELU(), nn.Linear(4, 2)), "do not know the operation elu"),
+    "exact GELU": (lambda: small(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 2)), "operation gelu"),
     "wide": (lambda: tk.ScoreMLP(2, width=257, depth=1), "at most 256 units"),
     "mixed": (lambda: small(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2)), "mixes"),
     "residual": (Residual, "skips a layer"),
-    "control flow": (Branching, "cannot trace"),
+    "control flow": (Branching, "do not know the operation sum"),
     "linear": (lambda: small(nn.Linear(2, 2)), "last hidden layer"),
     "float64": (lambda: tk.ScoreMLP(2).double(), "in float64 and the paths are not"),
-    "hook": (Hooked, "does not reproduce"),
-    "normalised": (lambda: small(nn.Linear(2, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2)), "LayerNorm"),
+    "a way chosen by the time": (Switching, "depends on the value of t"),
+    "two ways": (TwoWays, "does not reproduce"),
+    "normalised": (lambda: small(nn.Linear(2, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2)), "operation layer_norm"),
 }
 
 

@@ -3,6 +3,7 @@
 import torch as _torch  # noqa: F401  first: both then share torch's OpenMP runtime
 
 from thermokern import ops
+from thermokern._files import DamagedFile
 from thermokern._info import VERSION as __version__
 from thermokern._info import info
 from thermokern.models import (
@@ -21,6 +22,7 @@ from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
     BiasWarning,
+    CheckpointWarning,
     Coverage,
     DetailedFluctuationTheorem,
     Divergence,
@@ -47,6 +49,7 @@ from thermokern.quantities import (
     Result,
     SampleEstimate,
     Schedules,
+    SlowFlowWarning,
     StepError,
     StepTooLongWarning,
     TimesBetweenWarning,
@@ -85,9 +88,11 @@ __all__ = [
     "VE",
     "VP",
     "BiasWarning",
+    "CheckpointWarning",
     "ConditionalModel",
     "CosineVP",
     "Coverage",
+    "DamagedFile",
     "DetailedFluctuationTheorem",
     "DiscreteVP",
     "Divergence",
@@ -124,6 +129,7 @@ __all__ = [
     "Schedules",
     "ScoreMLP",
     "ScoreModel",
+    "SlowFlowWarning",
     "StepError",
     "StepTooLongWarning",
     "SubVP",

@@ -40,6 +40,12 @@ def cuda_module() -> Any:
     return module
 
 
+def instruction_set() -> str:
+    """What the CPU's kernels are compiled for that run: the same bits are promised on one of them."""
+    used: str = _core.instruction_set
+    return used
+
+
 def info() -> dict[str, str | int]:
     """Versions, the instruction set in use and why, threads, and the state of CUDA."""
     used, best = _core.instruction_set, _core.best_instruction_set

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,23 @@ _LAWS = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, and a key that comes twice an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# The numbers of YAML 1.2, which PyYAML's rule for floats leaves out: an exponent without a dot or a sign.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+"), list("-+.0123456789")
+)
+
+
 def run_config(path: Path, *, seed: int | None = None, progress: bool = True) -> TAEP:
     """The TAEP that a configuration file describes; paths in it are relative to the file.
 
@@ -43,6 +61,8 @@ def run_config(path: Path, *, seed: int | None = None, progress: bool = True) ->
     config = read_config(path, known, required=("model", "reference"))
     process = read_process(config.get("process"))
     options = {name: config[name] for name in _OPTIONS if name in config}
+    if not isinstance(options.get("from_prior", False), bool):
+        raise ValueError(f"from_prior: expected true or false, got {options['from_prior']!r}")
     if seed is not None:
         options["seed"] = seed
     if "data" in config:
@@ -54,7 +74,7 @@ def run_config(path: Path, *, seed: int | None = None, progress: bool = True) ->
 def read_config(path: Path, known: set[str], required: tuple[str, ...]) -> dict[str, Any]:
     """The keys and values of a YAML file, none unknown and none missing."""
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.load(path.read_text(), _Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"config {path.name}: not YAML: {error}") from None
     if not isinstance(config, dict):

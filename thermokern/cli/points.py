@@ -55,7 +55,7 @@ def _picked(name: str, found: dict[str, object], key: str | None) -> Tensor:
     ):
         raise ValueError(f"file: expected numbers in {name}, got a {type(value).__name__}")
     native = value if isinstance(value, Tensor) else value.astype(value.dtype.newbyteorder("="))
-    return torch.as_tensor(native)
+    return torch.as_tensor(native, device="cpu")
 
 
 def _csv(path: Path) -> np.ndarray:

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 
+from thermokern._files import DamagedFile, sealed, unsealed, write_whole
 from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import PREDICTIONS, ScoreModel
+from thermokern.ops.checks import checked_integer
 from thermokern.processes import PROCESSES, LinearProcess
+
+_OURS: dict[str, type[Any]] = {"architecture": dict, "process": dict, "predicts": str, "record": dict}
 
 
 def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] | None = None) -> None:
@@ -37,7 +40,7 @@ def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] 
         "record": record or {},
     }
     tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
-    save_file(tensors, str(path), metadata={key: json.dumps(value) for key, value in metadata.items()})
+    write_whole(Path(path), sealed(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
@@ -71,10 +74,13 @@ def load_checkpoint(
     tensors, metadata = _read(path)
     if "process" in metadata:
         stored = dict(metadata["process"])
-        kind = stored.pop("kind")
+        kind = stored.pop("kind", None)
         if kind not in PROCESSES:
             raise ValueError(f"checkpoint {path.name}: unknown process {kind!r}")
-        own = PROCESSES[kind](**stored)
+        try:
+            own = PROCESSES[kind](**stored)
+        except (TypeError, ValueError) as error:
+            raise DamagedFile(f"checkpoint {path.name}: its process is no {kind} ({error})") from None
         if process is not None and process != own:
             raise ValueError(f"process: the checkpoint {path.name} was trained for {own}, got {process}")
         process = own
@@ -89,7 +95,15 @@ def load_checkpoint(
     architecture = {**metadata.get("architecture", {}), **(architecture or {})}
     if "dim" not in architecture:
         raise ValueError(f"architecture: the checkpoint {path.name} has none; give dim, width, depth, …")
-    network = ScoreMLP(**architecture)
+    # Nothing is allocated before the file is known to hold as much: 100 bytes can ask for 10⁷ layers.
+    try:
+        layers = 2 * (checked_integer("depth", architecture.get("depth", 3), 1) + 1)
+        if layers != len(tensors):
+            raise ValueError(f"expected {layers} tensors, got {len(tensors)}")
+        with torch.device("meta"):
+            network = ScoreMLP(**architecture)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"checkpoint {path.name}: another architecture than {architecture} ({error})") from None
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != found:
@@ -99,6 +113,7 @@ def load_checkpoint(
     for name, value in tensors.items():
         if not bool(value.isfinite().all()):
             raise ValueError(f"checkpoint {path.name}: {name} holds NaN or infinite numbers")
+    network = ScoreMLP(**architecture)
     network.load_state_dict(tensors)
     return ScoreModel(network.eval().requires_grad_(False), process, predicts)
 
@@ -106,16 +121,17 @@ def load_checkpoint(
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: no such file {path}")
+    content = path.read_bytes()
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if _is_ours(key)}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(
-            f"checkpoint {path.name}: not a whole safetensors file ({error}); pickles (.pt, .pkl) are refused, "
+        # Files of others have metadata of their own and no checksum; ours have one, or are from before it.
+        tensors, words = unsealed(content, _OURS)
+        metadata = {key: json.loads(value) for key, value in words.items() if key in _OURS}
+        for key, value in metadata.items():
+            if not isinstance(value, _OURS[key]):
+                raise DamagedFile(f"not a network's file ({key} is a {type(value).__name__})")
+    except (DamagedFile, ValueError, RecursionError) as error:
+        raise DamagedFile(
+            f"checkpoint {path.name}: {error}; pickles (.pt, .pkl) are refused, "
             "since reading one can run code: convert it with safetensors.torch.save_file"
         ) from None
-
-
-def _is_ours(key: str) -> bool:
-    return key in ("architecture", "process", "predicts", "record")
+    return tensors, metadata

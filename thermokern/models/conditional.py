@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ class ConditionalModel:
         None where there is no such condition.
     shape : tuple of int, optional
         Of one sample.
+    origin : dict, optional
+        As in :class:`ScoreModel`.
 
     References
     ----------
@@ -43,6 +45,7 @@ class ConditionalModel:
     predicts: str = "score"
     null: Tensor | float | None = None
     shape: tuple[int, ...] | None = None
+    origin: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not callable(self.network):
@@ -60,7 +63,7 @@ class ConditionalModel:
 
     def given(self, y: Tensor | float) -> ScoreModel:
         """The model under one condition for all samples: a label, a number or a tensor of one condition's shape."""
-        condition = torch.as_tensor(y)
+        condition = y if isinstance(y, Tensor) else torch.as_tensor(y, device="cpu")
         return self._under(condition[None])
 
     @property
@@ -73,10 +76,10 @@ class ConditionalModel:
     def guided(self, weight: float) -> ConditionalModel:
         """``(1 + w) s(x|y) − w s(x)`` for each sample's own y, see :func:`thermokern.guided`."""
         guided = GuidedByCondition(self, self.unconditional, float(weight), self.process)
-        return ConditionalModel(guided, self.process, "score", None, self.shape)
+        return ConditionalModel(guided, self.process, "score", None, self.shape, self.origin)
 
     def _under(self, y: Tensor) -> ScoreModel:
-        return ScoreModel(_Given(self.network, y), self.process, self.predicts, self.shape)
+        return ScoreModel(_Given(self.network, y), self.process, self.predicts, self.shape, self.origin)
 
 
 def conditional_score_at(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, overload
 
 import torch
@@ -13,19 +17,21 @@ from thermokern.models.score_model import ScoreModel
 from thermokern.processes import EDM, VP, DiscreteVP, Flow, LinearProcess
 
 _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
+_TIMES = ("timestep", "timesteps", "t", "time", "sigma", "noise_labels")  # what networks call their time
+_OWN_TIMES = ("Flux", "AuraFlow", "Lumina", "HunyuanVideo")  # families whose pipelines rescale the scheduler's times
 _TABLES = ("DDPMScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDIMParallelScheduler")
 
 
 @overload
 def from_diffusers(
-    unet: nn.Module, scheduler: Any, *, clip_sample: bool | None = None, condition: None = None, **conditions: Any
+    unet: Any, scheduler: Any = None, *, clip_sample: bool | None = None, condition: None = None, **conditions: Any
 ) -> ScoreModel: ...
 
 
 @overload
 def from_diffusers(
-    unet: nn.Module,
-    scheduler: Any,
+    unet: Any,
+    scheduler: Any = None,
     *,
     clip_sample: bool | None = None,
     condition: str,
@@ -35,8 +41,8 @@ def from_diffusers(
 
 
 def from_diffusers(
-    unet: nn.Module,
-    scheduler: Any,
+    unet: Any,
+    scheduler: Any = None,
     *,
     clip_sample: bool | None = None,
     condition: str | None = None,
@@ -54,11 +60,15 @@ def from_diffusers(
 
     Parameters
     ----------
-    unet : module
-        ``UNet2DModel``, ``UNet2DConditionModel`` or another that is called ``unet(x, timesteps, …).sample``. In half
-        precision, its scores still are float32.
-    scheduler : SchedulerMixin
-        An instance; its configuration is read, its state of sampling is not.
+    unet : module, pipeline or path
+        ``UNet2DModel``, ``UNet2DConditionModel``, a transformer such as ``SD3Transformer2DModel``, ``DiT`` or
+        ``PixArtTransformer2DModel``, or another network that is called with x, its time and conditions by keyword and
+        returns ``.sample``. In half precision, its scores still are float32. A pipeline has both network and scheduler;
+        so has its folder, as ``save_pretrained`` wrote it, of which these two are read, from safetensors alone. The
+        score is that of what the network sees: of latents, where a pipeline encodes images.
+    scheduler : SchedulerMixin, optional
+        An instance; its configuration is read, its state of sampling is not. With a pipeline or its folder: in the
+        place of its own.
     clip_sample : bool, optional
         Whether the predicted data are clipped to the scheduler's ``clip_sample_range``, as its ``step`` does; its
         configuration says when left out. A clipped score is what the sampler uses, not what the network was trained
@@ -69,8 +79,8 @@ def from_diffusers(
     null : number or Tensor, optional
         The value of it that stands for no condition, of one sample: a label, or the embedding of the empty text.
     conditions
-        Passed to the network: ``class_labels`` (a number or (1,)), ``encoder_hidden_states`` (1, …) and such; one
-        condition for all samples.
+        Passed to the network by keyword: ``class_labels`` (a number or (1,)), ``encoder_hidden_states`` (1, …),
+        ``added_cond_kwargs`` (a dictionary of such) and so on; one condition for all samples.
 
     Returns
     -------
@@ -89,8 +99,7 @@ def from_diffusers(
     through stochastic differential equations*, 2021; Karras et al., *Elucidating the design space of diffusion-based
     generative models*, 2022, Eq. 7; Lipman et al., *Flow matching for generative modeling*, 2023.
     """
-    if not isinstance(unet, nn.Module):
-        raise TypeError(f"unet: expected a module, got {type(unet).__name__}")
+    unet, scheduler = _parts(unet, scheduler)
     kind = type(scheduler).__name__
     config = getattr(scheduler, "config", None)
     if config is None:
@@ -100,29 +109,55 @@ def from_diffusers(
         raise ValueError("scheduler: dynamic thresholding makes a sample depend on the whole of it, which is no score")
     clip = settings.get("clip_sample", False) if clip_sample is None else clip_sample
     limit = float(settings.get("clip_sample_range", 1.0)) if clip else None
-    fixed = {name: _one(name, value) for name, value in conditions.items()}
-
-    def adapted(own: dict[str, Tensor]) -> tuple[LinearProcess, str, Callable[[Tensor, Tensor], Tensor]]:
-        process, predicts, network = _adapted(kind, scheduler, settings, _Call(unet, {**fixed, **own}))
-        if limit is not None:
-            network, predicts = _Clipped(ScoreModel(network, process, predicts), limit), "x0"
-        return process, predicts, network
-
-    process, predicts, network = adapted({})
+    process, predicts, network = _adapted(kind, scheduler, settings, unet, conditions)
+    if limit is not None:
+        network, predicts = _Clipped(network, process, predicts, limit), "x0"
+    origin: dict[str, object] = {"network": type(unet).__name__, "scheduler": kind, "clip_sample": limit}
     if condition is None:
         if null is not None:
             raise ValueError("null: expected it beside condition, the name of the argument that it is a value of")
-        return ScoreModel(_Network(unet, network), process, predicts, _sample_shape(unet))
-    if condition in fixed:
+        return ScoreModel(network, process, predicts, _sample_shape(unet), origin)
+    if condition in conditions:
         raise ValueError(f"condition: {condition} is given for all samples already")
-    by_condition = _Network(unet, lambda x, t, y: adapted({condition: y})[2](x, t))
-    return ConditionalModel(by_condition, process, predicts, null, _sample_shape(unet))
+    _check_names(unet, (condition,))
+    return ConditionalModel(_ByCondition(network, condition), process, predicts, null, _sample_shape(unet), origin)
+
+
+def _parts(unet: Any, scheduler: Any) -> tuple[nn.Module, Any]:
+    """The network and the scheduler that were given, in a pipeline or in a folder too."""
+    if isinstance(unet, str | Path):
+        folder = Path(unet)
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise ValueError(f"unet: expected the folder of a pipeline, as save_pretrained writes it, got {folder}")
+        import diffusers
+
+        classes = {name: about[1] for name, about in json.loads(index.read_text()).items() if isinstance(about, list)}
+        name = next((name for name in ("unet", "transformer") if classes.get(name)), None)
+        if name is None:
+            raise ValueError(f"unet: the pipeline in {folder} has neither a unet nor a transformer")
+        try:  # pickles are refused, since reading one can run code
+            network = getattr(diffusers, classes[name]).from_pretrained(folder / name, use_safetensors=True)
+        except (OSError, AttributeError) as error:
+            raise ValueError(f"unet: {folder / name} is no network of diffusers in safetensors: {error}") from None
+        if scheduler is None:
+            scheduler = getattr(diffusers, classes["scheduler"]).from_pretrained(folder / "scheduler")
+        return network.eval().requires_grad_(False), scheduler
+    if not isinstance(unet, nn.Module) and hasattr(unet, "scheduler"):
+        scheduler = unet.scheduler if scheduler is None else scheduler
+        unet = getattr(unet, "unet", None) or getattr(unet, "transformer", None)
+    if not isinstance(unet, nn.Module):
+        raise TypeError(f"unet: expected a module, a pipeline or its folder, got {type(unet).__name__}")
+    if scheduler is None:
+        raise TypeError("scheduler: expected one beside a network alone")
+    return unet, scheduler
 
 
 def _adapted(
-    kind: str, scheduler: Any, settings: dict[str, Any], call: _Call
-) -> tuple[LinearProcess, str, Callable[[Tensor, Tensor], Tensor]]:
+    kind: str, scheduler: Any, settings: dict[str, Any], unet: nn.Module, conditions: dict[str, Any]
+) -> tuple[LinearProcess, str, nn.Module]:
     """Process, prediction and network in process time."""
+    call = partial(_Network, unet, conditions)
     prediction = settings.get("prediction_type", "epsilon")
     if kind in _TABLES:
         if prediction not in _PREDICTIONS:
@@ -131,20 +166,22 @@ def _adapted(
             table = DiscreteVP(scheduler.alphas_cumprod)
         except ValueError as error:
             raise ValueError(f"scheduler: its table of ᾱ serves no score (zero terminal SNR?): {error}") from None
-        return table, _PREDICTIONS[prediction], lambda x, t: call(x, t - 1.0)
+        return table, _PREDICTIONS[prediction], call(shift=-1.0)
     if kind == "ScoreSdeVpScheduler":
-        return VP(settings["beta_min"], settings["beta_max"]), "epsilon", call
+        return VP(settings["beta_min"], settings["beta_max"]), "epsilon", call()
     if kind == "ScoreSdeVeScheduler":
-        return EDM(settings["sigma_max"]), "score", call
+        return EDM(settings["sigma_max"]), "score", call()
     if kind == "EDMEulerScheduler":
         if prediction not in ("epsilon", "v_prediction"):
             raise ValueError(f"scheduler: expected prediction_type 'epsilon' or 'v_prediction', got {prediction!r}")
-        return EDM(settings["sigma_max"]), "x0", _Preconditioned(call, settings["sigma_data"], prediction)
+        return EDM(settings["sigma_max"]), "x0", _Preconditioned(call(), settings["sigma_data"], prediction)
     if kind == "FlowMatchEulerDiscreteScheduler":
         steps = float(settings["num_train_timesteps"])
         if settings.get("invert_sigmas"):
             raise ValueError("scheduler: invert_sigmas turns its time round; expected the default")
-        return Flow(), "flow", lambda x, t: call(x, t * steps)
+        if type(unet).__name__.startswith(_OWN_TIMES):
+            raise ValueError(f"unet: {type(unet).__name__} takes other times than its scheduler's; use a ScoreModel")
+        return Flow(), "flow", call(scale=steps)
     raise ValueError(
         f"scheduler: {kind} is not one of {', '.join(_TABLES)}, ScoreSdeVpScheduler, ScoreSdeVeScheduler, "
         "EDMEulerScheduler, FlowMatchEulerDiscreteScheduler; those that share DDPM's training convert: "
@@ -152,81 +189,125 @@ def _adapted(
     )
 
 
-class _Call:
-    """The network as a function of x and its own time alone, in the library's way of calling."""
+class _Network(nn.Module):
+    """The library's network as a function of x and process time, called in the library's way.
 
-    def __init__(self, unet: nn.Module, conditions: dict[str, Tensor]) -> None:
-        self.unet, self.conditions = unet, conditions
-        config = dict(getattr(unet, "config", {}))
-        self.learned_times = config.get("time_embedding_type") == "learned"
+    Conditions of each sample, (n, …), may be given by keyword beside those for all samples.
+    """
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    casts_itself = True
+
+    def __init__(self, unet: nn.Module, conditions: dict[str, Any], scale: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__()
+        self.unet = unet
+        self.conditions = {name: _condition(name, value) for name, value in conditions.items()}
+        self.scale, self.shift = scale, shift
+        self.learned_times = dict(getattr(unet, "config", {})).get("time_embedding_type") == "learned"
+        self.time_name = next((name for name in _TIMES if name in _check_names(unet, conditions)), None)
+
+    def forward(self, x: Tensor, t: Tensor, **own: Tensor) -> Tensor:
+        t = t * self.scale + self.shift
         if self.learned_times:
             whole = t.round()
             if bool(((t - whole).abs() > 1e-3).any()):
                 raise ValueError("unet: it has an embedding for whole times alone; use a grid of whole steps")
             t = whole.long()
-        n, home = len(x), x
+        home = x
         if (like := next((p for p in self.unet.parameters() if p.is_floating_point()), None)) is not None:
             # Times stay as precise as they are: the library rounds after embedding.
             x, t = x.to(like), t.to(like.device)
-        given = {name: value.to(x.device).expand(n, *value.shape[1:]) for name, value in self.conditions.items()}
-        given = {name: value.to(x.dtype) if value.is_floating_point() else value for name, value in given.items()}
-        out = self.unet(x, t, **given)
+        given = {name: _for_all(value, x) for name, value in {**self.conditions, **own}.items()}
+        out = self.unet(x, t, **given) if self.time_name is None else self.unet(x, **{self.time_name: t}, **given)
         sample: Tensor = out.sample if hasattr(out, "sample") else out[0] if isinstance(out, tuple) else out
         channels = x.shape[1]
-        return (sample[:, :channels] if sample.shape[1] == 2 * channels else sample).to(home)
+        sample = sample[:, :channels] if sample.shape[1] == 2 * channels else sample
+        return sample.to(home)
 
 
-def _one(name: str, value: Any) -> Tensor:
-    tensor = torch.as_tensor(value)
+class _ByCondition(nn.Module):
+    """A network of x, t and a condition of each sample, which goes to the argument `name` of the library's."""
+
+    casts_itself = True
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network, self.name = network, name
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        out: Tensor = self.network(x, t, **{self.name: y})
+        return out
+
+
+def _check_names(unet: nn.Module, conditions: Iterable[str]) -> Mapping[str, inspect.Parameter]:
+    """What a network's forward takes, once it is known to take these conditions."""
+    known = inspect.signature(getattr(unet, "_orig_mod", unet).forward).parameters
+    for name in conditions:
+        if name not in known and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            raise TypeError(f"{name}: {type(unet).__name__} takes no such condition, but {', '.join(known)}")
+    return known
+
+
+def _condition(name: str, value: Any) -> Any:
+    """A condition with its numbers as tensors (1, …); dictionaries and lists of such, too."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, dict):
+        return {key: _condition(f"{name}[{key!r}]", each) for key, each in value.items()}
+    if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
+        return [_condition(f"{name}[{i}]", each) for i, each in enumerate(value)]
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected numbers, got {type(value).__name__}") from None
     tensor = tensor[None] if tensor.dim() == 0 else tensor
     if tensor.shape[0] != 1:
         raise ValueError(f"{name}: expected one condition for all samples, (1, …), got {tuple(tensor.shape)}")
     return tensor
 
 
-class _Preconditioned:
+def _for_all(value: Any, x: Tensor) -> Any:
+    """A condition beside each of the samples `x`, where they are and in their precision."""
+    if isinstance(value, dict):
+        return {key: _for_all(each, x) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_for_all(each, x) for each in value]
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(x.device, x.dtype if value.is_floating_point() else value.dtype).expand(len(x), *value.shape[1:])
+
+
+class _Preconditioned(nn.Module):
     """EDM's denoiser ``c_skip x + c_out F(c_in x, ¼ ln σ)``; with v-prediction ``c_out`` has the other sign."""
-
-    def __init__(self, call: _Call, sigma_data: float, prediction: str) -> None:
-        self.call, self.sigma_data = call, float(sigma_data)
-        self.sign = 1.0 if prediction == "epsilon" else -1.0
-
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        sigma = t.view(-1, *(1,) * (x.dim() - 1))
-        square = sigma.square() + self.sigma_data**2
-        out = self.call(x / square.sqrt(), 0.25 * t.log())
-        return self.sigma_data**2 / square * x + self.sign * sigma * self.sigma_data / square.sqrt() * out
-
-
-class _Clipped:
-    """The data that a model predicts, clipped."""
-
-    def __init__(self, model: ScoreModel, limit: float) -> None:
-        self.model, self.limit = model, limit
-
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        time, shape = t.double(), (-1, *(1,) * (x.dim() - 1))
-        m, v = (
-            values.to(t).view(shape)
-            for values in (self.model.process.mean_scale(time), self.model.process.variance(time))
-        )
-        return ((x + v * self.model.at(x, time)) / m).clamp(-self.limit, self.limit)
-
-
-class _Network(nn.Module):
-    """The adapted function, with the library's network below it, so that its parameters are found."""
 
     casts_itself = True
 
-    def __init__(self, unet: nn.Module, function: Callable[..., Tensor]) -> None:
+    def __init__(self, network: nn.Module, sigma_data: float, prediction: str) -> None:
         super().__init__()
-        self.unet = unet
-        self._function = (function,)  # not a submodule twice
+        self.network, self.sigma_data = network, float(sigma_data)
+        self.sign = 1.0 if prediction == "epsilon" else -1.0
 
-    def forward(self, *given: Tensor) -> Tensor:
-        return self._function[0](*given)
+    def forward(self, x: Tensor, t: Tensor, **own: Tensor) -> Tensor:
+        sigma = t.view(-1, *(1,) * (x.dim() - 1))
+        square = sigma.square() + self.sigma_data**2
+        out = self.network(x / square.sqrt(), 0.25 * t.log(), **own)
+        denoised: Tensor = self.sigma_data**2 / square * x + self.sign * sigma * self.sigma_data / square.sqrt() * out
+        return denoised
+
+
+class _Clipped(nn.Module):
+    """The data that a model predicts, clipped."""
+
+    casts_itself = True
+
+    def __init__(self, network: nn.Module, process: LinearProcess, predicts: str, limit: float) -> None:
+        super().__init__()
+        self.network, self.process, self.predicts, self.limit = network, process, predicts, limit
+
+    def forward(self, x: Tensor, t: Tensor, **own: Tensor) -> Tensor:
+        time, shape = t.double(), (-1, *(1,) * (x.dim() - 1))
+        m, v = (values.to(t).view(shape) for values in (self.process.mean_scale(time), self.process.variance(time)))
+        score = ScoreModel(partial(self.network, **own), self.process, self.predicts).at(x, time)
+        return ((x + v * score) / m).clamp(-self.limit, self.limit)
 
 
 def _sample_shape(unet: nn.Module) -> tuple[int, ...] | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models.jacobian import exact_divergence
-from thermokern.models.score_model import ScoreLike, ScoreModel
+from thermokern.models.jacobian import Jacobian, exact_divergence, products
+from thermokern.models.score_model import ScoreLike, ScoreModel, checked_output
+from thermokern.models.trial import examine
+from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import Distribution
 from thermokern.targets.own_times import law_score_at
+
+_REVERSE = Jacobian("reverse", False)
 
 
 def score_and_divergence(
@@ -29,26 +35,33 @@ def score_and_divergence(
     if isinstance(score, Distribution):
         out = score.evaluate(x, t, process)
         return out.score, out.divergence[:, None]
-    function = score
-
-    def flat(points: Tensor) -> Tensor:
-        return function(points.reshape(-1, *shape), t).reshape(points.shape)
-
+    flat = partial(score_of, score, process, t=t, shape=shape)
     if probes is None:
         value, divergence = exact_divergence(flat, x)
         return value, divergence[:, None]
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_(True)
-        value = flat(leaf)
-        columns = []
-        for j in range(probes.shape[1]):
-            probe = probes[:, j]
-            if not value.requires_grad:
-                columns.append(torch.zeros_like(x[:, 0]))
-                continue
-            (row,) = torch.autograd.grad(value, leaf, probe, retain_graph=j + 1 < probes.shape[1], allow_unused=True)
-            columns.append(torch.zeros_like(x[:, 0]) if row is None else (row * probe).sum(1))
-    return value.detach(), torch.stack(columns, dim=1).detach()
+    with torch.no_grad():
+        value, rows = products(lambda points, _: flat(points), x, None, probes.transpose(0, 1), _REVERSE)
+        columns = [(row * probe).sum(1) for row, probe in zip(rows, probes.unbind(1), strict=True)]
+    return value, torch.stack(columns, dim=1)
+
+
+def score_of(score: ScoreLike, process: LinearProcess, x: Tensor, t: float, shape: torch.Size) -> Tensor:
+    """Score (n, d) of points `x` (n, d) at one time: what quantities call, whatever precision their caller has set."""
+    with plain_precision():
+        if isinstance(score, Distribution):
+            return score.score(x, t, process)
+        points = x.reshape(-1, *shape)
+        out = score(points, t)
+        return (out if isinstance(score, ScoreModel) else checked_output("score", out, points)).reshape(x.shape)
+
+
+def examine_score(
+    name: str, score: ScoreLike, process: LinearProcess, x: Tensor, t: float, shape: torch.Size, *, derivative: bool
+) -> None:
+    """Try a score on two of the points `x` (n, d) before much is asked of it, see :func:`examine`."""
+    if not isinstance(score, Distribution):
+        flat = partial(score_of, score, process, t=t, shape=shape)
+        examine(name, flat, x, getattr(score, "network", score), derivative=derivative)
 
 
 def score_at(score: ScoreLike, process: LinearProcess, x: Tensor, t: Tensor, shape: torch.Size) -> Tensor:
@@ -58,14 +71,15 @@ def score_at(score: ScoreLike, process: LinearProcess, x: Tensor, t: Tensor, sha
     occurs.
     """
     if isinstance(score, ScoreModel) and not score.one_time:
-        return score.at(x.reshape(-1, *shape), t).reshape(x.shape)
+        with plain_precision():
+            return score.at(x.reshape(-1, *shape), t).reshape(x.shape)
     if isinstance(score, Distribution):
         return law_score_at(score, x, t, process)
     out = torch.empty_like(x)
     times, which = torch.unique(t, return_inverse=True)
     for i, time in enumerate(times.tolist()):
         rows = (which == i).nonzero()[:, 0]
-        out[rows] = score(x[rows].reshape(-1, *shape), time).reshape(len(rows), -1)
+        out[rows] = score_of(score, process, x[rows], time, shape)
     return out
 
 

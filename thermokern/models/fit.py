@@ -102,7 +102,7 @@ def fit_scores(
             raise ValueError(f"{name}: expected a number in (0, 1), got {share!r}")
     given, labels, null = _conditions(y, len(points))
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(points), generator=generator)
+    order = torch.randperm(len(points), generator=generator, device="cpu")
     held_out, used = order[: max(1, round(validation * len(points)))], order[max(1, round(validation * len(points))) :]
     scale = None
     if given is not None and not labels:
@@ -116,11 +116,13 @@ def fit_scores(
     batch = _Batches(points.float(), given, null, process, table)
     optimiser = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.5 * (1.0 + math.cos(math.pi * k / steps)))
-    every, rows, sums = max(1, steps // _CHECKS), [], torch.zeros(2, dtype=torch.float64)
+    every, rows, sums = max(1, steps // _CHECKS), [], torch.zeros(2, dtype=torch.float64, device="cpu")
     with tqdm(total=steps, disable=not progress, unit="step", desc="scores") as bar:
         for step in range(1, steps + 1):
-            which = used[torch.randint(len(used), (batch_size,), generator=generator)]
-            absent = torch.rand(batch_size, generator=generator) < null_share if given is not None else None
+            which = used[torch.randint(len(used), (batch_size,), generator=generator, device="cpu")]
+            absent = (
+                torch.rand(batch_size, generator=generator, device="cpu") < null_share if given is not None else None
+            )
             loss = batch.loss(network, which, absent, generator)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -128,7 +130,7 @@ def fit_scores(
             optimiser.step()
             schedule.step()
             _follow(average, network, min(_EMA, (1.0 + step) / (10.0 + step)))
-            sums += torch.tensor([loss.item(), 1.0], dtype=torch.float64)
+            sums += torch.tensor([loss.item(), 1.0], dtype=torch.float64, device="cpu")
             if step % every == 0 or step == steps:
                 losses = batch.validation(average, held_out[:_CHECKED], seed)
                 rows.append((float(step), (sums[0] / sums[1]).item(), *losses))
@@ -137,7 +139,7 @@ def fit_scores(
             bar.update(1)
     if not all(math.isfinite(value) for row in rows for value in row):
         raise FloatingPointError("fit_scores: the loss became NaN or infinite; a smaller learning_rate may help")
-    history = torch.tensor(rows, dtype=torch.float64)
+    history = torch.tensor(rows, dtype=torch.float64, device="cpu")
     average.eval().requires_grad_(False)
     average.history = FitHistory(
         step=history[:, 0].long(),
@@ -163,16 +165,18 @@ class _Batches:
     def loss(self, network: nn.Module, which: Tensor, absent: Tensor | None, generator: torch.Generator) -> Tensor:
         """``E|ε̂ − ε|²/d`` of rows `which`, one noise level from each stratum; `absent` (n,) have no condition."""
         n = len(which)
-        share = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
+        share = (
+            torch.randperm(n, generator=generator, device="cpu") + torch.rand(n, generator=generator, device="cpu")
+        ) / n
         t = self.levels[(share * len(self.levels)).long().clamp_max(len(self.levels) - 1)]
-        noise = torch.randn(n, self.x.shape[1], generator=generator)
+        noise = torch.randn(n, self.x.shape[1], generator=generator, device="cpu")
         m, root = self.process.mean_scale(t)[:, None].float(), self.process.variance(t).sqrt()[:, None].float()
         x = m * self.x[which] + root * noise
         if self.y is None or absent is None:
             out = network(x, t)
         else:
             y = self.y[which].clone()
-            y[absent] = torch.as_tensor(self.null).to(y)
+            y[absent] = torch.as_tensor(self.null, device="cpu").to(y)
             out = network(x, t, y)
         mean: Tensor = (out - noise).square().mean()
         return mean
@@ -181,7 +185,9 @@ class _Batches:
         """Loss with conditions and without, on the same levels and noise at every call."""
         with torch.no_grad():
             losses = [
-                self.loss(network, which, torch.full((len(which),), absent), torch.Generator().manual_seed(seed)).item()
+                self.loss(
+                    network, which, torch.full((len(which),), absent, device="cpu"), torch.Generator().manual_seed(seed)
+                ).item()
                 for absent in (False, True)
             ]
         return losses[0], losses[1]
@@ -192,18 +198,18 @@ def _levels(process: LinearProcess, t_eps: float, variance: float) -> Tensor:
     if not 0.0 < t_eps < process.t_end:
         raise ValueError(f"t_eps: expected a time in (0, {process.t_end}), got {t_eps!r}")
     low, high = process.log_snr(process.t_end), process.log_snr(t_eps)
-    grid = torch.linspace(low, high, 8193, dtype=torch.float64)
+    grid = torch.linspace(low, high, 8193, dtype=torch.float64, device="cpu")
     bump = torch.sigmoid((grid + math.log(max(variance, 1e-300))) / _SPREAD)
     bump = (bump - bump[0]) / (bump[-1] - bump[0]).clamp_min(1e-12)
     below = 0.5 * (grid - low) / (high - low) + 0.5 * bump
-    share = (torch.arange(_TABLE, dtype=torch.float64) + 0.5) / _TABLE
+    share = (torch.arange(_TABLE, dtype=torch.float64, device="cpu") + 0.5) / _TABLE
     above = torch.searchsorted(below, share).clamp(1, len(grid) - 1)
     inside = (share - below[above - 1]) / (below[above] - below[above - 1])
     return process.times_at(torch.lerp(grid[above - 1], grid[above], inside))
 
 
 def _points(x: Tensor | np.ndarray) -> Tensor:
-    points = torch.as_tensor(x).detach().to("cpu", torch.float64)
+    points = torch.as_tensor(x, device="cpu").detach().to("cpu", torch.float64)
     points = points[:, None] if points.dim() == 1 else points
     if points.dim() != 2 or len(points) < 16 or not points.shape[1]:
         raise ValueError(f"x: expected (n, d) with n at least 16, got {tuple(points.shape)}")
@@ -216,14 +222,14 @@ def _conditions(y: Tensor | np.ndarray | None, n: int) -> tuple[Tensor | None, i
     """Conditions as the network takes them, the number of labels, and the null condition."""
     if y is None:
         return None, 0, None
-    given = torch.as_tensor(y).detach().to("cpu")
+    given = torch.as_tensor(y, device="cpu").detach().to("cpu")
     if given.dim() not in (1, 2) or len(given) != n:
         raise ValueError(f"y: expected ({n},) or ({n}, d_y) as x has points, got {tuple(given.shape)}")
     if given.is_floating_point() or given.dim() == 2:
         given = (given[:, None] if given.dim() == 1 else given).float()
         if not bool(given.isfinite().all()):
             raise ValueError("y: expected finite numbers")
-        return given, 0, torch.full((given.shape[1],), math.nan)
+        return given, 0, torch.full((given.shape[1],), math.nan, device="cpu")
     if int(given.min()) < 0:
         raise ValueError(f"y: expected labels of at least 0, got {int(given.min())}")
     count = int(given.max()) + 1

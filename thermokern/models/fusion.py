@@ -1,32 +1,61 @@
-"""Recognises perceptrons by their ``torch.fx`` graph, whatever their time embedding, for the fused kernels.
+"""Recognises perceptrons, whatever their time embedding, for the fused kernels.
 
-The graph is run on abstract values. What depends on time alone is evaluated by PyTorch at every node of the time grid;
-what depends on ``x`` must stay affine in the last hidden layer: ``scale · (W h + b)``, with ``b`` and ``scale`` free to
-change from node to node. An elementwise activation closes a layer and opens the next.
+The network itself is called, on an abstract x that notes what is done to it. What depends on time alone is evaluated
+by PyTorch at every node of the time grid; what depends on ``x`` must stay affine in the last hidden layer:
+``scale · (W h + b)``, with ``b`` and ``scale`` free to change from node to node. An elementwise activation closes a
+layer and opens the next. Nothing of PyTorch is patched, as ``torch.fx`` does: other threads notice nothing.
 """
 
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional
+from torch import Tensor, nn
 
 from thermokern import ops
 from thermokern.models.score_model import ScoreModel
+from thermokern.models.trial import untouched
 from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.mlp_score_divergence import MAX_WIDTH
 
+_CONCATENATE = ("cat", "concat", "concatenate")
+_ACTIVATIONS = ("silu", "tanh", "relu")
+# What would turn a time into a number of Python, with which a network could choose its way.
+_CHOICES = (
+    "__bool__",
+    "__float__",
+    "__int__",
+    "__index__",
+    "__array__",
+    "item",
+    "tolist",
+    "numpy",
+    "equal",
+    "allclose",
+)
 
-@dataclass(frozen=True)
+
+class _Times(Tensor):
+    """Times and what follows from them: numbers, but of many nodes at once, so that none may choose a network's way."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _CHOICES:
+            raise NotFusable("what it computes depends on the value of t in other ways than by arithmetic")
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, eq=False)
 class _Affine:
     """``scale · (W h + b)`` of hidden layer `layer`; layer 0 is ``x``. `x_scale` · x may be added at the output."""
 
+    reader: _Reader
     layer: int
     weight: Tensor  # (out, width of the layer) float64
     bias: Tensor  # (nodes, out) float64
@@ -38,28 +67,57 @@ class _Affine:
             raise NotFusable(f"{what} follows a factor that depends on time")
         return self
 
+    @property
+    def shape(self) -> torch.Size:
+        return self.bias.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.reader.times.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.reader.times.device
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> _Affine:
+        reader = next(leaf.reader for leaf in _leaves((args, kwargs)) if isinstance(leaf, _Affine))
+        return reader.call(getattr(func, "__name__", str(func)), *args, **(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Callable[..., _Affine]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return partial(self.reader.call, name, self)
+
+    def __add__(self, other: Any) -> _Affine:
+        return self.reader.call("add", self, other)
+
+    def __radd__(self, other: Any) -> _Affine:
+        return self.reader.call("add", other, self)
+
+    def __sub__(self, other: Any) -> _Affine:
+        return self.reader.call("sub", self, other)
+
+    def __rsub__(self, other: Any) -> _Affine:
+        return self.reader.call("sub", other, self)
+
+    def __mul__(self, other: Any) -> _Affine:
+        return self.reader.call("mul", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> _Affine:
+        return self.reader.call("div", self, other)
+
+    def __neg__(self) -> _Affine:
+        return self.reader.call("neg", self)
+
 
 @dataclass
 class _Layers:
     weights: list[Tensor] = field(default_factory=list)
     biases: list[Tensor] = field(default_factory=list)
     activation: str | None = None
-
-
-_ACTIVATION_FUNCTIONS: dict[Any, str] = {
-    functional.silu: "silu",
-    torch.tanh: "tanh",
-    functional.tanh: "tanh",
-    torch.relu: "relu",
-    functional.relu: "relu",
-    "tanh": "tanh",
-    "relu": "relu",
-}
-_ADD = {operator.add, torch.add, "add"}
-_SUBTRACT = {operator.sub, torch.sub, "sub"}
-_MULTIPLY = {operator.mul, torch.mul, "mul"}
-_DIVIDE = {operator.truediv, torch.div, "div"}
-_CONCATENATE = {torch.cat, torch.concat, torch.concatenate}
 
 
 def fuse(
@@ -85,22 +143,23 @@ def fuse(
         raise NotFusable("the network is not a torch.nn.Module")
     if dim > MAX_DIM:
         raise NotFusable(f"the kernels take at most {MAX_DIM} dimensions, not {dim}")
-    parameter = next(network.parameters(), torch.empty(0))
+    parameter = next(network.parameters(), torch.empty(0, device="cpu"))
     if parameter.dtype not in PRECISIONS or parameter.is_meta:
         raise NotFusable(f"the kernels take float32 or float64, the network is {parameter.dtype} on {parameter.device}")
     if parameter.dtype == torch.float64 and dtype != torch.float64:
         raise NotFusable("the network is in float64 and the paths are not: dtype=torch.float64 runs both in it")
+    network = getattr(network, "_orig_mod", network)  # below torch.compile
+    if any(module._compiled_call_impl is not None for module in network.modules()):
+        raise NotFusable("parts of the network are compiled")
     if parameter.device.type != "cpu":  # its weights are read here and go to where the paths are
         network = copy.deepcopy(network).to("cpu")
-    try:
-        traced = fx.symbolic_trace(network)
-    except Exception as error:  # whatever a user's forward raises under tracing
-        raise NotFusable(f"torch.fx cannot trace the network: {error}") from None
-    with torch.no_grad():
+    with torch.no_grad(), plain_precision(), untouched(network):
         try:
-            graphs = [_Interpreter(traced, times[part].to(parameter.dtype), dim).run() for part in parts]
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise NotFusable(f"its graph cannot be evaluated over a batch of times: {error}") from None
+            graphs = [_Reader(times[part].to(parameter.dtype), dim).read(network) for part in parts]
+        except NotFusable:
+            raise
+        except Exception as error:  # whatever a user's forward raises
+            raise NotFusable(f"its forward does not take an abstract x over a batch of times: {error}") from None
         layers, out = graphs[0]
         rows = [_rows_of(model, times[part], *graph) for part, graph in zip(parts, graphs, strict=True)]
         biases, output_scale, skip = (torch.cat(column).to(dtype) for column in zip(*rows, strict=True))
@@ -129,7 +188,7 @@ def _rows_of(model: ScoreModel, times: Tensor, layers: _Layers, out: _Affine) ->
 
 
 def _verify(model: ScoreModel, source: ops.MlpSource, times: Tensor, dim: int, dtype: torch.dtype) -> None:
-    """Compare with the network itself: batch statistics, dropout or hooks would show here and nowhere in the graph."""
+    """Compare with the network itself, in case its forward chooses another way for an abstract x."""
     x = 2.0 * ops.normals(8, dim, purpose="probe", dtype=dtype)
     for node in {0, len(times) // 2, len(times) - 1}:
         expected = model(x, times[node].item())
@@ -139,104 +198,52 @@ def _verify(model: ScoreModel, source: ops.MlpSource, times: Tensor, dim: int, d
         )
         error = (got - expected).abs().max().item()
         if not error <= 1e-3 * (1.0 + expected.abs().max().item()):
-            raise NotFusable(f"its graph does not reproduce the network's output (off by {error:.2g})")
+            raise NotFusable(f"what was read does not reproduce the network's output (off by {error:.2g})")
 
 
-class _Interpreter:
-    def __init__(self, traced: fx.GraphModule, times: Tensor, dim: int) -> None:
-        self.traced, self.times, self.dim = traced, times, dim
-        self.modules = dict(traced.named_modules())
+class _Reader:
+    """What a network does to x at some times (nodes,), noted while it is called."""
+
+    def __init__(self, times: Tensor, dim: int) -> None:
+        self.times, self.dim = times, dim
         self.layers = _Layers()
-        self.values: dict[fx.Node, Any] = {}
 
-    def run(self) -> tuple[_Layers, _Affine]:
-        placeholders = 0
-        for node in self.traced.graph.nodes:
-            if node.op == "placeholder":
-                self.values[node] = self._placeholder(placeholders, node)
-                placeholders += 1
-            elif node.op == "output":
-                return self._finish(self._value(node.args[0]))
-            else:
-                self.values[node] = self._step(node)
-        raise NotFusable("the network returns nothing")
-
-    def _placeholder(self, position: int, node: fx.Node) -> Any:
-        if position == 0:
-            nodes = len(self.times)
-            identity = torch.eye(self.dim, dtype=torch.float64)
-            return _Affine(0, identity, torch.zeros(nodes, self.dim, dtype=torch.float64))
-        if position == 1:
-            return self.times
-        if node.args:
-            return node.args[0]  # a default
-        raise NotFusable("the network takes more than (x, t)")
-
-    def _finish(self, out: Any) -> tuple[_Layers, _Affine]:
+    def read(self, network: nn.Module) -> tuple[_Layers, _Affine]:
+        identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
+        x = _Affine(self, 0, identity, torch.zeros(len(self.times), self.dim, dtype=torch.float64, device="cpu"))
+        out = network(x, self.times.as_subclass(_Times))
         if not isinstance(out, _Affine) or out.layer != len(self.layers.weights) or out.layer == 0:
             raise NotFusable("its output is not an affine function of a last hidden layer")
         if out.weight.shape[0] != self.dim:
             raise NotFusable(f"its output has {out.weight.shape[0]} numbers for {self.dim} dimensions")
         return self.layers, out
 
-    def _value(self, argument: Any) -> Any:
-        return fx.node.map_arg(argument, lambda node: self.values[node])
-
-    def _step(self, node: fx.Node) -> Any:
-        if node.op == "get_attr":
-            target: Any = self.traced
-            for name in str(node.target).split("."):
-                target = getattr(target, name)
-            return target
-        args, kwargs = self._value(node.args), self._value(node.kwargs)
-        if not any(isinstance(value, _Affine) for value in _leaves((args, kwargs))):
-            return self._plain_call(node, args, kwargs)
-        if node.op == "call_module":
-            return self._module(self.modules[str(node.target)], args)
-        return self._function(node.target, args, kwargs)
-
-    def _plain_call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        if node.op == "call_module":
-            return self.modules[str(node.target)](*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        function: Callable[..., Any] = node.target  # type: ignore[assignment]
-        return function(*args, **kwargs)
-
-    def _module(self, module: nn.Module, args: Any) -> _Affine:
-        value: _Affine = args[0]
-        if isinstance(module, nn.Linear):
-            return _linear(value, module.weight, module.bias)
-        if isinstance(module, nn.Identity) or (isinstance(module, nn.Dropout) and not module.training):
-            return value
-        for kind, name in ((nn.SiLU, "silu"), (nn.Tanh, "tanh"), (nn.ReLU, "relu")):
-            if isinstance(module, kind):
-                return self._activate(value, name)
-        if isinstance(module, nn.GELU) and module.approximate == "tanh":
-            return self._activate(value, "gelu-tanh")
-        raise NotFusable(f"the kernels do not know the layer {module}")
-
-    def _function(self, function: Any, args: Any, kwargs: Any) -> _Affine:
-        if function in _ACTIVATION_FUNCTIONS:
-            return self._activate(args[0], _ACTIVATION_FUNCTIONS[function])
-        if function is functional.gelu and kwargs.get("approximate") == "tanh":
+    def call(self, function: str, *args: Any, **kwargs: Any) -> _Affine:
+        """The function of PyTorch that bears this name, with an abstract x among its arguments."""
+        args = tuple(_plain(value) for value in args)
+        kwargs = {name: _plain(value) for name, value in kwargs.items() if name != "inplace"}
+        name = function.removeprefix("__").removesuffix("__")
+        if name == "dropout" and not (kwargs.get("training", True) and kwargs.get("p")):
+            return args[0]  # type: ignore[no-any-return]
+        if name == "gelu" and kwargs.get("approximate") == "tanh":
             return self._activate(args[0], "gelu-tanh")
-        if function is functional.linear:
-            return _linear(args[0], *args[1:], **kwargs)
-        if function in _CONCATENATE:
-            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-            return self._concatenate(args[0], dim)
-        if function in _ADD:
+        if name == "linear" and not isinstance(args[1], _Affine):
+            return _linear(*args, **kwargs)
+        if name in _CONCATENATE:
+            return self._concatenate(args[0], kwargs.get("dim", args[1] if len(args) > 1 else 0))
+        if name in _ACTIVATIONS and not kwargs:
+            return self._activate(args[0], name)
+        if name in ("add", "radd") and not kwargs:
             return self._add(args[0], args[1], 1.0)
-        if function in _SUBTRACT:
+        if name == "sub" and not kwargs:
             return self._add(args[0], args[1], -1.0)
-        if function in _MULTIPLY:
+        if name in ("mul", "rmul"):
             return self._multiply(args[0], args[1])
-        if function in _DIVIDE and not isinstance(args[1], _Affine):
-            return self._multiply(args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64))
-        if function is operator.neg or function == "neg":
+        if name in ("div", "truediv") and not kwargs and not isinstance(args[1], _Affine):
+            return self._multiply(args[0], 1.0 / torch.as_tensor(args[1], dtype=torch.float64, device="cpu"))
+        if name == "neg":
             return self._multiply(args[0], -1.0)
-        raise NotFusable(f"the kernels do not know the operation {getattr(function, '__name__', function)} on x")
+        raise NotFusable(f"the kernels do not know the operation {function} on x")
 
     def _activate(self, value: _Affine, name: str) -> _Affine:
         value.plain("an activation")
@@ -250,12 +257,14 @@ class _Interpreter:
         self.layers.activation = name
         self.layers.weights.append(value.weight)
         self.layers.biases.append(value.bias)
-        identity = torch.eye(width, dtype=torch.float64)
-        return _Affine(value.layer + 1, identity, torch.zeros(len(self.times), width, dtype=torch.float64))
+        identity = torch.eye(width, dtype=torch.float64, device="cpu")
+        return _Affine(
+            self, value.layer + 1, identity, torch.zeros(len(self.times), width, dtype=torch.float64, device="cpu")
+        )
 
     def _rows(self, value: Any, width: int | None = None) -> Tensor:
         """What does not depend on x, as (nodes, width)."""
-        rows = torch.as_tensor(value, dtype=torch.float64)
+        rows = torch.as_tensor(value, dtype=torch.float64, device="cpu")
         if rows.dim() > 2 or (rows.dim() == 2 and rows.shape[0] not in (1, len(self.times))):
             raise NotFusable(f"a term of shape {tuple(rows.shape)} meets x")
         width = rows.shape[-1] if width is None else width
@@ -271,9 +280,9 @@ class _Interpreter:
         weights, biases = [], []
         for part in parts:
             biases.append(part.bias if isinstance(part, _Affine) else self._rows(part))
-            blank = torch.zeros(biases[-1].shape[1], width, dtype=torch.float64)
+            blank = torch.zeros(biases[-1].shape[1], width, dtype=torch.float64, device="cpu")
             weights.append(part.weight if isinstance(part, _Affine) else blank)
-        return _Affine(layer, torch.cat(weights), torch.cat(biases, dim=1))
+        return _Affine(self, layer, torch.cat(weights), torch.cat(biases, dim=1))
 
     def _add(self, left: Any, right: Any, sign: float) -> _Affine:
         if not isinstance(left, _Affine):
@@ -292,11 +301,11 @@ class _Interpreter:
         return replace(out, weight=out.weight + other.weight, bias=out.bias + other.bias)
 
     def _skip(self, out: _Affine, x: _Affine) -> _Affine:
-        identity = torch.eye(self.dim, dtype=torch.float64)
-        multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0)
+        identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
+        multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0, device="cpu")
         if x.layer or x.bias.any() or out.x_scale is not None or not torch.equal(x.weight, multiple * identity):
             raise NotFusable("it has a connection that skips a layer")
-        scale = torch.ones(len(self.times), dtype=torch.float64) if x.scale is None else x.scale
+        scale = torch.ones(len(self.times), dtype=torch.float64, device="cpu") if x.scale is None else x.scale
         return replace(out, x_scale=multiple * scale)
 
     def _multiply(self, left: Any, right: Any) -> _Affine:
@@ -304,7 +313,7 @@ class _Interpreter:
         value, factor = (left, right) if isinstance(left, _Affine) else (right, left)
         if isinstance(factor, _Affine):
             raise NotFusable("it multiplies functions of x")
-        factor = torch.as_tensor(factor, dtype=torch.float64)
+        factor = torch.as_tensor(factor, dtype=torch.float64, device="cpu")
         if factor.numel() == 1:
             x_scale = None if value.x_scale is None else factor.reshape(()) * value.x_scale
             scaled = replace(value, x_scale=x_scale)
@@ -320,6 +329,13 @@ def _linear(value: _Affine, weight: Tensor, bias: Tensor | None = None) -> _Affi
     weight = weight.to(torch.float64)
     shift = 0.0 if bias is None else bias.to(torch.float64)
     return replace(value, weight=weight @ value.weight, bias=value.bias @ weight.T + shift)
+
+
+def _plain(value: Any) -> Any:
+    """An argument, with times as ordinary tensors."""
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value.as_subclass(Tensor) if isinstance(value, _Times) else value
 
 
 def _leaves(tree: Any) -> list[Any]:

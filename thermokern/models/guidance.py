@@ -86,11 +86,12 @@ def guided(
         found = own if found is None else found
     if found is None:
         raise ValueError("process: laws carry none; give, say, VP()")
+    shape = _shape(conditional) or _shape(unconditional)
+    origin = {**getattr(unconditional, "origin", {}), **getattr(conditional, "origin", {})}
     if isinstance(conditional, ConditionalModel | ConditionalLaw):
         network = GuidedByCondition(conditional, unconditional, number, found)
-        return ConditionalModel(network, found, "score", None, _shape(conditional) or _shape(unconditional))
-    shape = _shape(conditional) or _shape(unconditional)
-    return ScoreModel(_Guided(conditional, unconditional, number, found), found, "score", shape)
+        return ConditionalModel(network, found, "score", None, shape, origin)
+    return ScoreModel(_Guided(conditional, unconditional, number, found), found, "score", shape, origin)
 
 
 def _shape(model: Guidable | ConditionalModel | ConditionalLaw) -> tuple[int, ...] | None:
@@ -106,7 +107,9 @@ class _Guided(nn.Module):
         self.process = process
         networks = (getattr(model, "network", None) for model in (conditional, unconditional))
         self.networks = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
-        self.register_buffer("_weight", torch.tensor(weight, dtype=torch.float64))  # which its state_dict then tells
+        self.register_buffer(
+            "_weight", torch.tensor(weight, dtype=torch.float64, device="cpu")
+        )  # which its state_dict then tells
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         flat, shape = x.reshape(len(x), -1), x.shape[1:]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thermokern.models.score_model import ScoreModel, one_process
-from thermokern.ops.checks import checked_choice, checked_number, described
+from thermokern.ops.checks import check_finite, checked_choice, checked_number, described
 from thermokern.processes import DiscreteVP, LinearProcess
 
 WEIGHTINGS = ("epsilon", "likelihood", "score")
@@ -20,6 +20,7 @@ def score_matching_loss(
     weighting: str = "epsilon",
     t_eps: float | None = None,
     generator: torch.Generator | None = None,
+    allow_nonfinite: bool = False,
 ) -> Tensor:
     """``E λ(t) |s_θ(x_t, t) + ε/√v|²`` with ``x_t = m x_0 + √v ε``, differentiable in the network's parameters.
 
@@ -38,6 +39,8 @@ def score_matching_loss(
         The process's own choice when left out.
     generator : torch.Generator, optional
         Of times and noise.
+    allow_nonfinite : bool
+        Return a loss that is not finite instead of raising, as scaled training in half precision expects.
 
     Returns
     -------
@@ -48,6 +51,8 @@ def score_matching_loss(
     ------
     TypeError, ValueError
         Naming the argument: no ScoreModel, an unknown weighting, another process than the model's own, no points.
+    FloatingPointError
+        When the loss is not finite.
 
     Notes
     -----
@@ -62,16 +67,18 @@ def score_matching_loss(
     if not isinstance(model, ScoreModel):
         raise TypeError(f"model: expected a ScoreModel, got {type(model).__name__}")
     process = one_process(process, model=model)
-    if not isinstance(x0, Tensor) or x0.dim() < 2 or not len(x0):
-        raise ValueError(f"x0: expected a tensor (n, …) with n at least 1, got {described(x0)}")
+    if not isinstance(x0, Tensor) or x0.dim() < 2 or not x0.numel() or not x0.is_floating_point():
+        raise ValueError(f"x0: expected a tensor (n, …) of floating point with n at least 1, got {described(x0)}")
     t_eps = process.default_t_eps if t_eps is None else t_eps
     t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
     n = len(x0)
     if isinstance(process, DiscreteVP):
-        t = torch.randint(max(1, round(t_eps)), round(process.t_end) + 1, (n,), generator=generator).double()
+        t = torch.randint(
+            max(1, round(t_eps)), round(process.t_end) + 1, (n,), generator=generator, device="cpu"
+        ).double()
     else:
-        t = t_eps + (process.t_end - t_eps) * torch.rand(n, dtype=torch.float64, generator=generator)
-    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
+        t = t_eps + (process.t_end - t_eps) * torch.rand(n, dtype=torch.float64, generator=generator, device="cpu")
+    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device="cpu").to(x0.device)
     shape = (-1,) + (1,) * (x0.dim() - 1)
     m, v = process.mean_scale(t), process.variance(t)
     root = v.sqrt().to(x0).view(shape)
@@ -85,4 +92,12 @@ def score_matching_loss(
             weight = 0.5 * (process.t_end - t_eps) * process.g2(t) / v
         case _:
             weight = 1.0 / (v * x0[0].numel())
-    return (weight.to(square) * square).mean()
+    loss = (weight.to(square) * square).mean()
+    if not allow_nonfinite and not bool(loss.isfinite()):
+        check_finite(x0=x0)
+        bad = n - int(square.isfinite().sum())
+        raise FloatingPointError(
+            f"the loss is {loss.item():g}, not finite at {bad} of {n} points: the network's output may be too large; "
+            "allow_nonfinite=True returns it"
+        )
+    return loss

@@ -17,6 +17,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu-tanh": lambda: nn.GELU(approximate="tanh"),
 }
 
+_MOST_LAYERS, _MOST_NUMBERS = 2**16, 2**31
+
 
 class SinusoidalEmbedding(nn.Module):
     """``[sin(ω_i τ), cos(ω_i τ)]`` with ``τ = 1000 t`` and ``ω_i = 10000^{−i/h}``, ``i < h = features/2``.
@@ -76,6 +78,13 @@ class ScoreMLP(nn.Module):
         )
         checked_choice("activation", activation, ACTIVATIONS)
         time_features = checked_integer("time_features", time_features, 1)
+        checked_integer("depth", depth, 1, _MOST_LAYERS)
+        numbers = width * (dim + time_features + (depth - 1) * width + dim)
+        if numbers > _MOST_NUMBERS:  # before any of them is allocated
+            raise ValueError(
+                f"width: expected at most {_MOST_NUMBERS} weights in all, got {numbers} by dim={dim}, width={width}, "
+                f"depth={depth}, time_features={time_features}"
+            )
         self.architecture: dict[str, int | str] = {
             "dim": dim,
             "width": width,

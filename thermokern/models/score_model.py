@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from thermokern.ops.checks import checked_choice
+from thermokern.ops.checks import checked_choice, checked_number
 from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
 
@@ -34,14 +34,16 @@ class ScoreModel:
     Parameters
     ----------
     network : module or callable
-        Receives x (n, …) and t (n,), of x's dtype, in process time; returns a tensor of x's shape. A module in half
-        precision or bfloat16 receives x in its own dtype and t in float32; what it returns becomes a score in x's
-        dtype. A module on another device receives both there.
+        Receives x (n, …) and t (n,), of x's dtype, in process time; returns a tensor of x's shape. A module receives
+        both on its own device and in the dtype of its parameters, but t in float32 where that is float16 or bfloat16;
+        what it returns becomes a score in the dtype and on the device of the points.
     process : LinearProcess
         The process that the network was trained for.
     predicts : {"score", "epsilon", "x0", "v", "entropy", "flow", "control"}
     shape : tuple of int, optional
         Of one sample, where it is known: what :func:`thermokern.sample` draws without being told.
+    origin : dict, optional
+        What else results say of the model in their settings, as :func:`thermokern.from_diffusers` does.
 
     References
     ----------
@@ -56,6 +58,7 @@ class ScoreModel:
     process: LinearProcess
     predicts: str = "score"
     shape: tuple[int, ...] | None = None
+    origin: dict[str, object] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not callable(self.network):
@@ -111,16 +114,21 @@ class ScoreModel:
         ScoreModel
             It predicts the score under `process`, in PyTorch alone: the fused kernels do not take it.
         """
-        return ScoreModel(_Moved(self, process), process)
+        return ScoreModel(_Moved(self, process), process, shape=self.shape, origin=self.origin)
 
     @property
     def one_time(self) -> bool:
         """Whether the network takes one time for all points, as that of :meth:`under` does."""
         return isinstance(self.network, _Moved)
 
-    def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Score at one time for all points, (n, …) as `x`."""
-        time = torch.tensor(t, dtype=torch.float64)
+    def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Score at one time for all points, or (n,) at a time of its own for each; (n, …) as `x`."""
+        if isinstance(t, Tensor) and t.dim():
+            if t.shape != x.shape[:1]:
+                raise ValueError(f"t: expected a number or ({len(x)},) as x has points, got {tuple(t.shape)}")
+            return self.at(x, t.to("cpu", torch.float64))
+        t = checked_number("t", t, least=0.0, most=self.process.t_end)
+        time = torch.tensor(t, dtype=torch.float64, device="cpu")
         out = self._output(x, torch.full((x.shape[0],), t, dtype=x.dtype, device=x.device))
         return self.output_scale(time).item() * out + self.skip(time).item() * x
 
@@ -134,16 +142,21 @@ class ScoreModel:
         """The network's output in x's dtype and on x's device, wherever and in whatever precision the network runs."""
         given = x
         if (like := _first_parameter(self.network)) is not None:
-            half = like.dtype in (torch.float16, torch.bfloat16)
-            given = x.to(device=like.device, dtype=like.dtype if half else x.dtype)
-            t = t.to(device=like.device, dtype=torch.float32 if half else t.dtype)
-        out = self.network(given, t)
-        if not isinstance(out, Tensor) or out.shape != x.shape:
-            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(f"network: expected an output of the shape of x, {tuple(x.shape)}, got {got}")
-        if out.dtype != given.dtype:
-            raise ValueError(f"network: expected an output of the dtype of x, {given.dtype}, got {out.dtype}")
-        return out.to(x)
+            given = x.to(like)
+            t = t.to(like.device, torch.float32 if like.dtype in (torch.float16, torch.bfloat16) else like.dtype)
+        return checked_output("network", self.network(given, t), given).to(x)
+
+
+def checked_output(name: str, out: object, x: Tensor) -> Tensor:
+    """`out`, once it is known to have the shape and the dtype of `x`, of which it is a function."""
+    if not isinstance(out, Tensor) or out.shape != x.shape:
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"{name}: expected an output of the shape of x, {tuple(x.shape)}, got {got}")
+    if out.dtype != x.dtype:
+        cast = torch.is_autocast_enabled(x.device.type)
+        remedy = "; torch.autocast is on: call it outside, or let the network return the dtype of x" if cast else ""
+        raise ValueError(f"{name}: expected an output of the dtype of x, {x.dtype}, got {out.dtype}{remedy}")
+    return out
 
 
 ScoreLike = Distribution | ScoreModel | Callable[[Tensor, float], Tensor]
@@ -172,14 +185,17 @@ def one_process(process: LinearProcess | None, **scores: ScoreLike) -> LinearPro
     return found[0]
 
 
-@dataclass(frozen=True)
-class _Moved:
+class _Moved(nn.Module):
     """The score of `own` under another process, see :meth:`ScoreModel.under`."""
 
-    own: ScoreModel
-    process: LinearProcess
+    casts_itself = True
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __init__(self, own: ScoreModel, process: LinearProcess) -> None:
+        super().__init__()
+        self.own, self.process = own, process
+        self.network = own.network  # a submodule, where it is a module, which copies and moves with this one
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
         if not len(t):
             return torch.zeros_like(x)
         if bool((t != t[0]).any()):  # one time after the other

@@ -180,14 +180,42 @@ def check_finite(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected finite numbers, got {bad} of {tensor.numel()} NaN or infinite")
 
 
-def checked_array(name: str, values: object) -> Tensor:
-    """Finite numbers as a tensor of float64 on the CPU, without a gradient."""
-    # Numbers and lists straight to float64: PyTorch's own choice for them is float32, and 0.3 would be 0.30000001.
+def array_of(name: str, values: object) -> Tensor:
+    """Real numbers of a tensor, an array or lists as a tensor, whatever their strides, byte order and precision.
+
+    Long doubles and unsigned integers become float64. Masked entries, imaginary parts and what is no number are refused
+    by name.
+    """
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name}: expected real numbers, got {str(values.dtype)[6:]}")
+        return values
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.is_masked(values):
+            raise ValueError(
+                f"{name}: expected numbers, got {int(np.ma.getmaskarray(values).sum())} masked: leave those out, "
+                f"or say what stands for them by {name}.filled(...)"
+            )
+        values = values.data
     try:
-        given = values if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values, dtype=torch.float64)
-        tensor = torch.as_tensor(given).detach().to("cpu", torch.float64)
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            array = np.asarray(torch.as_tensor(values, dtype=torch.float64, device="cpu"))
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected numbers, got {type(values).__name__}") from None
+    if array.dtype.kind not in "biuf":
+        expected = "real numbers" if array.dtype.kind == "c" else "numbers"
+        raise TypeError(f"{name}: expected {expected}, got {type(values).__name__} of {array.dtype}")
+    wide = array.dtype.itemsize > 8 or (array.dtype.kind == "u" and array.dtype.itemsize > 1)
+    array = array.astype(np.float64 if wide else array.dtype.newbyteorder("="), copy=False)
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def checked_array(name: str, values: object) -> Tensor:
+    """Finite numbers as a tensor of float64 on the CPU, without a gradient."""
+    tensor = array_of(name, values).detach().to("cpu", torch.float64)
     check_finite(**{name: tensor})
     return tensor
 

@@ -68,7 +68,13 @@ def step_nodes(index: int, level: int) -> list[int]:
 def level_positions(level: int) -> Tensor:
     """``u`` at the nodes of a level, (nodes of the level,) float64."""
     steps = 2**level
-    ends = torch.arange(1, steps, 2, dtype=torch.float64) if level else torch.tensor([0.0, 1.0], dtype=torch.float64)
-    inside = torch.arange(steps, dtype=torch.float64)[:, None] + torch.tensor(FRACTIONS, dtype=torch.float64)
+    ends = (
+        torch.arange(1, steps, 2, dtype=torch.float64, device="cpu")
+        if level
+        else torch.tensor([0.0, 1.0], dtype=torch.float64, device="cpu")
+    )
+    inside = torch.arange(steps, dtype=torch.float64, device="cpu")[:, None] + torch.tensor(
+        FRACTIONS, dtype=torch.float64, device="cpu"
+    )
     positions: Tensor = torch.cat([ends, inside.reshape(-1)]) / steps
     return positions

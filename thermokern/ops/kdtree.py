@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops.checks import (
-    DEVICES,
-    PRECISIONS,
-    check_device,
-    check_finite,
-    checked_choice,
-    checked_integer,
-    refuse_gradient,
+from thermokern.ops.checks import array_of, checked_choice, checked_integer, checked_number
+from thermokern.ops.kdtree_arguments import (
+    exponent_of,
+    is_wide,
+    norm_of,
+    points_of,
+    ranks_of,
+    rounded_bound,
+    threads_of,
 )
-from thermokern.ops.neighbours import PointSet
+from thermokern.ops.kdtree_pairs import BallsAndPairs
+from thermokern.ops.neighbours import LARGEST_LEAF, LEAF_UNIT, PointSet, count_within_reference, neighbours_reference
 
 MAX_POINTS = 2**31 - 1  # indices are of 32 bits inside
 FEW = 128  # points among which a tree has nothing to leave out
 
 METHODS = ("auto", "tree", "brute")
+LARGEST_LIST = _core.LARGEST_LIST
 
-LEAF_UNIT, LARGEST_LEAF, LARGEST_LIST = _core.LEAF_UNIT, _core.LARGEST_LEAF, _core.LARGEST_LIST
 
 # Measured by benchmarks/search_choice.py on one thread of a Zen 4 with AVX-512, float32, k = 10. A larger leaf has more
 # pairs to look at and fewer boxes; from five dimensions on that is faster: 10⁵ normals, leaves of 64 against 192,
@@ -41,31 +44,40 @@ MANY_DIMS, LEAF_IN_MANY_DIMS = 5, 192
 BRUTE_SHARE, PROBED_DIM, PROBED_K = 0.7, 4, 8
 _PROBES, _SURE = 4, 0.15
 _LOG2_REACH = {torch.float32: 50, torch.float64: 500}  # and to which those of queries may go
-_LOG2_EXTENT = 20  # to which power of two coordinates are scaled: their squares then neither overflow nor vanish
 
 
-class KDTree:
+class KDTree(BallsAndPairs):
     """Nearest neighbours among `x` and counts within a radius, in the precision of `x`.
 
     Distances are computed from differences of coordinates, never from expanded squares. Ties go to the lower index.
 
+    In place of ``scipy.spatial.cKDTree``: its constructor's `leafsize`, its attributes ``data``, ``leafsize``, ``n``,
+    ``m``, ``mins`` and ``maxes``, and its methods ``query``, ``query_ball_point``, ``query_pairs`` and
+    ``count_neighbors``, with all their arguments by position and by name but for weights. Of SciPy's there is no
+    ``boxsize``, no ``query_ball_tree``, no ``sparse_distance_matrix``, no access to nodes (``tree``, ``indices``), no
+    weights of ``count_neighbors``; `compact_nodes`, `copy_data` and `balanced_tree` are taken and change nothing. A
+    search is always exact, which any `eps` allows. Balls of single points come sorted.
+
     Parameters
     ----------
     x : Tensor or array
-        (n, d) points, float32 or float64, finite, on the CPU or a CUDA device, where the search then runs. n = 0 is
-        valid.
+        (n, d) points, finite, on the CPU or a CUDA device, where the search then runs. n = 0 is valid. Integers and
+        long doubles are taken as float64, half precision as float32.
+    leafsize : int, optional
+        Points in a leaf: a multiple of 64 up to 256, to which other numbers are raised or lowered. By default 64,
+        from five dimensions on 192.
     method : {"auto", "tree", "brute"}
         How :meth:`neighbours` goes about it: by the tree, or by all pairs, each once for both of its points. "auto"
         chooses by the share of all pairs that the tree has to look at for a sample of points. Under "brute" no tree
         is built and queries look at all points too; under "auto" they always use the tree.
-    leaf_size : int, optional
-        Points in a leaf: a multiple of 64 up to 256, to which other numbers are raised or lowered. By default 64,
-        from five dimensions on 192.
 
     Attributes
     ----------
     n, dim : int
-        Number of points and of coordinates.
+        Number of points and of coordinates; ``m`` is `dim` too.
+    data : Tensor or array
+        The points.
+    leafsize : int
     method, method_reason : str
         "tree" or "brute", and why.
 
@@ -80,6 +92,10 @@ class KDTree:
     `x`, coordinates having been multiplied with a power of two so that squares neither overflow nor vanish. It does
     not depend on the order of the points, on threads or on the method, to the last bit.
 
+    Points of float32 whose coordinates span more than 60 powers of two, zeros apart, are searched in float64, since
+    squares of their small differences would vanish; so are points `x` of a query that do, or that come in float64 to a
+    tree of float32. Distances are rounded to float32 but in the last case.
+
     On a CUDA device a block of threads takes a leaf of queries, and "brute" looks at a pair from both of its ends; the
     share by which "auto" chooses was measured on a CPU.
 
@@ -88,25 +104,48 @@ class KDTree:
     to build; n log n to search in few dimensions, n² d in many. At most 2³¹ − 1 points.
     """
 
-    def __init__(self, x: Any, *, method: str = "auto", leaf_size: int | None = None) -> None:
-        self._x, self._arrays = _points("x", x)
+    def __init__(
+        self,
+        x: Any,
+        leafsize: int | None = None,
+        compact_nodes: bool = True,
+        copy_data: bool = False,
+        balanced_tree: bool = True,
+        *,
+        method: str = "auto",
+        leaf_size: int | None = None,
+    ) -> None:
+        self._x, self._arrays = points_of("x", x)
         if self._x.dim() != 2 or self._x.shape[1] < 1:
             raise ValueError(f"x: expected (n, d) with d at least 1, got {tuple(self._x.shape)}")
         checked_choice("method", method, METHODS)
         self.n, self.dim = self._x.shape
+        self.m = self.dim
         if self.n > MAX_POINTS:
             raise ValueError(f"x: expected at most {MAX_POINTS} points, got {self.n}")
-        if leaf_size is None:
-            leaf_size = LEAF_IN_MANY_DIMS if self.dim >= MANY_DIMS and method != "brute" else LEAF_UNIT
-        leaf_size = checked_integer("leaf_size", leaf_size, 1)
-        leaf = min(-(-leaf_size // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
-        self._exponent = _exponent(self._x)
-        self._leaf, self._scale = leaf, 2.0**self._exponent
+        if leaf_size is not None:
+            warnings.warn("leaf_size is called leafsize", DeprecationWarning, stacklevel=2)
+            leafsize = leaf_size
+        if leafsize is None:
+            leafsize = LEAF_IN_MANY_DIMS if self.dim >= MANY_DIMS and method != "brute" else LEAF_UNIT
+        leafsize = checked_integer("leafsize", leafsize, 1)
+        self.leafsize = min(-(-leafsize // LEAF_UNIT) * LEAF_UNIT, LARGEST_LEAF)
+        self._asked = method
+        self._exponent = exponent_of(self._x)
+        self._wide = is_wide(self._x, self._exponent)
+        self._in_float64: KDTree | None = None
+        self._leaf, self._scale = self.leafsize, 2.0**self._exponent
         self._set = self._points_in_leaves(self._x, method != "brute", torch.get_num_threads())
         if method == "auto":
             self.method, self.method_reason = self._choose()
         else:
             self.method, self.method_reason = method, "asked for"
+
+    def _double(self) -> KDTree:
+        """The same points in float64."""
+        if self._in_float64 is None:
+            self._in_float64 = KDTree(self._x.double(), self.leafsize, method=self._asked)
+        return self._in_float64
 
     def _points_in_leaves(self, points: Tensor, tree: bool, threads: int) -> PointSet:
         return PointSet(*torch.ops.thermokern.neighbours_build(points, self._leaf, tree, self._scale, threads))
@@ -149,47 +188,55 @@ class KDTree:
 
     def query(
         self,
-        y: Any,
+        x: Any = None,
         k: int | Sequence[int] = 1,
-        *,
+        eps: float = 0.0,
         p: float = 2.0,
         distance_upper_bound: float = math.inf,
         workers: int = 1,
+        *,
+        y: Any = None,
     ) -> tuple[Any, Any]:
-        """The `k` points nearest to each of `y`, in the conventions of ``scipy.spatial.cKDTree.query``.
+        """The `k` points nearest to each of `x`, in the conventions of ``scipy.spatial.cKDTree.query``.
 
         Parameters
         ----------
-        y : Tensor or array
-            (…, d) points in the dtype and on the device of `x`.
+        x : Tensor or array
+            (…, d) points on the device of the tree's.
         k : int or sequence of int
             How many neighbours, or which ranks, counted from 1.
-        p : {2, inf}
-            Euclidean or maximum norm.
+        eps : float
+            At least 0. The neighbours that are returned are the nearest, whatever it allows.
+        p : float
+            Order of the norm, at least 1, or infinity. Norms other than the Euclidean and the maximum look at all
+            pairs, in PyTorch.
         distance_upper_bound : float
             Only neighbours nearer than this.
         workers : int
-            Threads; −1: all that PyTorch may use. Of no meaning on a CUDA device.
+            Threads, no more than the machine has; −1: all that PyTorch may use. Of no meaning on a CUDA device.
 
         Returns
         -------
-        distances : (…, k) in the dtype of `x`
+        distances : (…, k) in the dtype of the tree's points, or float64 where those of `x` are
             Ascending; infinity where there is no such neighbour.
         indices : (…, k) int64
             n where there is no such neighbour.
 
-            Tensors if `y` is a tensor, else arrays. The last axis is left out where `k` is the integer 1.
+            Tensors if `x` is a tensor, else arrays. The last axis is left out where `k` is the integer 1.
         """
-        points, arrays = self._queries(y)
-        ranks = _ranks(k)
-        max_norm = _norm(p)
-        upper = float(distance_upper_bound)
+        if y is not None:
+            warnings.warn("y of query is called x", DeprecationWarning, stacklevel=2)
+            x = y
+        points, arrays = self._queries(x)
+        ranks = ranks_of(k, self.n)
+        checked_number("eps", eps, least=0.0)
+        norm = norm_of(p)
+        upper = math.nan if isinstance(distance_upper_bound, str) else float(distance_upper_bound)
         if not upper >= 0.0:
             raise ValueError(f"distance_upper_bound: expected a number of at least 0, got {distance_upper_bound!r}")
-        threads = _threads(workers)
+        threads = threads_of(workers)
         shape = points.shape[:-1]
-        queries = self._points_in_leaves(points.reshape(-1, self.dim), True, threads)
-        found = self._search(queries, max(ranks), True, max_norm, upper, threads)[:2]
+        found = self._nearest(points.reshape(-1, self.dim), max(ranks), norm, upper, threads)
         columns = [rank - 1 for rank in ranks]
         squeeze = np.ndim(k) == 0
         out = []
@@ -199,15 +246,35 @@ class KDTree:
             out.append(picked.numpy() if arrays else picked)
         return out[0], out[1]
 
-    def neighbours(self, k: int, *, p: float = 2.0, indices: bool = False) -> Any:
+    def _nearest(self, points: Tensor, k: int, norm: float, upper: float, threads: int) -> tuple[Tensor, Tensor]:
+        """Distances and indices of the `k` nearest to each of checked points (m, d)."""
+        if norm not in (2.0, math.inf):
+            pairs = neighbours_reference(self._x.cpu(), k, points.cpu(), p=norm, distance_upper_bound=upper)
+            return pairs.distances.to(points.device), pairs.indices.to(points.device)
+        if self._in_double(points):
+            distances, indices = self._double()._nearest(points.double(), k, norm, upper, threads)
+            return distances.to(points.dtype), indices
+        queries = self._points_in_leaves(points, True, threads)
+        found = self._search(queries, k, True, norm == math.inf, upper, threads)
+        return found[0], found[1]
+
+    def _in_double(self, points: Tensor) -> bool:
+        """Whether the kernels would lose digits in float32, or `points` have more."""
+        if self._x.dtype == torch.float64:
+            return False
+        largest = 2.0 ** (-self._exponent + _LOG2_REACH[torch.float32])
+        far = bool(points.numel()) and points.abs().max().item() > largest
+        return points.dtype == torch.float64 or self._wide or far or is_wide(points, self._exponent)
+
+    def neighbours(self, k: int | Sequence[int], *, p: float = 2.0, indices: bool = False) -> Any:
         """Distances from each point of `x` to its `k` nearest others.
 
         Parameters
         ----------
-        k : int
-            At least 1.
-        p : {2, inf}
-            Euclidean or maximum norm.
+        k : int or sequence of int
+            How many neighbours, at least 1, or which ranks, counted from 1.
+        p : float
+            Order of the norm, as for :meth:`query`.
         indices : bool
             Whether to return indices too.
 
@@ -221,10 +288,19 @@ class KDTree:
 
             Tensors if `x` is a tensor, else arrays.
         """
-        ranks = _ranks(k)
-        max_norm = _norm(p)
-        found = self._search(None, len(ranks), indices, max_norm, math.inf, torch.get_num_threads())
-        out = [values.numpy() if self._arrays else values for values in found[:2]]
+        ranks, norm, threads = ranks_of(k, self.n), norm_of(p), torch.get_num_threads()
+        if norm not in (2.0, math.inf):
+            pairs = neighbours_reference(self._x.cpu(), max(ranks), p=norm)
+            found = pairs.distances.to(self._x.device), pairs.indices.to(self._x.device)
+        elif self._wide:
+            deep = self._double()._search(None, max(ranks), indices, norm == math.inf, math.inf, threads)
+            found = deep[0].to(self._x.dtype), deep[1]
+        else:
+            found = self._search(None, max(ranks), indices, norm == math.inf, math.inf, threads)[:2]
+        if np.ndim(k):
+            columns = [rank - 1 for rank in ranks]
+            found = found[0][:, columns], found[1][:, columns] if indices else found[1]
+        out = [values.numpy() if self._arrays else values for values in found]
         return (out[0], out[1]) if indices else out[0]
 
     def count_within(self, y: Any, radius: Any, *, p: float = 2.0, strict: bool = False) -> Any:
@@ -233,11 +309,11 @@ class KDTree:
         Parameters
         ----------
         y : Tensor or array
-            (m, d) points in the dtype of `x`, and on its device.
+            (m, d) points on the device of `x`.
         radius : float, Tensor or array
-            One for all, or (m,); used in the dtype of `x`, compared with the distance computed in that dtype.
-        p : {2, inf}
-            Euclidean or maximum norm.
+            One for all, or (m,); used in the dtype of `x`, compared with the distance in that dtype.
+        p : float
+            Order of the norm, as for :meth:`query`.
         strict : bool
             < for ≤.
 
@@ -246,86 +322,46 @@ class KDTree:
         (m,) int64
             A tensor if `y` is a tensor, else an array.
         """
-        points, arrays = self._queries(y)
+        points, arrays = self._queries(y, "y")
         if points.dim() != 2:
             raise ValueError(f"y: expected (m, {self.dim}), got {tuple(points.shape)}")
-        max_norm = _norm(p)
-        bound = torch.as_tensor(radius).detach().to(self._x.device, self._x.dtype)
+        norm = norm_of(p)
+        bound = array_of("radius", radius).detach().to(self._x.device, points.dtype)
         if bound.shape not in ((), (len(points),)):
             raise ValueError(f"radius: expected a number or ({len(points)},), got {tuple(bound.shape)}")
         if bool(bound.isnan().any()):
             raise ValueError("radius: expected numbers, got NaN")
-        threads = torch.get_num_threads()
-        queries = self._points_in_leaves(points, True, threads)
-        counts = torch.ops.thermokern.neighbours_count(
-            *self._set, *queries, bound.expand(len(points)).contiguous(), max_norm, strict, self._scale, threads
-        )
+        counts = self._count(points, bound.expand(len(points)).contiguous(), norm, strict)
         return counts.numpy() if arrays else counts
 
-    def _queries(self, y: Any) -> tuple[Tensor, bool]:
-        points, arrays = _points("y", y)
-        if points.dtype != self._x.dtype:
-            raise ValueError(
-                f"y: expected {str(self._x.dtype)[6:]} as x has it, got {str(points.dtype)[6:]}: convert one of them"
-            )
+    def _count(self, points: Tensor, bound: Tensor, norm: float, strict: bool) -> Tensor:
+        if norm not in (2.0, math.inf):
+            counted = count_within_reference(self._x.cpu(), points.cpu(), bound.cpu(), p=norm, strict=strict)
+            return counted.to(points.device)
+        if self._in_double(points):
+            deep = bound if points.dtype == torch.float64 else rounded_bound(bound, strict)
+            return self._double()._count(points.double(), deep, norm, strict)
+        threads = torch.get_num_threads()
+        queries = self._points_in_leaves(points, True, threads)
+        counts: Tensor = torch.ops.thermokern.neighbours_count(
+            *self._set, *queries, bound, norm == math.inf, strict, self._scale, threads
+        )
+        return counts
+
+    def _queries(self, y: Any, name: str = "x") -> tuple[Tensor, bool]:
+        points, arrays = points_of(name, y)
         if points.device != self._x.device:
             raise ValueError(
-                f"y: expected points on {self._x.device} as x is there, got {points.device}: move one of them"
+                f"{name}: expected points on {self._x.device} as the tree's are, got {points.device}: move one of them"
             )
         if points.dim() < 1 or points.shape[-1] != self.dim:
-            raise ValueError(f"y: expected (…, {self.dim}) as x has it, got {tuple(points.shape)}")
-        largest = 2.0 ** (-self._exponent + _LOG2_REACH[points.dtype])
-        if points.numel() and points.abs().max().item() > largest:
+            raise ValueError(f"{name}: expected (…, {self.dim}) as the tree has it, got {tuple(points.shape)}")
+        if points.dtype != torch.float64 and self._x.dtype == torch.float64:
+            points = points.double()
+        largest = 2.0 ** (-self._exponent + _LOG2_REACH[torch.float64])
+        if points.dtype == torch.float64 and points.numel() and points.abs().max().item() > largest:
             raise ValueError(
-                f"y: expected coordinates of at most {largest:g} in size, where squares of distances to x stay finite "
-                f"in {str(points.dtype)[6:]}, got {points.abs().max().item():g}: "
-                "leave such points out, or use float64"
+                f"x: expected coordinates of at most {largest:g} in size, where squares of distances to the tree's "
+                f"points stay finite, got {points.abs().max().item():g}: leave such points out"
             )
         return points, arrays
-
-
-def _exponent(x: Tensor) -> int:
-    """Of the power of two that brings the largest coordinate to about 2^20."""
-    size = x.abs().max().item() if x.numel() else 0.0
-    limit = 100 if x.dtype == torch.float32 else 900
-    return 0 if size == 0.0 else max(-limit, min(limit, _LOG2_EXTENT - math.frexp(size)[1]))
-
-
-def _points(name: str, x: Any) -> tuple[Tensor, bool]:
-    """Finite points as a contiguous tensor, and whether they came as something else than a tensor."""
-    arrays = not isinstance(x, Tensor)
-    tensor = torch.as_tensor(np.asarray(x)) if arrays else x
-    if tensor.dtype not in PRECISIONS or tensor.device.type not in DEVICES:
-        raise ValueError(
-            f"{name}: expected float32 or float64 on cpu or cuda, got {str(tensor.dtype)[6:]} on {tensor.device}: "
-            "convert the points first, say with x.double().cpu() or x.astype('float64')"
-        )
-    check_device(name, tensor.device)
-    refuse_gradient(**{name: tensor})
-    check_finite(**{name: tensor})
-    return tensor.detach().contiguous(), arrays
-
-
-def _ranks(k: int | Sequence[int]) -> list[int]:
-    """Ranks from 1 to k, or the ranks themselves."""
-    if np.ndim(k) == 0:
-        return list(range(1, checked_integer("k", k, 1) + 1))
-    ranks = [checked_integer("k", rank, 1) for rank in cast(Sequence[int], k)]
-    if not ranks:
-        raise ValueError("k: expected at least one rank, got none")
-    return ranks
-
-
-def _norm(p: float) -> bool:
-    """Whether `p` is the maximum norm."""
-    if p not in (2, math.inf):
-        raise ValueError(f"p: expected 2 or inf, got {p!r}")
-    return p == math.inf
-
-
-def _threads(workers: int) -> int:
-    """Threads to use; −1 stands for all."""
-    threads = checked_integer("workers", workers, -1)
-    if threads == 0:
-        raise ValueError("workers: expected a positive number of threads, or -1 for all, got 0")
-    return torch.get_num_threads() if threads == -1 else threads

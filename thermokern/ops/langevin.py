@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import register, run_kernel
 
@@ -20,6 +21,7 @@ class LangevinSums(NamedTuple):
     work: Tensor  # (n,) Σ x_kᵀ B (x_{k+1} − x_k)
 
 
+@plain_precision()
 def langevin_reference(
     x: Tensor,
     drift: Tensor,
@@ -83,8 +85,9 @@ def langevin(
 
     Notes
     -----
-    Every path is bit-identical for any number of threads, any chunking and any `path_offset`. Cost: ``5 d²/2`` products
-    a step and path; memory for the outputs alone. No gradient: see :func:`langevin_reference`.
+    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`.
+    Cost: ``5 d²/2`` products a step and path; memory for the outputs alone. No gradient: see
+    :func:`langevin_reference`.
     """
     x = checked_points(x)
     seed, path_offset = checked_seed(seed, path_offset)

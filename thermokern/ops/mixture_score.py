@@ -42,7 +42,8 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     Parameters
     ----------
     x : Tensor
-        (n, d) float32 or float64, 1 ≤ d ≤ 16, on the CPU or a CUDA device.
+        (n, d) float32 or float64, 1 ≤ d ≤ 16, on the CPU or a CUDA device. Squares of distances, in units of the
+        variances, must be numbers of its dtype: below 1e38 in float32.
     means, variances : Tensor
         (K, d), any floating dtype; used in float64.
     weights : Tensor
@@ -62,7 +63,10 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     refuse_gradient(means=means, variances=variances, weights=weights)
     check_mixture(means, variances, weights, x.shape[1])
     numbers = [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in (means, variances, weights)]
-    return MixtureScore(*torch.ops.thermokern.mixture_score(x, *numbers))
+    out = MixtureScore(*torch.ops.thermokern.mixture_score(x, *numbers))
+    if not bool((out.divergence + out.log_density).isfinite().all()):
+        raise ValueError(f"x: lies too far from the means for {x.dtype}, in which squares of distances overflow")
+    return out
 
 
 def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | None = None) -> None:
@@ -87,7 +91,7 @@ def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | 
 
 def _mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     out = _mixture_score_fake(x, means, variances, weights)
-    at_data = [torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
+    at_data = [torch.ones(1, dtype=torch.float64, device="cpu"), torch.zeros(1, dtype=torch.float64, device="cpu")]
     run_kernel("score", x, "mixture", [means, variances, weights, *at_data], x, *out)
     return out
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from thermokern import _core
 from thermokern.ops.checks import check_finite, checked_choice, checked_number, checked_points, refuse_gradient
+from thermokern.ops.contexts import plain_precision
 from thermokern.ops.registry import register, run_kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -21,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 MAX_WIDTH = _core.MAX_WIDTH
 
 
+@plain_precision()
 def mlp_score_divergence_reference(
     x: Tensor,
     weights: Sequence[Tensor],

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern import _core
+from thermokern.ops.checks import check_finite, checked_integer, checked_number
 from thermokern.ops.registry import register, run_kernel
 
 _BLOCK = 2**22  # differences that a reference holds at a time
@@ -26,6 +28,9 @@ def distances_reference(x: Tensor, y: Tensor, p: float = 2.0) -> Tensor:
     difference = y[:, None, :] - x[None, :, :]  # (m, n, d)
     if p == math.inf:
         return difference.abs().amax(2)
+    if p != 2.0:
+        size = difference.abs()
+        return size.sum(2) if p == 1.0 else size.pow(p).sum(2).pow(1.0 / p)
     # NumPy's root, since PyTorch's (2.13, float32 and float64) is not always the nearest number.
     return torch.from_numpy(np.sqrt(difference.square().sum(2).numpy()))
 
@@ -41,12 +46,12 @@ def neighbours_reference(
     queries = x if y is None else y
     m = queries.shape[0]
     distances = x.new_full((m, k), math.inf)
-    indices = torch.full((m, k), n, dtype=torch.int64)
+    indices = torch.full((m, k), n, dtype=torch.int64, device="cpu")
     rows = max(1, _BLOCK // max(1, x.numel()))
     for first in range(0, m, rows):
         block = distances_reference(x, queries[first : first + rows], p)  # (rows, n)
         if y is None:
-            own = torch.arange(first, first + len(block))
+            own = torch.arange(first, first + len(block), device="cpu")
             block[own - first, own] = math.inf
         near, index = block.sort(dim=1, stable=True)
         near, index = near[:, :k], index[:, :k]
@@ -58,13 +63,17 @@ def neighbours_reference(
 
 def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2.0, strict: bool = False) -> Tensor:
     """How many points of `x` (n, d) are within `radius` (m,) of each of `y` (m, d): (m,) int64, in PyTorch."""
-    counts = torch.zeros(y.shape[0], dtype=torch.int64)
+    counts = torch.zeros(y.shape[0], dtype=torch.int64, device="cpu")
     rows = max(1, _BLOCK // max(1, x.numel()))
     for first in range(0, y.shape[0], rows):
         block = distances_reference(x, y[first : first + rows], p)  # (rows, n)
         bound = radius[first : first + rows, None]
         counts[first : first + rows] = ((block < bound) if strict else (block <= bound)).sum(1)
     return counts
+
+
+MOST_THREADS = 1024
+LEAF_UNIT, LARGEST_LEAF = _core.LEAF_UNIT, _core.LARGEST_LEAF
 
 
 class PointSet(NamedTuple):
@@ -83,6 +92,14 @@ def _build_fake(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) ->
 
 
 def _build(x: Tensor, leaf: int, tree: bool, scale: float, threads: int) -> tuple[Tensor, Tensor, Tensor]:
+    if x.dim() != 2 or x.shape[1] < 1:
+        raise ValueError(f"x: expected (n, d), got {tuple(x.shape)}")
+    checked_integer("leaf", leaf, LEAF_UNIT, LARGEST_LEAF + 1)
+    if leaf % LEAF_UNIT:
+        raise ValueError(f"leaf: expected a multiple of {LEAF_UNIT}, got {leaf}")
+    checked_number("scale", scale, above=0.0)
+    checked_integer("threads", threads, 1, MOST_THREADS + 1)
+    check_finite(x=x)
     out = _build_fake(x, leaf, tree, scale, threads)
     run_kernel("neighbours_build", x, x, scale, *out, threads=threads)
     return out
@@ -93,6 +110,42 @@ register(
     _build,
     _build_fake,
 )
+
+
+def _check_sets(
+    points: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    query_points: Tensor,
+    query_order: Tensor,
+    query_bounds: Tensor,
+    scale: float,
+    threads: int,
+) -> None:
+    """Raise where a kernel would read past what it was given, or never end: each number is looked at once."""
+    checked_number("scale", scale, above=0.0)
+    checked_integer("threads", threads, 1, MOST_THREADS + 1)
+    for prefix, where, which, boxes in (
+        ("", points, order, bounds),
+        ("query_", query_points, query_order, query_bounds),
+    ):
+        if where.dim() != 3 or which.dim() != 1 or which.dtype != torch.int32:
+            raise ValueError(
+                f"{prefix}points: expected (leaves, d, leaf) with an order (n,) int32, "
+                f"got {tuple(where.shape)} and {tuple(which.shape)} {str(which.dtype)[6:]}"
+            )
+        n, leaf, leaves = len(which), where.shape[2], len(where)
+        if not LEAF_UNIT <= leaf <= LARGEST_LEAF or leaf % LEAF_UNIT or leaves != -(-n // leaf):
+            raise ValueError(f"{prefix}points: expected leaves for {n} points, got {tuple(where.shape)}")
+        if boxes.shape[1:] != (2, where.shape[1]) or len(boxes) not in (0, max(2 * leaves - 1, 0)):
+            raise ValueError(f"{prefix}bounds: expected (0 or {2 * leaves - 1}, 2, d), got {tuple(boxes.shape)}")
+        if n and not (int(which.min()) >= 0 and int(which.max()) < n):
+            raise ValueError(
+                f"{prefix}order: expected indices in [0, {n}), got {int(which.min())} to {int(which.max())}"
+            )
+        for name, values in (("points", where), ("bounds", boxes)):
+            if bool(values.isnan().any()):
+                raise ValueError(f"{prefix}{name}: expected numbers, got NaN")
 
 
 def _search_fake(
@@ -132,6 +185,10 @@ def _search(
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     sets = (points, order, bounds, query_points, query_order, query_bounds)
+    _check_sets(*sets, scale, threads)
+    checked_integer("k", k, 1, len(order) + 2**16)  # room for which can be asked for
+    if math.isnan(upper):
+        raise ValueError("upper: expected a number, got NaN")
     out = _search_fake(*sets, own, k, indexed, max_norm, scale, upper, threads)
     run_kernel("neighbours_search", points, *sets, own, max_norm, scale, upper, *out, threads=threads)
     return out
@@ -176,6 +233,9 @@ def _count(
     threads: int,
 ) -> Tensor:
     sets = (points, order, bounds, query_points, query_order, query_bounds)
+    _check_sets(*sets, scale, threads)
+    if radius.shape != query_order.shape or bool(radius.isnan().any()):
+        raise ValueError(f"radius: expected ({len(query_order)},) numbers, got {tuple(radius.shape)} or NaN")
     counts = _count_fake(*sets, radius, max_norm, strict, scale, threads)
     run_kernel("neighbours_count", points, *sets, max_norm, strict, scale, radius, counts, threads=threads)
     return counts

@@ -24,9 +24,9 @@ def normals_reference(
     """The numbers of :func:`normals` in PyTorch, in any precision, from the same 32-bit words."""
     n, count, first, seed, path_offset = _checked(n, count, first, purpose, seed, path_offset)
     low_block, high_block = first // 4, -(-(first + count) // 4)
-    path = torch.arange(n, dtype=torch.int64)[:, None] + path_offset  # (n, 1)
-    block = torch.arange(low_block, high_block, dtype=torch.int64)[None, :]  # (1, blocks)
-    a, b, c, d = _philox(block, torch.tensor(PURPOSES[purpose]), path & _MASK, (path >> 32) & _MASK, seed)
+    path = torch.arange(n, dtype=torch.int64, device="cpu")[:, None] + path_offset  # (n, 1)
+    block = torch.arange(low_block, high_block, dtype=torch.int64, device="cpu")[None, :]  # (1, blocks)
+    a, b, c, d = _philox(block, torch.tensor(PURPOSES[purpose], device="cpu"), path & _MASK, (path >> 32) & _MASK, seed)
     pairs = [_box_muller(a, b, dtype), _box_muller(c, d, dtype)]
     numbers = torch.stack([number for pair in pairs for number in pair], dim=-1).flatten(1)  # (n, 4 · blocks)
     return numbers[:, first - 4 * low_block :][:, :count].contiguous()

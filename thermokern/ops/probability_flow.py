@@ -22,7 +22,7 @@ COARSEST_LEVEL = _core.FLOW_COARSEST_LEVEL  # coarser steps could pass over what
 FINEST_LEVEL = _core.FLOW_FINEST_LEVEL
 GROWTH = _core.FLOW_GROWTH  # errors below it, in units of the tolerance, are half the tolerance at twice the step
 
-DONE, NEEDS_FINER, NOT_FINITE = 0, 1, 2  # what became of a point
+DONE, NEEDS_FINER, NOT_FINITE, TOO_MANY = 0, 1, 2, 3  # what became of a point; the last in PyTorch alone
 
 # Dormand and Prince, "A family of embedded Runge–Kutta formulae", J. Comput. Appl. Math. 6, 1980, Table 2.
 _STAGES: tuple[tuple[float, ...], ...] = (
@@ -40,24 +40,34 @@ class FlowSums(NamedTuple):
     x_last: Tensor  # (n, d), at u = 1
     divergence: Tensor  # (n, p), or (n,) of the fused op: ∫ (drift d + push ∇·s) du
     evaluations: Tensor  # (n,) int64, of the score
-    status: Tensor  # (n,) int64: DONE, NEEDS_FINER than the table's levels, NOT_FINITE
+    status: Tensor  # (n,) int64: DONE, NEEDS_FINER than the table's levels, NOT_FINITE, TOO_MANY evaluations
 
 
 def probability_flow_reference(
-    x: Tensor, table: FlowTable, field: FlowField, *, rtol: float = 1e-5, atol: float = 1e-5, probes: int = 1
+    x: Tensor,
+    table: FlowTable,
+    field: FlowField,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    probes: int = 1,
+    max_evaluations: int | None = None,
+    watch: Callable[[float, int], None] | None = None,
 ) -> FlowSums:
     """:func:`probability_flow` in PyTorch, for any field: the specification.
 
     `field` is called as ``(x, node, rows)`` and returns the score (k, d) and its divergence (k, probes), each column of
     which is integrated by itself. Points that stand at the same step go together, those furthest behind first, so a
-    call has one time. What a point gives depends on the others only as far as `field` does.
+    call has one time. What a point gives depends on the others only as far as `field` does. A point that needs more
+    than `max_evaluations` is given up; `watch` is called at each step with the u of the last point and the most
+    evaluations of any that stepped.
     """
     rtol, atol = checked_tolerances(rtol, atol)
     n, dim = x.shape
     here, gathered = x.detach().clone(), x.new_zeros(n, probes)
     slope, rate = torch.zeros_like(here), torch.zeros_like(gathered)  # at the step's start
-    position = torch.zeros(n, dtype=torch.int64)  # in units of 2^−FINEST_LEVEL
-    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64)
+    position = torch.zeros(n, dtype=torch.int64, device="cpu")  # in units of 2^−FINEST_LEVEL
+    level = torch.full((n,), FIRST_LEVEL, dtype=torch.int64, device="cpu")
     evaluations, status = torch.zeros_like(position), torch.zeros_like(position)
     end = 2**FINEST_LEVEL
     columns = table.columns.tolist()
@@ -70,7 +80,7 @@ def probability_flow_reference(
     def settle(rows: Tensor, bad: Tensor, reason: int) -> None:
         status[rows[bad]], position[rows[bad]] = reason, end
 
-    everyone = torch.arange(n)
+    everyone = torch.arange(n, device="cpu")
     if n:
         slope, rate = derivative(here, 0, everyone)
         evaluations += 1
@@ -107,6 +117,11 @@ def probability_flow_reference(
         level[rows[~accepted]] += 1
         settle(rows, ~error.isfinite(), NOT_FINITE)
         settle(rows, ~accepted & (level[rows] > FINEST_LEVEL), NOT_FINITE)
+        most = int(evaluations[rows].max())
+        if max_evaluations is not None and most >= max_evaluations:
+            settle(rows, (evaluations[rows] >= max_evaluations) & (position[rows] < end), TOO_MANY)
+        if watch is not None:
+            watch(int(position.min()) / end, most)
     return FlowSums(here, gathered, evaluations, status)
 
 
@@ -175,9 +190,9 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
 
     Notes
     -----
-    A point's numbers are bit-identical whatever its company, for any number of threads. Lanes of a register stand at
-    different times; one that has arrived takes the next point; on CUDA a thread has one point. No gradient: see
-    :func:`probability_flow_reference`.
+    A point's numbers are bit-identical on one instruction set, whatever its company and for any number of threads.
+    Lanes of a register stand at different times; one that has arrived takes the next point; on CUDA a thread has one
+    point. No gradient: see :func:`probability_flow_reference`.
     """
     x = checked_points(x)
     rtol, atol = checked_tolerances(rtol, atol)

@@ -1,4 +1,4 @@
-"""Moments and exponential averages by a fixed reduction tree: the same bits for any number of threads."""
+"""Moments and exponential averages by a fixed tree: the same bits for any number of threads on one instruction set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ExponentialSums(NamedTuple):
 def moments_reference(values: Tensor) -> Moments:
     """:func:`moments` in PyTorch."""
     values = values.to(torch.float64)
-    mean = values.mean() if len(values) else torch.zeros((), dtype=torch.float64)
+    mean = values.mean() if len(values) else torch.zeros((), dtype=torch.float64, device="cpu")
     powers = [(values - mean).pow(p).sum().item() for p in (2, 3, 4)]
     return Moments(float(len(values)), mean.item(), *powers)
 

@@ -235,10 +235,10 @@ def trajectory(
 
     Notes
     -----
-    Every path is bit-identical for any number of threads, any chunking and any `path_offset`. Memory: the outputs and a
-    table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C stops it on the CPU; on
-    CUDA it runs in torch's current stream and returns before the paths are done. No gradient: see
-    :func:`trajectory_reference`.
+    Every path is bit-identical, on one instruction set, for any number of threads, any chunking and any `path_offset`.
+    Memory: the outputs and a table of the sources at the nodes, independent of the number of steps times paths. Ctrl-C
+    stops it on the CPU; on CUDA it runs in torch's current stream and returns before the paths are done. No gradient:
+    see :func:`trajectory_reference`.
     """
     x = start_of_paths(x, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)

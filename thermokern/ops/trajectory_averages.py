@@ -98,12 +98,12 @@ def trajectory_averages(
 
     Notes
     -----
-    The same bits for any number of threads: paths are summed in stretches whose size depends on n alone, in float64
-    about the first value of each, and stretches are merged by halves. Times along a path are correlated: the standard
-    error of an integral is that of the mean over paths of `integrals`, not a sum over nodes. Cost: an evaluation of
-    both scores, with the model's divergence, for each path and node; memory 7 numbers a path, and up to 256 × n_nodes ×
-    7 sums (1024 × on CUDA, whose stretches are others: there averages differ from the CPU's by rounding). No gradient:
-    see :func:`trajectory_averages_reference`.
+    On one instruction set the same bits for any number of threads: paths are summed in stretches whose size depends on
+    n alone, in float64 about the first value of each, and stretches are merged by halves. Times along a path are
+    correlated: the standard error of an integral is that of the mean over paths of `integrals`, not a sum over nodes.
+    Cost: an evaluation of both scores, with the model's divergence, for each path and node; memory 7 numbers a path,
+    and up to 256 × n_nodes × 7 sums (1024 × on CUDA, whose stretches are others: there averages differ from the CPU's
+    by rounding). No gradient: see :func:`trajectory_averages_reference`.
     """
     x = start_of_paths(x, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)

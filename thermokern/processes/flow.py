@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import checked_number
+from thermokern.ops.contexts import differentiable, usable
 from thermokern.processes.linear import LinearProcess
 
 Schedule = Callable[[Tensor], Tensor]
@@ -59,7 +60,7 @@ class Flow(LinearProcess):
         self._check()
 
     def _check(self) -> None:
-        times = torch.linspace(0.0, self.t_end, _CHECKED_TIMES, dtype=torch.float64)
+        times = torch.linspace(0.0, self.t_end, _CHECKED_TIMES, dtype=torch.float64, device="cpu")
         for name, schedule, first in (("a", self.a, 1.0), ("b", self.b, 0.0)):
             value = schedule(times)
             if not isinstance(value, Tensor) or value.shape != times.shape:
@@ -69,9 +70,9 @@ class Flow(LinearProcess):
                 raise ValueError(f"{name}: expected {name}(0) = {first:g}, got {value[0].item():g}")
             if not bool((value[1:] > 0.0).all()):
                 raise ValueError(f"{name}: expected positive numbers on (0, t_end], got {value[1:].min().item():g}")
-            with torch.enable_grad():
-                differentiable = schedule(times.clone().requires_grad_(True)).requires_grad
-            if bool((value != value[0]).any()) and not differentiable:
+            with differentiable():
+                graph = schedule(usable(times).clone().requires_grad_(True)).requires_grad
+            if bool((value != value[0]).any()) and not graph:
                 raise ValueError(f"{name}: expected a function that torch can differentiate")
         if not bool((self._g2(times)[1:] > 0.0).all()):
             raise ValueError("a, b: expected a/b to decrease with time, so that g² > 0")
@@ -114,8 +115,8 @@ def _short(value: str | float) -> str:
 def _slope(function: Schedule, t: Tensor) -> Tensor:
     """Derivative of an elementwise function, same shape as `t`; differentiable again where `t` requires a gradient."""
     again = t.requires_grad
-    with torch.enable_grad():
-        leaf = t if again else t.detach().requires_grad_(True)
+    with differentiable():
+        leaf = t if again else usable(t).detach().requires_grad_(True)
         value = function(leaf)
         if not value.requires_grad:  # a constant
             return torch.zeros_like(t)

@@ -91,7 +91,7 @@ class LinearProcess(ABC):
 
     def time_at(self, log_snr: float) -> float:
         """The time at which :meth:`log_snr` is `log_snr`, to rounding; ``t_end`` where it never falls so low."""
-        return self.times_at(torch.tensor([log_snr], dtype=torch.float64)).item()
+        return self.times_at(torch.tensor([log_snr], dtype=torch.float64, device="cpu")).item()
 
     def times_at(self, log_snr: Tensor) -> Tensor:
         """:meth:`time_at` of many, (n,) float64."""
@@ -99,7 +99,7 @@ class LinearProcess(ABC):
 
     def prior(self, dim: int) -> torch.distributions.Distribution:
         """The Gaussian that a sampler starts from at ``t_end``, in `dim` dimensions."""
-        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64)
+        scale = torch.full((dim,), math.sqrt(self._prior_variance()), dtype=torch.float64, device="cpu")
         return torch.distributions.Independent(torch.distributions.Normal(torch.zeros_like(scale), scale), 1)
 
     def _prior_variance(self) -> float:
@@ -128,7 +128,7 @@ class LinearProcess(ABC):
         t_eps = self.default_t_eps if t_eps is None else t_eps
         t_eps = checked_number("t_eps", t_eps, above=0.0, below=self.t_end)
         spacing = checked_choice("spacing", self.default_spacing if spacing is None else spacing, SPACINGS)
-        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64)
+        uniform = torch.linspace(t_eps, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu")
         if spacing == "uniform":
             return uniform
         first, last = self.log_snr(t_eps), self.log_snr(self.t_end)
@@ -139,7 +139,7 @@ class LinearProcess(ABC):
             in_time = (self.t_end - t) / (self.t_end - t_eps)
             return weight * in_time + (1.0 - weight) * (self.log_snr(t) - last) / (first - last)
 
-        shares = torch.linspace(1.0, 0.0, n_steps + 1, dtype=torch.float64)
+        shares = torch.linspace(1.0, 0.0, n_steps + 1, dtype=torch.float64, device="cpu")
         times = _bisect(left, shares, t_eps, self.t_end)
         times[0], times[-1] = t_eps, self.t_end
         return times
@@ -267,7 +267,7 @@ class VE(LinearProcess):
 
 def checked_times(times: Tensor) -> Tensor:
     """Times (n_nodes,) of a grid in float64, once they are known to increase."""
-    times = torch.as_tensor(times, dtype=torch.float64)
+    times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
     if times.dim() != 1 or times.numel() < 2:
         raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
     if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
@@ -278,7 +278,7 @@ def checked_times(times: Tensor) -> Tensor:
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:
     if isinstance(t, Tensor):
         return function(t)
-    return function(torch.tensor(float(t), dtype=torch.float64)).item()
+    return function(torch.tensor(float(t), dtype=torch.float64, device="cpu")).item()
 
 
 def _bisect(decreasing: Callable[[Tensor], Tensor], targets: Tensor, low: float, high: float) -> Tensor:

@@ -144,7 +144,9 @@ class DiscreteVP(BetaProcess):
         table = checked_array("alphas_cumprod", alphas_cumprod)
         if table.dim() != 1 or table.numel() < 2:
             raise ValueError(f"alphas_cumprod: expected (N,) with N at least 2, got {tuple(table.shape)}")
-        edges = torch.cat([torch.ones(1, dtype=torch.float64), table, torch.zeros(1, dtype=torch.float64)])
+        edges = torch.cat(
+            [torch.ones(1, dtype=torch.float64, device="cpu"), table, torch.zeros(1, dtype=torch.float64, device="cpu")]
+        )
         if not bool((edges.diff() < 0.0).all()):
             raise ValueError("alphas_cumprod: expected decreasing numbers in (0, 1)")
         self.alphas_cumprod = table
@@ -161,7 +163,7 @@ class DiscreteVP(BetaProcess):
         first = math.ceil(times[0].item())
         if spacing is not None or n_steps > self.t_end - first:
             return times
-        return torch.linspace(first, self.t_end, n_steps + 1, dtype=torch.float64).round()
+        return torch.linspace(first, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu").round()
 
     def settings(self) -> dict[str, Any]:
         return {"alphas_cumprod": self.alphas_cumprod.tolist()}

@@ -97,7 +97,9 @@ def step_table(
     if coarse and (sampler or not exact):
         raise ValueError(f"coarse: the scheme {scheme!r} with integrator={integrator!r} has no coarse sums")
     times = checked_times(times)
-    column = dict(zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64), strict=True))
+    column = dict(
+        zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64, device="cpu"), strict=True)
+    )
     log_scale = 0.0
     if sampler:
         steps = sampler_steps(process, times, chain, forward, variance)
@@ -109,7 +111,7 @@ def step_table(
     _add_products(column, _clock_of(process, times, integrator), scheme, coarse)
     if direction == "reverse":
         _drive_by_model(column, steps)
-    order = slice(None) if direction == "forward" else torch.arange(times.numel() - 1, -1, -1)
+    order = slice(None) if direction == "forward" else torch.arange(times.numel() - 1, -1, -1, device="cpu")
     return StepTable(
         times=times[order],
         columns=torch.stack([column[name] for name in COLUMNS], dim=1)[order],
@@ -192,7 +194,7 @@ def _add_products(column: dict[str, Tensor], clock: _Clock, scheme: str, coarse:
 def coarse_nodes(n_nodes: int, stride: int) -> Tensor:
     """Nodes of the grid of steps `stride` times as long; what is left over at its end are steps of the finer grids."""
     even = (n_nodes - 1) // 2 * 2
-    return torch.tensor(sorted({*range(0, even, stride), even, n_nodes - 1}))
+    return torch.tensor(sorted({*range(0, even, stride), even, n_nodes - 1}), device="cpu")
 
 
 def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = None) -> RateTable:
@@ -223,8 +225,8 @@ def rate_table(process: LinearProcess, times: Tensor, weights: Tensor | None = N
     diffusion = 0.5 * process.g2(times)
     if not bool((diffusion > 0.0).all()):
         raise ValueError("times: expected times at which the process diffuses, D > 0")
-    columns = torch.zeros(times.numel(), len(COLUMNS), dtype=torch.float64)
-    columns[:, COLUMNS.index("drift")] = torch.cat([drift, torch.ones(1, dtype=torch.float64)])
+    columns = torch.zeros(times.numel(), len(COLUMNS), dtype=torch.float64, device="cpu")
+    columns[:, COLUMNS.index("drift")] = torch.cat([drift, torch.ones(1, dtype=torch.float64, device="cpu")])
     columns[:-1, COLUMNS.index("noise")] = added.sqrt()
     return RateTable(
         times=times,

@@ -1,7 +1,7 @@
 """Quantities of stochastic thermodynamics, with standard errors."""
 
 from thermokern.quantities.dissipation import EntropyPart, EntropyProduction, LinearForce, entropy_production
-from thermokern.quantities.engine import Divergence, divergence, sample
+from thermokern.quantities.engine import CheckpointWarning, Divergence, divergence, sample
 from thermokern.quantities.information import (
     FewEvaluationsWarning,
     InformationCurve,
@@ -20,6 +20,7 @@ from thermokern.quantities.likelihood import (
     EntropyRates,
     Limits,
     LogLikelihood,
+    SlowFlowWarning,
     Verdict,
     elbo,
     entropy_rates,
@@ -60,6 +61,7 @@ from thermokern.quantities.taep import (
 __all__ = [
     "TAEP",
     "BiasWarning",
+    "CheckpointWarning",
     "Coverage",
     "DetailedFluctuationTheorem",
     "Divergence",
@@ -88,6 +90,7 @@ __all__ = [
     "Result",
     "SampleEstimate",
     "Schedules",
+    "SlowFlowWarning",
     "StepError",
     "StepTooLongWarning",
     "TimesBetweenWarning",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops import MixtureScore
+from thermokern.ops.contexts import plain_precision
 
 # Largest asymmetry of a covariance, and the least that an eigenvalue may be, relative to the largest entry and
 # eigenvalue: what products in float32 leave, and what float64 can tell from zero.
@@ -39,6 +40,7 @@ def eigenbasis(name: str, covariances: Tensor) -> tuple[Tensor, Tensor | None]:
     return eigenvalues, eigenvectors
 
 
+@plain_precision()
 def full_mixture_score(
     x: Tensor, means: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, weights: Tensor
 ) -> MixtureScore:

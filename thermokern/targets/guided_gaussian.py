@@ -44,7 +44,7 @@ def guided_by_integration(covariance: Tensor, conditional: Tensor, w: float) -> 
     With ``x = G z + K μ`` the equation is linear, ``G' = M G`` and ``K' = M K − ½(1 + w)(c + q)⁻¹``,
     ``M = ½[(1 + w)(c + q)⁻¹ − w (C + q)⁻¹]``.
     """
-    eye = torch.eye(len(covariance), dtype=torch.float64)
+    eye = torch.eye(len(covariance), dtype=torch.float64, device="cpu")
     (values, basis), (part, own) = torch.linalg.eigh(covariance), torch.linalg.eigh(conditional)
 
     def slope(log_q: float, state: Tensor) -> Tensor:

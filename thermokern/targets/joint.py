@@ -76,15 +76,21 @@ class JointGaussian(ConditionalLaw):
         if std.shape not in ((), (self.dim_y,)) or not bool((std > 0).all()):
             raise ValueError(f"noise: expected a positive number or ({self.dim_y},) of them, got {std.tolist()}")
         std = std.expand(self.dim_y)
-        centre = torch.zeros(self.dim, dtype=torch.float64) if mean is None else checked_array("mean", mean)
+        centre = (
+            torch.zeros(self.dim, dtype=torch.float64, device="cpu") if mean is None else checked_array("mean", mean)
+        )
         if centre.shape != (self.dim,):
             raise ValueError(f"mean: expected ({self.dim},) as A has it, got {tuple(centre.shape)}")
         self.A, self.noise, self.mean = gain, std, centre
         self.x = Gaussian(centre, matrix)
-        basis = torch.eye(self.dim, dtype=torch.float64) if self.x.eigenvectors is None else self.x.eigenvectors[0]
+        basis = (
+            torch.eye(self.dim, dtype=torch.float64, device="cpu")
+            if self.x.eigenvectors is None
+            else self.x.eigenvectors[0]
+        )
         root = basis * self.x.eigenvalues[0].sqrt()  # L: Σ_x = L Lᵀ
         seen = (gain / std[:, None]) @ root  # (d_y, d_x), whose squared singular values are signal-to-noise ratios
-        self._inner = torch.eye(self.dim, dtype=torch.float64) + seen.T @ seen
+        self._inner = torch.eye(self.dim, dtype=torch.float64, device="cpu") + seen.T @ seen
         factor = torch.linalg.solve_triangular(torch.linalg.cholesky(self._inner), root.T, upper=False)
         conditional = factor.T @ factor
         covariance_y = gain @ matrix @ gain.T + torch.diag_embed(std.square())
@@ -184,6 +190,6 @@ class JointGaussian(ConditionalLaw):
         factor = torch.linalg.cholesky(covariance)
         inner = torch.linalg.solve_triangular(factor, moved, upper=False)
         inner = torch.linalg.solve_triangular(factor, inner.T, upper=False)
-        eye = torch.eye(self.dim, dtype=torch.float64)
+        eye = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         information = 0.5 * torch.linalg.slogdet(eye + 0.5 * (inner + inner.T)).logabsdet.item()
         return GuidedGaussian(information, covariance, gain)

@@ -51,7 +51,7 @@ class Labelled(ConditionalLaw):
             raise TypeError(
                 "laws: expected mixtures of Gaussians alone or empirical laws alone, which mix to their kind"
             )
-        own = torch.tensor(counts if every else [1.0] * len(self.laws), dtype=torch.float64)
+        own = torch.tensor(counts if every else [1.0] * len(self.laws), dtype=torch.float64, device="cpu")
         self.weights = own / own.sum() if weights is None else checked_array("weights", weights)
         if self.weights.shape != own.shape:
             raise ValueError(f"weights: expected ({len(own)},) as laws has it, got {tuple(self.weights.shape)}")
@@ -65,7 +65,7 @@ class Labelled(ConditionalLaw):
     @classmethod
     def from_points(cls, x: ArrayLike, labels: Tensor) -> Labelled:
         """The empirical law of points (n, d) with integer labels (n,), 0 … K − 1, none without a point."""
-        points, labels = checked_array("x", x), torch.as_tensor(labels)
+        points, labels = checked_array("x", x), torch.as_tensor(labels, device="cpu")
         if points.dim() != 2 or labels.shape != points.shape[:1] or not len(points):
             raise ValueError(f"labels: expected (n,) for points (n, d), got {tuple(labels.shape)}")
         if labels.is_floating_point() or int(labels.min()) < 0:
@@ -103,7 +103,7 @@ class Labelled(ConditionalLaw):
         edges = self.weights.cumsum(0)
         labels = torch.searchsorted(edges / edges[-1], torch.special.ndtr(choice), right=True)
         labels = labels.clamp_max(len(edges) - 1)
-        x = torch.empty(n, self.dim, dtype=torch.float64)
+        x = torch.empty(n, self.dim, dtype=torch.float64, device="cpu")
         for k, law in enumerate(self.laws):
             rows = (labels == k).nonzero()[:, 0]
             if len(rows):  # every law draws for all points, so that a point does not depend on its neighbours

@@ -13,7 +13,7 @@ from thermokern.targets.mixture import Gaussian, GaussianMixture
 
 def marginal_law(law: Distribution, axes: Sequence[int]) -> Distribution:
     """The law of the components `axes` of a mixture of Gaussians or of an empirical law; a TypeError for others."""
-    which = torch.tensor(list(axes), dtype=torch.int64)
+    which = torch.tensor(list(axes), dtype=torch.int64, device="cpu")
     if isinstance(law, Empirical):
         return Empirical(law.points[:, which], memory_budget=law.memory_budget)
     if not isinstance(law, GaussianMixture):

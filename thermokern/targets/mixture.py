@@ -83,7 +83,7 @@ class GaussianMixture(Distribution):
                 raise ValueError(f"{name}: expected positive numbers, got {spread.min().item():g}")
             spread = spread[:, None] if spread.dim() == 1 else spread
             self.eigenvalues = (spread.square() if name == "std" else spread).expand(count, self.dim).contiguous()
-        equal = torch.full((count,), 1.0 / count, dtype=torch.float64)
+        equal = torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")
         self.weights = equal if weights is None else checked_array("weights", weights)
         check_mixture(self.means, self.eigenvalues, self.weights)
         self.weights = self.weights / self.weights.sum()  # which float32 leaves at 1 ± 1e-7
@@ -116,7 +116,7 @@ class GaussianMixture(Distribution):
     ) -> GaussianMixture:
         """Isotropic modes at equal angles on a circle: Ding, Quan and Tu, Eq. 43 and 44."""
         n_modes = checked_integer("n_modes", n_modes, 1)
-        angle = 2.0 * math.pi * torch.arange(n_modes, dtype=torch.float64) / n_modes
+        angle = 2.0 * math.pi * torch.arange(n_modes, dtype=torch.float64, device="cpu") / n_modes
         means = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
         return cls(means, std=std, weights=weights)
 
@@ -213,8 +213,8 @@ class GaussianMixture(Distribution):
         """
         m, v = transition(t, process)
         points = x.detach().to("cpu", torch.float64)
-        best = torch.full((len(points),), -math.inf, dtype=torch.float64)
-        component = torch.zeros(len(points), dtype=torch.int64)
+        best = torch.full((len(points),), -math.inf, dtype=torch.float64, device="cpu")
+        component = torch.zeros(len(points), dtype=torch.int64, device="cpu")
         for c, log_weight in enumerate(self.weights.log()):  # one component at a time: (n, d) in memory, not (n, K, d)
             variances = m * m * self.eigenvalues[c] + v
             difference = points - m * self.means[c]

@@ -46,10 +46,12 @@ def entropy_by_quadrature(log_density: Callable[[Tensor], Tensor], centres: Tens
     margin = REACH * scales[:, 1:]
     low, high = (centres - margin).amin(0), (centres + margin).amax(0)
     nodes, weights = _rule(dim)
-    corner = torch.tensor(list(itertools.product((0.0, 1.0), repeat=dim)), dtype=torch.float64)  # (2^d, d)
+    corner = torch.tensor(
+        list(itertools.product((0.0, 1.0), repeat=dim)), dtype=torch.float64, device="cpu"
+    )  # (2^d, d)
     cells, size = low[None], high - low
     own = _integrals(log_density, cells, size, nodes, weights)
-    total, error, points = torch.zeros(2, dtype=torch.float64), 0.0, 0
+    total, error, points = torch.zeros(2, dtype=torch.float64, device="cpu"), 0.0, 0
     while len(cells):
         points += len(cells) * len(corner) * len(nodes)
         if points > MAX_POINTS:
@@ -95,7 +97,7 @@ def _integrals(
 def _too_coarse(cells: Tensor, size: Tensor, centres: Tensor, scales: Tensor) -> Tensor:
     """Whether a cell (c, d) of one `size` (d,) holds a centre whose bump is much smaller than the cell."""
     small = 8.0 * scales < size.max()
-    out = torch.zeros(len(cells), dtype=torch.bool)
+    out = torch.zeros(len(cells), dtype=torch.bool, device="cpu")
     if bool(small.any()):
         centres = centres[small]
         for low in range(0, len(cells), 4096):

@@ -60,7 +60,7 @@ def rotate(model: GaussianMixture, reference: GaussianMixture) -> Rotation | Non
     if model.dim != reference.dim:
         raise ValueError(f"reference: expected dimension {model.dim} as model has it, got {reference.dim}")
     if model.eigenvectors is None and reference.eigenvectors is None:
-        return Rotation(torch.eye(model.dim, dtype=torch.float64), model, reference)
+        return Rotation(torch.eye(model.dim, dtype=torch.float64, device="cpu"), model, reference)
     covariances = torch.cat([_anisotropic(model), _anisotropic(reference)])
     matrix, correlation = _common_eigenbasis(covariances)
     if correlation > CORRELATION:
@@ -99,8 +99,8 @@ def _common_eigenbasis(covariances: Tensor) -> tuple[Tensor, float]:
     has equal eigenvalues where its parts do not.
     """
     shapes = covariances / covariances.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-    best, least = torch.eye(covariances.shape[1], dtype=torch.float64), float("inf")
-    index = torch.arange(1, len(shapes) + 1, dtype=torch.float64)
+    best, least = torch.eye(covariances.shape[1], dtype=torch.float64, device="cpu"), float("inf")
+    index = torch.arange(1, len(shapes) + 1, dtype=torch.float64, device="cpu")
     for irrational in (0.6180339887498949, 0.41421356237309515, 0.7320508075688772):
         coefficients = 0.5 + (index * irrational) % 1.0
         basis = torch.linalg.eigh((coefficients[:, None, None] * shapes).sum(0)).eigenvectors

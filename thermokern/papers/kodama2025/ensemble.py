@@ -8,20 +8,18 @@ element and the loss is a sum over networks, so each is trained as it would be a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._files import DamagedFile, sealed, unsealed, write_whole
 from thermokern.models import ScoreMLP, ScoreModel
 from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
@@ -141,9 +139,7 @@ def train_ensemble(
 
 def state_belongs(state: Path, members: Sequence[Member], recipe: EnsembleRecipe) -> bool:
     """Whether a state file is of these networks and this recipe."""
-    with safe_open(str(state), framework="pt") as file:
-        same: bool = file.metadata()["identity"] == _identity(members, recipe)
-    return same
+    return _read_state(state)[1]["identity"] == _identity(members, recipe)
 
 
 def _identity(members: Sequence[Member], recipe: EnsembleRecipe) -> str:
@@ -211,9 +207,7 @@ def _store(
     for i, parameter in enumerate(parameters):
         moments = optimiser.state[parameter]
         tensors |= {f"{i}": parameter.detach(), f"{i}.1": moments["exp_avg"], f"{i}.2": moments["exp_avg_sq"]}
-    part = path.with_name(f"{path.name}.part")
-    save_file(tensors, str(part), metadata={"step": str(step), "identity": identity})
-    os.replace(part, path)
+    write_whole(path, sealed(tensors, {"step": str(step), "identity": identity}))
 
 
 def _restore(
@@ -222,18 +216,27 @@ def _restore(
     """The step that `path` was written after, its contents put back; 0 where there is none."""
     if path is None or not path.is_file():
         return 0
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata()
-        if metadata["identity"] != identity:
-            raise ValueError(f"state: {path.name} belongs to other networks or another recipe; remove it to start anew")
-        step = int(metadata["step"])
-        recent.copy_(file.get_tensor("recent"))
-        for i, parameter in enumerate(parameters):
-            with torch.no_grad():
-                parameter.copy_(file.get_tensor(f"{i}"))
-            optimiser.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": file.get_tensor(f"{i}.1").clone(),
-                "exp_avg_sq": file.get_tensor(f"{i}.2").clone(),
-            }
+    tensors, metadata = _read_state(path)
+    if metadata["identity"] != identity:
+        raise ValueError(f"state: {path.name} belongs to other networks or another recipe; remove it to start anew")
+    step = int(metadata["step"])
+    recent.copy_(tensors["recent"])
+    for i, parameter in enumerate(parameters):
+        with torch.no_grad():
+            parameter.copy_(tensors[f"{i}"])
+        optimiser.state[parameter] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": tensors[f"{i}.1"],
+            "exp_avg_sq": tensors[f"{i}.2"],
+        }
     return step
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        tensors, metadata = unsealed(path.read_bytes(), ("step", "identity"))
+        if not {"step", "identity"} <= set(metadata):
+            raise DamagedFile("without a step or an identity")
+    except DamagedFile as error:
+        raise DamagedFile(f"state: {path} is not the state of a training: {error}; remove it to start anew") from None
+    return tensors, metadata

@@ -23,7 +23,7 @@ from thermokern.models import ScoreModel
 from thermokern.papers.experiment import Experiment, ExperimentResult
 from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, train_ensemble
 from thermokern.papers.kodama2025.evaluation import evaluate_network, read_estimate
-from thermokern.papers.kodama2025.sweep import shipped, write_text
+from thermokern.papers.kodama2025.sweep import read_entries, shipped, write_entries
 from thermokern.processes import VP
 from thermokern.quantities import Estimate, FewPathsWarning, taep
 from thermokern.quantities.results.estimate import mean_estimate
@@ -193,7 +193,7 @@ def penalty_sweep(profile: PenaltyProfile, out: Path, *, seed: int = 0, progress
     members = [Member(law, process, _STREAM + r, penalty) for penalty, r in cases]
     recipe = EnsembleRecipe(n_steps=profile.snapshots[-1], width=profile.width, seed=seed)
     done = out / "rows.json"
-    found = json.loads(done.read_text()) if done.is_file() else {}
+    found = read_entries(done, ("key", "rows")) if done.is_file() else {}
     key = json.loads(json.dumps({**asdict(profile), "seed": seed}))
     kept = [_read_snapshot(row) for row in found["rows"]] if found.get("key") == key else []
     if len(kept) < len(cases) * len(profile.snapshots):
@@ -211,7 +211,7 @@ def penalty_sweep(profile: PenaltyProfile, out: Path, *, seed: int = 0, progress
                 measures = _measures(model, law, profile)
                 kept.append(Snapshot(penalty=penalty, replicate=replicate, step=step, loss=loss, measures=measures))
             rows = encoded([each.row() for each in kept])
-            write_text(done, json.dumps({"key": key, "rows": rows}, indent=1))
+            write_entries(done, {"key": key, "rows": rows})
     return PenaltySweep(profile, tuple(kept))
 
 

@@ -7,11 +7,9 @@ in ``evaluations``. Each is written whole or not at all, and what is there is no
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,14 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from thermokern._files import DamagedFile, sealed_text, unsealed_text, write_whole
 from thermokern.models import ScoreModel, load_checkpoint, read_record, save_checkpoint
 from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, state_belongs, train_ensemble
 from thermokern.papers.kodama2025.evaluation import Likelihoods, evaluate_network, read_likelihoods
 from thermokern.processes import VE, VP, LinearProcess
 from thermokern.quantities.results import Estimate
 from thermokern.quantities.results.result import encoded
-from thermokern.quantities.results.storage import stored, write_whole
+from thermokern.quantities.results.storage import stored
 from thermokern.targets import Distribution, Gaussian, SwissRoll, UniformBox
 
 SIGMAS = (10.0, 15.0, 20.0, 25.0, 30.0)
@@ -217,7 +216,7 @@ def train_sweep(runs: Sequence[Run], profile: Profile, out: Path, *, seed: int =
         for _, models, losses in train_ensemble(members, recipe, state=state, description=label, progress=progress):
             for run, model, loss in zip(missing, models, losses, strict=True):
                 record = {**_record(run, profile, seed), "loss": loss, "torch": torch.__version__}
-                replace_file(folder / f"{run.name}.safetensors", partial(_save, model, record))
+                save_checkpoint(folder / f"{run.name}.safetensors", model, record)
 
 
 def evaluate_sweep(
@@ -239,11 +238,11 @@ def evaluate_sweep(
         network = out / "networks" / f"{run.name}.safetensors"
         record, path = read_record(network), folder / f"{run.name}.json"
         wanted = json.loads(json.dumps({"key": key, "training": record}))
-        row = json.loads(path.read_text()) if path.is_file() else {}
+        row = read_entries(path, _ROW) if path.is_file() else {}
         if {name: row.get(name) for name in wanted} != wanted:
             found = Network(run, wanted["training"], evaluate(run, load_checkpoint(network)))
             row = {**encoded(found.row()), "key": key}
-            write_text(path, json.dumps(row, indent=1))
+            write_entries(path, row)
         networks.append(read_network(row))
     return tuple(networks)
 
@@ -276,23 +275,24 @@ def _is_trained(folder: Path, run: Run, profile: Profile, seed: int) -> bool:
     return {name: record.get(name) for name in wanted} == wanted
 
 
-def _save(model: ScoreModel, record: dict[str, Any], path: Path) -> None:
-    save_checkpoint(path, model, record)
+def write_entries(path: Path, entries: Mapping[str, Any]) -> None:
+    """Write a JSON file with its checksum, whole or not at all."""
+    write_whole(path, sealed_text(entries).encode())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    write_whole(path, text.encode())
-
-
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """`write` a file beside `path` and put it in its place in one step."""
-    part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+def read_entries(path: Path, before: Collection[str]) -> dict[str, Any]:
+    """Entries that :func:`write_entries` wrote, or with names of `before` in files from before there was a checksum."""
     try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        found = unsealed_text(path.read_bytes(), before)
+        if missing := set(before) - set(found):
+            raise DamagedFile(f"without {', '.join(sorted(missing))}")
+    except DamagedFile as error:
+        raise DamagedFile(f"{path}: not a whole file of a sweep: {error}; remove it to compute it again") from None
+    return found
+
+
+# Entries of the file of an evaluation.
+_ROW = (*(field.name for field in (*fields(Run), *fields(Likelihoods))), "name", "training", "key")
 
 
 @cache

@@ -136,7 +136,7 @@ def entropy_production(
     if scheme == "discrete" and not isinstance(d, ConstantDiffusion):
         raise ValueError('scheme: "discrete" takes a constant diffusion')
 
-    times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64)
+    times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64, device="cpu")
     x_start = start.to(dtype)
     sums, ran, reason = run_paths(force, d, stationary, x_start, times, seed, path_offset, backend)
     correction = chain_correction(force, d, x_start, sums.x_end, times) if scheme == "discrete" else 0.0

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.models.trial import examine
 from thermokern.ops.checks import MAX_DIM, NotFusable
-from thermokern.quantities.dissipation.systems import ConstantDiffusion, DiffusionField, Field, LinearForce
+from thermokern.ops.contexts import differentiable, plain_precision, usable
+from thermokern.quantities.dissipation.systems import ConstantDiffusion, DiffusionField, Field, LinearForce, gradient
 
 _CHUNK = 65_536  # paths that the reference holds at once
 _NOISE_CHUNK = 32  # steps whose noise it draws at once
@@ -26,6 +28,7 @@ class LineIntegrals(NamedTuple):
     x_end: Tensor  # (n, d)
 
 
+@plain_precision()
 def run_paths(
     force: Field,
     d: ConstantDiffusion | DiffusionField,
@@ -46,6 +49,7 @@ def run_paths(
             if backend == "fused":
                 raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
     integrands = _integrands(force, d, stationary)
+    examine("force", lambda points: _checked_force(force, points, times[0].item()), x, force)
     with torch.no_grad():
         parts = [
             _reference(integrands, d, block, times, seed, path_offset + i * _CHUNK)
@@ -166,13 +170,12 @@ def _score_of(stationary: Callable[[Tensor, float], Tensor]) -> Field:
         return lambda x, t: own(x, t)
 
     def score(x: Tensor, t: float) -> Tensor:
-        with torch.enable_grad():
-            points = x.detach().requires_grad_()
+        with differentiable():
+            points = usable(x).detach().requires_grad_()
             values = stationary(points, t)
             if values.shape != (len(x),):
                 raise ValueError(f"stationary: expected ({len(x)},), got {tuple(values.shape)}")
-            (gradient,) = torch.autograd.grad(values.sum(), points)
-        return gradient
+            return gradient("stationary", lambda p: stationary(p, t)[:, None], values.sum(), points)
 
     return score
 
@@ -185,6 +188,7 @@ def _checked_force(force: Field, x: Tensor, t: float) -> Tensor:
     return out
 
 
+@plain_precision()
 def chain_correction(
     force: Field, d: ConstantDiffusion | DiffusionField, x: Tensor, x_end: Tensor, times: Tensor
 ) -> Tensor:

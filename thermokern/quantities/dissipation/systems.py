@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern.models.trial import check_constant
 from thermokern.ops.checks import checked_array
+from thermokern.ops.contexts import differentiable, usable
 
 Field = Callable[[Tensor, float], Tensor]  # (x (n, d), t) -> (n, d), or (n,) for a scalar
 
@@ -29,11 +31,11 @@ class LinearForce:
         a = checked_array("matrix", matrix)
         mu = None if center is None else checked_array("center", center)
         if a.dim() == 0 and mu is not None and mu.dim() == 1:
-            a = a * torch.eye(len(mu), dtype=torch.float64)
+            a = a * torch.eye(len(mu), dtype=torch.float64, device="cpu")
         if a.dim() != 2 or a.shape[0] != a.shape[1] or not a.shape[0]:
             raise ValueError(f"matrix: expected (d, d), got {tuple(a.shape)}")
         self.dim = a.shape[0]
-        mu = torch.zeros(self.dim, dtype=torch.float64) if mu is None else mu
+        mu = torch.zeros(self.dim, dtype=torch.float64, device="cpu") if mu is None else mu
         if mu.shape != (self.dim,):
             raise ValueError(f"center: expected ({self.dim},) as matrix has it, got {tuple(mu.shape)}")
         self.matrix, self.center = a, mu
@@ -75,7 +77,7 @@ class LinearForce:
         """Σ (d, d), the solution of ``AΣ + ΣAᵀ = 2𝐃``."""
         if not self.is_stable():
             raise ValueError("matrix: no stationary law, for an eigenvalue has no positive real part")
-        identity = torch.eye(self.dim, dtype=torch.float64)
+        identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         system = torch.kron(self.matrix, identity) + torch.kron(identity, self.matrix)
         sigma: Tensor = torch.linalg.solve(system, 2.0 * diffusion.reshape(-1)).reshape(self.dim, self.dim)
         return 0.5 * (sigma + sigma.T)
@@ -136,20 +138,26 @@ class DiffusionField:
 
     def heat_force(self, x: Tensor, t: float, force: Tensor) -> Tensor:
         """``(F_i − ∂_i D_i)/D_i``, (n, d), the gradient by autograd."""
-        with torch.enable_grad():
-            points = x.detach().requires_grad_()
+        with differentiable():
+            points = usable(x).detach().requires_grad_()
             d = self.values(points, t)
             columns = d.expand_as(points)
-            slopes = [_gradient(columns[:, i].sum(), points)[:, i] for i in range(x.shape[1])]
+            slopes = [
+                gradient("diffusion", lambda p: self.values(p, t), columns[:, i].sum(), points)[:, i]
+                for i in range(x.shape[1])
+            ]
         return (force - torch.stack(slopes, dim=1)) / d.detach()
 
 
-def _gradient(total: Tensor, points: Tensor) -> Tensor:
-    """``∂ total/∂ points``; zero where `total` does not depend on them."""
-    if not total.requires_grad:
+def gradient(name: str, function: Callable[[Tensor], Tensor], total: Tensor, points: Tensor) -> Tensor:
+    """``∂ total/∂ points``; zero where `function`, whose values `total` sums, is a constant, or an error names it."""
+    slope = None
+    if total.requires_grad:
+        (slope,) = torch.autograd.grad(total, points, retain_graph=True, allow_unused=True)
+    if slope is None:
+        check_constant(name, function, points)
         return torch.zeros_like(points)
-    (gradient,) = torch.autograd.grad(total, points, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(points) if gradient is None else gradient
+    return slope
 
 
 def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionField:
@@ -158,7 +166,7 @@ def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionFi
         return DiffusionField(diffusion)
     matrix = checked_array("diffusion", diffusion)
     if matrix.dim() == 0:
-        matrix = matrix * torch.eye(dim, dtype=torch.float64)
+        matrix = matrix * torch.eye(dim, dtype=torch.float64, device="cpu")
     elif matrix.shape == (dim,):
         matrix = torch.diag(matrix)
     if matrix.shape != (dim, dim):

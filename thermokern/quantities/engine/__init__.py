@@ -1,9 +1,11 @@
 """Who runs paths: what is asked, backends, batches, checkpoints, generation."""
 
+from thermokern.quantities.engine.checkpoint import CheckpointWarning
 from thermokern.quantities.engine.divergence import Divergence, divergence
 from thermokern.quantities.engine.generation import sample
 
 __all__ = [
+    "CheckpointWarning",
     "Divergence",
     "divergence",
     "sample",

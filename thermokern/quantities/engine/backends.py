@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, exact_divergence, fuse
+from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_device
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.node_scores import NodeScores
@@ -56,7 +57,10 @@ def choose_backend(
     networks = any(not isinstance(score, Distribution) for score in (model, reference))
     if backend == "streamed" or (backend == "auto" and (networks or streaming.needed_for())):
         options = (streaming.divergence, streaming.probes, 0)
-        scores = [NodeScores(score, process, table, shape, *options) for score in (model, reference)]
+        scores = [
+            NodeScores(score, process, table, shape, *options, name=role)
+            for role, score in (("model", model), ("reference", reference))
+        ]
         return StreamedPaths(table, scores[0], scores[1], streaming), "streamed", reason
     if device.type != "cpu":
         raise ValueError(f'device: backend="reference" runs on the CPU, not on {device}; "streamed" does ({reason})')
@@ -66,6 +70,9 @@ def choose_backend(
     second_score = _node_score(reference, process, table, shape)
 
     def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
+        first, divergence = table.times[0].item(), table.divergence_weight != 0.0
+        for role, score in (("model", model), ("reference", reference)):
+            examine_score(role, score, process, x, first, torch.Size(shape), derivative=divergence)
         resolved = streaming.resolved
         observe = None if resolved is None else resolved.visit
         if resolved is not None:
@@ -108,8 +115,7 @@ def _node_score(
     times = table.times.tolist()
 
     def at(x: Tensor, node: int) -> Tensor:
-        assert callable(score)
-        return score(x.reshape(len(x), *shape), times[node]).reshape(x.shape)
+        return score_of(score, process, x, times[node], torch.Size(shape))
 
     def closed_form(x: Tensor, node: int) -> tuple[Tensor, Tensor]:
         assert isinstance(score, Distribution)

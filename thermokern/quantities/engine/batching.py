@@ -26,7 +26,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
-        self._known: set[int] = set()
+        self.known: dict[int, weakref.ref[Any]] = {}  # by storage; all gone with this meter
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -38,15 +38,14 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key in self._known or not size:
+        if key in self.known or not size:
             return
-        self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._free, key, size)
+        self.known[key] = weakref.ref(storage, lambda _: self._free(key, size))
 
     def _free(self, key: int, size: int) -> None:
-        self._known.discard(key)
+        self.known.pop(key, None)
         self.live -= size
 
 
@@ -54,6 +53,7 @@ def peak_bytes(function: Callable[[], object]) -> int:
     """Bytes of the tensors that live at once, at most, while a function runs; what it was given is not counted."""
     with _LiveBytes() as meter:
         function()
+    meter.known.clear()  # storages of parameters live on
     peak: int = meter.peak
     return peak
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from thermokern import ops
-from thermokern._info import VERSION
+from thermokern._files import DamagedFile, remove_parts, sealed, unsealed, write_whole
+from thermokern._info import VERSION, instruction_set
 from thermokern.models import ScoreModel
 from thermokern.quantities.engine.node_scores import NodeScores
-from thermokern.quantities.results.storage import write_whole
 from thermokern.targets import Distribution
 
 _SHARE = 0.05  # of the time that may go into writing
@@ -32,11 +31,16 @@ class Saved(NamedTuple):
     state: list[Tensor] | None  # of this chunk's paths
 
 
-class Checkpoint:
-    """One file in `folder`, always whole: written beside and moved into place.
+class CheckpointWarning(UserWarning):
+    """A state that could not be written: the run goes on, and would begin from an earlier one."""
 
-    It names the calculation by a digest of all that its numbers depend on, networks included, and is refused by any
-    other.
+
+class Checkpoint:
+    """One file in `folder`, always whole: written beside and moved into place, with its checksum.
+
+    It names the calculation part by part: all that its numbers depend on, the scores of a few fixed points included,
+    since networks can differ in what no parameter holds. It is refused by any other calculation, which is told what
+    differs.
     """
 
     def __init__(
@@ -48,31 +52,40 @@ class Checkpoint:
         seed: int,
         path_offset: int,
     ) -> None:
+        folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "state.safetensors"
-        self.digest = _digest(table, scores, x, seed, path_offset)
+        self.parts = _parts(table, scores, x, seed, path_offset)
+        self.before = _digest_before(table, scores, x, seed, path_offset)
         self._next = 0.0
 
     def read(self) -> Saved | None:
         """The last state, or None where there is none."""
-        for part in self.path.parent.glob(f".{self.path.name}.*.part"):  # what a kill left half written
-            part.unlink(missing_ok=True)
+        remove_parts(self.path)
         if not self.path.is_file():
             return None
         try:
-            with safe_open(str(self.path), framework="pt") as file:
-                about = json.loads((file.metadata() or {})["about"])
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ValueError(f"checkpoint: {self.path} is not the state of a run ({error}); remove it") from None
-        if about["digest"] != self.digest:
+            tensors, metadata = unsealed(self.path.read_bytes(), ("about",))
+            about = json.loads(metadata["about"])
+            numbers = [about[name] for name in ("points", "chunk", "node", "done", "state")]
+            if not all(type(number) is int and number >= 0 for number in numbers):
+                raise DamagedFile(f"expected whole numbers, got {numbers}")
+            points, chunk, node, count, held = numbers
+            done = [tensors[f"done.{i}"] for i in range(min(count, len(tensors) + 1))]
+            state = [tensors[f"state.{i}"] for i in range(min(held, len(tensors) + 1))] or None
+            parts, before = about.get("parts"), about.get("digest")
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedFile(f"checkpoint: {self.path} is not the state of a run ({error}); remove it") from None
+        if isinstance(parts, dict):
+            differ = [name for name, value in self.parts.items() if parts.get(name) != value]
+        else:  # of before, when one digest stood for all that was compared
+            differ = [] if before == self.before else ["networks, data, settings or versions"]
+        if differ:
             raise ValueError(
-                f"checkpoint: {self.path} belongs to another calculation (other networks, data, settings or versions); "
+                f"checkpoint: {self.path} belongs to another calculation (other {', '.join(differ)}); "
                 "give another folder or remove it"
             )
-        done = [tensors[f"done.{i}"] for i in range(about["done"])]
-        state = [tensors[f"state.{i}"] for i in range(about["state"])] or None
-        return Saved(about["points"], about["chunk"], about["node"], done, state)
+        return Saved(points, chunk, node, done, state)
 
     def write(
         self,
@@ -91,7 +104,7 @@ class Checkpoint:
         tensors = {f"done.{i}": tensor for i, tensor in enumerate(done)}
         tensors |= {f"state.{i}": tensor for i, tensor in enumerate(state)}
         about = {
-            "digest": self.digest,
+            "parts": self.parts,
             "points": points,
             "chunk": chunk,
             "node": node,
@@ -99,12 +112,58 @@ class Checkpoint:
             "state": len(state),
         }
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        write_whole(self.path, serialize(copies, {"about": json.dumps(about)}))
+        try:
+            write_whole(self.path, sealed(copies, {"about": json.dumps(about)}))
+        except OSError as error:  # a full disk is no reason to lose what was computed
+            warnings.warn(
+                f"checkpoint: {self.path} could not be written ({error}): the run goes on without",
+                CheckpointWarning,
+                stacklevel=2,
+            )
         end = time.monotonic()
         self._next = end + (end - start) * (1.0 / _SHARE - 1.0)
 
 
-def _digest(table: ops.StepTable, scores: Sequence[NodeScores], x: Tensor, seed: int, path_offset: int) -> str:
+def _parts(
+    table: ops.StepTable, scores: Sequence[NodeScores], x: Tensor, seed: int, path_offset: int
+) -> dict[str, str]:
+    """All that the numbers of a run depend on, in words or as digests, by the name under which it is refused."""
+    fixed = ops.normals(2, x.shape[1], seed=0, dtype=x.dtype, device=x.device)
+    parts = {
+        "version of thermokern": VERSION,
+        "version of torch": torch.__version__,
+        "instruction set": instruction_set(),
+        "scheme": f"{table.scheme}, {table.direction}",
+        "time grid or process": _digest(table.times, table.columns),
+        "starting points": f"{tuple(x.shape)} {x.dtype} {x.device.type} {_digest(x)}",
+        "seed": f"{seed}, {path_offset}",
+    }
+    for name, item in zip(("model", "reference"), scores, strict=True):
+        settings = [item.shape, item.probes, str(item.divergence), type(item.score).__name__]
+        if isinstance(item.score, Distribution):
+            settings.append(item.score.settings())
+        elif isinstance(item.score, ScoreModel):
+            settings += [repr(item.score.process), item.score.predicts]
+        network = item.score.network if isinstance(item.score, ScoreModel) else item.score
+        state = network.state_dict() if isinstance(network, nn.Module) else {}
+        parts |= {
+            f"settings of the {name}": json.dumps(settings, default=str),
+            f"parameters of the {name}": f"{', '.join(state)} {_digest(*state.values())}",
+            f"scores of the {name} at fixed points": _digest(item.fingerprint(fixed)),
+        }
+    return parts
+
+
+def _digest(*tensors: Tensor) -> str:
+    out = hashlib.sha256()
+    for tensor in tensors:
+        out.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        out.update(_bytes(tensor))
+    return out.hexdigest()
+
+
+def _digest_before(table: ops.StepTable, scores: Sequence[NodeScores], x: Tensor, seed: int, path_offset: int) -> str:
+    """The one digest of states that were written before they named their parts."""
     out = hashlib.sha256()
     settings: list[object] = [VERSION, torch.__version__, table.scheme, table.direction, seed, path_offset]
     for tensor in (table.times, table.columns, x):

@@ -12,7 +12,10 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
-from thermokern.ops.checks import PRECISIONS, checked_choice, checked_integer, checked_seed, described
+from thermokern.models.score_model import checked_output
+from thermokern.models.trial import examine
+from thermokern.ops.checks import PRECISIONS, checked_array, checked_choice, checked_integer, checked_seed, described
+from thermokern.ops.contexts import plain_precision
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.result import Result
@@ -80,6 +83,7 @@ def divergence(
     seed: int = 0,
     path_offset: int = 0,
     memory_budget: int | None = None,
+    allow_nonfinite: bool = False,
 ) -> Divergence:
     """``∇·s = Σ_i ∂s_i/∂x_i`` at points x, exactly or as the mean of ``v·J v`` over random probes v.
 
@@ -100,6 +104,8 @@ def divergence(
         Point ``i`` has the probes of global index ``path_offset + i``.
     memory_budget : int, optional
         Bytes that a batch may take; measured on a few points, and halved where memory runs out all the same.
+    allow_nonfinite : bool
+        Return NaN or infinite values instead of raising.
 
     Returns
     -------
@@ -109,7 +115,9 @@ def divergence(
     Raises
     ------
     ValueError
-        Naming the argument, or the field when neither mode differentiates it.
+        Naming the argument, or the field when neither mode differentiates it, or when it is no function of one point.
+    FloatingPointError
+        When values are not finite.
 
     Notes
     -----
@@ -133,43 +141,60 @@ def divergence(
     if not isinstance(x, Tensor) or x.dim() < 2 or x.dtype not in PRECISIONS or 0 in x.shape[1:]:
         raise ValueError(f"x: expected a tensor (n, …) of float32 or float64, got {described(x)}")
     n, dim = len(x), x.shape[1:].numel()
-    times = None if t is None else torch.as_tensor(t, dtype=torch.float64).expand(n)
+    times = None if t is None else _times(t, n)
     if not n:
         return Divergence(x.new_zeros(0), x.new_zeros(0), method, "forward", "")
-    call = _called(field)
-    way = choose_mode(call, x, times)
+    call, network = _called(field), getattr(field, "network", field)
+    examine("field", lambda points: call(points, None if times is None else times[:1].expand(len(points))), x, network)
+    way = choose_mode(call, x, times, "field", network)
 
     def evaluate(low: int, high: int) -> tuple[Tensor, Tensor]:
         points, at = x[low:high], None if times is None else times[low:high]
         if method == "exact":
-            _, value = trace(call, points, at, way, dim)
-            return value, torch.zeros_like(value)
-        return _estimate(call, points, at, way, probes, kind, seed, path_offset + low)
+            value, out = trace(call, points, at, way, dim)
+            stderr = torch.zeros_like(out)
+        else:
+            value, out, stderr = _estimate(call, points, at, way, probes, kind, seed, path_offset + low)
+        # Where the field is NaN its derivative may seem to be 0.
+        return out.masked_fill(~value.isfinite().flatten(1).all(1), torch.nan), stderr
 
     size = points_within(memory_budget, lambda count: evaluate(0, count), min(n, MAX_POINTS), x.device)
     values, stderr = (torch.cat(part) for part in zip(*Batches(size).run(n, evaluate), strict=True))
+    if (bad := n - int(values.isfinite().sum())) and not allow_nonfinite:
+        raise FloatingPointError(
+            f"the divergence is not finite at {bad} of {n} points; allow_nonfinite=True returns them as they are"
+        )
     return Divergence(values, stderr, method, way.mode, way.reason)
+
+
+def _times(t: float | Tensor, n: int) -> Tensor:
+    """(n,) float64, on the CPU."""
+    times = checked_array("t", t)
+    if times.shape not in ((), (n,)):
+        raise ValueError(f"t: expected a number or ({n},) as x has points, got {tuple(times.shape)}")
+    return times.expand(n)
 
 
 def _called(field: Callable[..., Tensor]) -> Field:
     def call(x: Tensor, t: Tensor | None) -> Tensor:
-        if t is None:
-            return field(x)
-        return field.at(x, t) if isinstance(field, ScoreModel) else field(x, t.to(x))
+        with plain_precision():
+            if t is None:
+                return checked_output("field", field(x), x)
+            return field(x, t) if isinstance(field, ScoreModel) else checked_output("field", field(x, t.to(x)), x)
 
     return call
 
 
 def _estimate(
     field: Field, x: Tensor, t: Tensor | None, way: Jacobian, probes: int, kind: str, seed: int, path_offset: int
-) -> tuple[Tensor, Tensor]:
-    """Mean over probes and its standard error, (n,) each."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The field, and of its divergence the mean over probes and its standard error, (n,) each."""
     n, dim = len(x), x.shape[1:].numel()
     draws = [
         ops.probes(n, dim, kind=kind, seed=seed, path_offset=path_offset, first=probe * dim, dtype=x.dtype)
         for probe in range(probes)
     ]
-    _, pushed = products(field, x, t, torch.stack(draws).to(x).reshape(probes, *x.shape), way)
+    value, pushed = products(field, x, t, torch.stack(draws).to(x).reshape(probes, *x.shape), way)
     traces = torch.stack(
         [
             ops.hutchinson(
@@ -179,5 +204,5 @@ def _estimate(
         ]
     )  # (probes, n)
     if probes == 1:
-        return traces[0], torch.full_like(traces[0], float("nan"))
-    return traces.mean(0), traces.std(0) / probes**0.5
+        return value, traces[0], torch.full_like(traces[0], float("nan"))
+    return value, traces.mean(0), traces.std(0) / probes**0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import CHAIN_NAMES, Chain, LinearProcess, chain_of
 from thermokern.quantities.engine.batching import Batches
@@ -40,6 +42,7 @@ def sample(
     path_offset: int = 0,
     dtype: torch.dtype | None = None,
     batch_size: int = _BATCH,
+    allow_nonfinite: bool = False,
     progress: bool = False,
 ) -> Tensor:
     """Draw samples of a model at ``t_eps`` by running its reverse dynamics from the prior at ``t_end``.
@@ -80,6 +83,8 @@ def sample(
         float32 when left out.
     batch_size : int
         Samples that the model sees at once.
+    allow_nonfinite : bool
+        Return samples that stop being finite instead of raising.
     progress : bool
 
     Returns
@@ -91,6 +96,8 @@ def sample(
     ------
     ValueError
         Naming the argument: an unknown method, a shape that nobody knows or two that differ, two processes that differ.
+    FloatingPointError
+        When samples stop being finite.
 
     Notes
     -----
@@ -115,7 +122,7 @@ def sample(
         raise ValueError(f"x_end: expected {n} points, got {len(x_end)}")
     grid = grid_of(process, n_steps, t_eps, spacing, times)
     n_steps = len(grid) - 1
-    score = _score(model, process, shape)
+    score = partial(_score, model, process, shape)
     chain = chain_of(_STOCHASTIC[method], process, grid, variance) if method in _STOCHASTIC else None
     if chain is None and variance is not None:
         raise ValueError(f"variance: expected none with the method {method!r}, which draws no noise")
@@ -128,6 +135,8 @@ def sample(
                 x = process.prior(dim).stddev.to(real) * z
             else:
                 x = x_end[low:high].reshape(high - low, dim).to(real)
+            if not low:
+                examine_score("model", model, process, x, grid[-1].item(), torch.Size(shape), derivative=False)
             if chain is None:
                 x = _flow(score, process, grid, x, method, bar.update)
             else:
@@ -138,7 +147,14 @@ def sample(
             return x.reshape(high - low, *shape)
 
         with torch.no_grad():
-            return torch.cat(Batches(batch_size).run(n, draw))
+            samples = torch.cat(Batches(batch_size).run(n, draw))
+    bad = n - int(samples.flatten(1).isfinite().all(1).sum())
+    if bad and not allow_nonfinite:
+        raise FloatingPointError(
+            f"{bad} of {n} samples stopped being finite: the network's output or the step may be too large; "
+            "allow_nonfinite=True returns them as they are"
+        )
+    return samples
 
 
 def _stochastic(
@@ -187,14 +203,8 @@ def _flow(
     return out
 
 
-def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...]) -> Callable[[Tensor, float], Tensor]:
-    def score(x: Tensor, t: float) -> Tensor:
-        if isinstance(model, Distribution):
-            return model.score(x, t, process)
-        out: Tensor = model(x.reshape(len(x), *shape), t)
-        return out.reshape(x.shape)
-
-    return score
+def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...], x: Tensor, t: float) -> Tensor:
+    return score_of(model, process, x, t, torch.Size(shape))
 
 
 def _shape(model: ScoreLike, shape: tuple[int, ...] | None, x_end: Tensor | None) -> tuple[int, ...]:

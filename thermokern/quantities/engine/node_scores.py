@@ -11,7 +11,10 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel
+from thermokern.models.evaluate import score_of
 from thermokern.models.jacobian import Jacobian, choose_mode, products, trace
+from thermokern.models.trial import examine
+from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.batching import Batches
 from thermokern.targets import Distribution
@@ -50,6 +53,8 @@ class NodeScores:
         Of each of the two sets.
     seed : int
         Of the probes.
+    name : str
+        Of the score, for messages.
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class NodeScores:
         divergence: str,
         probes: int,
         seed: int,
+        name: str = "model",
     ) -> None:
+        self.name = name
         self.score, self.process, self.table, self.shape = score, process, table, shape
         self.dim, self.probes, self.seed = math.prod(shape), probes, seed
         self.times = table.times.tolist()
@@ -78,12 +85,16 @@ class NodeScores:
         return NodeDivergence("exact" if exact else "hutchinson")
 
     def try_out(self, x: Tensor) -> None:
-        """See on points of the paths whether times may mix in a batch, and choose the mode of differentiation.
+        """See on points of the paths what the score is, whether times may mix in a batch, and the way of derivatives.
 
         A network that reads one time for all its points would be wrong without a word: two points at two times must
         have the scores together that they have alone.
         """
-        if self.mixed and len(x):
+        if not len(x) or isinstance(self.score, Distribution):
+            return
+        first, network = self.table.times[:1], getattr(self.score, "network", self.score)
+        examine(self.name, lambda points: self._field(points, first.expand(len(points))), x, network)
+        if self.mixed:
             with torch.no_grad():
                 pair = x[:1].expand(2, -1).contiguous()
                 t = self.table.times[[0, len(self.times) // 2]]
@@ -91,8 +102,8 @@ class NodeScores:
                 alone = torch.cat([self._field(pair[i : i + 1], t[i : i + 1]) for i in range(2)])
             self.mixed = bool(((together - alone).abs() <= 1e-3 * (1.0 + alone.abs().amax())).all())
         if self.divergence.method in ("exact", "hutchinson") and self.divergence.way is None:
-            t = self.table.times[:1].expand(len(x))
-            self.divergence = NodeDivergence(self.divergence.method, choose_mode(self._field, x, t))
+            way = choose_mode(self._field, x, first.expand(len(x)), self.name, network)
+            self.divergence = NodeDivergence(self.divergence.method, way)
 
     def at(
         self, x: Tensor, nodes: range, path_offset: int, batches: Batches
@@ -117,6 +128,17 @@ class NodeScores:
         one, other = zip(*(pair for _, pair in results if pair is not None), strict=True)
         return scores, (torch.stack(one), torch.stack(other))
 
+    def fingerprint(self, x: Tensor) -> Tensor:
+        """Scores (3, n, d) of points (n, d) at the first, the middle and the last node, which tell networks apart."""
+        nodes = [0, len(self.times) // 2, len(self.times) - 1]
+        if isinstance(self.score, Distribution):
+            return torch.stack([self.score.evaluate(x.cpu(), self.times[k], self.process).score for k in nodes])
+        with torch.no_grad():
+            times = [self.table.times[k : k + 1].expand(len(x)) for k in nodes]
+            if self.mixed:
+                return self._field(x.repeat(len(nodes), 1), torch.cat(times)).reshape(len(nodes), *x.shape)
+            return torch.stack([self._field(x, t) for t in times])
+
     def points(self, x: Tensor, t: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Scores (p, d) of points at times of their own; and their divergence (p,), or products of probes (q, p, d)."""
         way = self.divergence.way
@@ -129,11 +151,10 @@ class NodeScores:
 
     def _field(self, x: Tensor, t: Tensor | None) -> Tensor:
         assert t is not None
-        shaped = x.reshape(len(x), *self.shape)
-        if isinstance(self.score, ScoreModel):
-            return self.score.at(shaped, t).reshape(x.shape)
-        assert callable(self.score)
-        return self.score(shaped, t[0].item()).reshape(x.shape)
+        if not isinstance(self.score, ScoreModel):
+            return score_of(self.score, self.process, x, t[0].item(), torch.Size(self.shape))
+        with plain_precision():
+            return self.score.at(x.reshape(len(x), *self.shape), t).reshape(x.shape)
 
     def _node(
         self, x: Tensor, node: int, path_offset: int, batches: Batches

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thermokern._info import instruction_set
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.ops.checks import (
     DEVICES,
     MAX_DIM,
+    array_of,
     check_finite,
     checked_choice,
     checked_integer,
@@ -64,6 +66,7 @@ class Problem:
             "path_offset": self.path_offset,
             "dtype": str(dtype)[6:],
             "torch": str(torch.__version__),
+            "instruction_set": instruction_set(),
         }
 
 
@@ -91,10 +94,10 @@ def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]
     """Points (n, d) float64 on the CPU, and the shape of one as it was given."""
     if not isinstance(x, Tensor | np.ndarray | list | tuple):
         raise TypeError(f"{name}: expected points (n, …), got {type(x).__name__}")
-    points = torch.as_tensor(x)
+    points = array_of(name, x)
     if points.dim() < 2 or 0 in points.shape[1:]:
         raise ValueError(f"{name}: expected points (n, …), got {tuple(points.shape)}")
-    if points.device.type not in DEVICES or points.is_complex():
+    if points.device.type not in DEVICES:
         raise ValueError(f"{name}: expected real numbers on cpu or cuda, got {points.dtype} on {points.device}")
     if points.requires_grad:
         raise ValueError(f"{name}: requires a gradient, which this quantity does not give: use {name}.detach()")
@@ -115,7 +118,7 @@ def blank(n: int, *scores: ScoreLike) -> tuple[Tensor, torch.Size]:
     for score in scores:
         shape = (score.dim,) if isinstance(score, Distribution) else getattr(score, "shape", None)
         if shape is not None:
-            return torch.zeros(n, math.prod(shape), dtype=torch.float64), torch.Size(shape)
+            return torch.zeros(n, math.prod(shape), dtype=torch.float64, device="cpu"), torch.Size(shape)
     raise ValueError("model: neither score knows the shape of a point; give ScoreModel(..., shape=(3, 32, 32)), say")
 
 
@@ -124,7 +127,8 @@ def describe(score: ScoreLike) -> dict[str, Any]:
     if isinstance(score, Distribution):
         return score.settings()
     if isinstance(score, ScoreModel):
-        return {"kind": "ScoreModel", "network": type(score.network).__name__, "predicts": score.predicts}
+        network = type(score.network).__name__
+        return {"kind": "ScoreModel", "network": network, "predicts": score.predicts, **score.origin}
     return {"kind": getattr(score, "__name__", type(score).__name__)}
 
 
@@ -141,7 +145,7 @@ def grid_of(
         return process.grid(default if n_steps is None else n_steps, t_eps, spacing)
     if any(other is not None for other in (n_steps, t_eps, spacing)):
         raise ValueError("times: expected either times or n_steps, t_eps and spacing, got both")
-    grid = checked_times(torch.as_tensor(times, dtype=torch.float64))
+    grid = checked_times(torch.as_tensor(times, dtype=torch.float64, device="cpu"))
     if not grid[0].item() > 0.0 or grid[-1].item() > process.t_end:
         raise ValueError(f"times: expected times in (0, {process.t_end:g}], got {grid[0]:g} to {grid[-1]:g}")
     return grid
@@ -163,7 +167,7 @@ def probes_of(divergence: str, probes: int, model: ScoreLike, dim: int) -> int:
 def own_dtype(model: ScoreLike, by_reference: bool) -> torch.dtype:
     """float64, but for a network that PyTorch runs: its own."""
     if by_reference and isinstance(model, ScoreModel) and isinstance(model.network, torch.nn.Module):
-        parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64))
+        parameter = next(model.network.parameters(), torch.empty(0, dtype=torch.float64, device="cpu"))
         return parameter.dtype if parameter.dtype == torch.float32 else torch.float64
     return torch.float64
 

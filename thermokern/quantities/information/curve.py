@@ -49,8 +49,8 @@ def curve_of(integral: Integral, values: Tensor, above: Estimate) -> Information
         inside = integral.estimate(torch.where(which == k, values, 0.0))
         rates.append((inside.value / width, inside.stderr / width))
         sums.append(total(above, integral.estimate(torch.where(which <= k, values, 0.0))))
-    rate = torch.tensor(rates, dtype=torch.float64)
-    whole = torch.tensor([(item.value, item.stderr) for item in sums], dtype=torch.float64)
+    rate = torch.tensor(rates, dtype=torch.float64, device="cpu")
+    whole = torch.tensor([(item.value, item.stderr) for item in sums], dtype=torch.float64, device="cpu")
     return InformationCurve(edges, rate[:, 0].clone(), rate[:, 1].clone(), whole[:, 0].clone(), whole[:, 1].clone())
 
 

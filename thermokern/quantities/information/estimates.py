@@ -44,7 +44,7 @@ def level_estimate(values: Tensor, clusters: Tensor | None = None, independent: 
     if clusters is not None and len(torch.unique(clusters)) < n:
         residual = values - (values.mean() if independent else _local_mean(values))
         _, which = torch.unique(clusters, return_inverse=True)
-        sums = torch.zeros(int(which.max()) + 1, dtype=torch.float64).index_add_(0, which, residual)
+        sums = torch.zeros(int(which.max()) + 1, dtype=torch.float64, device="cpu").index_add_(0, which, residual)
         variance += max(0.0, (sums.square().sum() - residual.square().sum()).item() / n**2)
     return Estimate(mean, math.sqrt(variance))
 

@@ -123,7 +123,7 @@ def growth_of(
     points = max(64, 2 * options.evaluations // (PAIRS * (len(weights) + 1)))
     number = getattr(source, "x", None)
     draws = source.draw(points if number is None else min(points, len(number)), _POINTS)
-    candidates = torch.arange(len(weights)).expand(len(draws.x), -1)
+    candidates = torch.arange(len(weights), device="cpu").expand(len(draws.x), -1)
     found = pointwise_losses(
         conditional, unconditional, process, draws.x, candidates, density, PAIRS, options, source.shape
     )

@@ -124,7 +124,7 @@ class Integral:
         size = effective_sample_size(values)
         which = (torch.bucketize(self.log_snr, self.edges) - 1).clamp(0, len(self.edges) - 2)
         square = (values - values.mean()).square() if self.independent else _pairwise(values)
-        shares = torch.zeros(len(self.edges) - 1, dtype=torch.float64).index_add_(0, which, square)
+        shares = torch.zeros(len(self.edges) - 1, dtype=torch.float64, device="cpu").index_add_(0, which, square)
         warn_of_few(name, size, shares / shares.sum().clamp_min(1e-300))
         return size
 
@@ -153,7 +153,7 @@ def integrate(integrand: Integrand, source: Source, process: LinearProcess, lead
         found, draws = rates(levels, 0)
         ends = []
         for k, place in enumerate((low, low + _STRETCH, high, high - _STRETCH) if n_end else ()):
-            fixed = torch.full((n_end,), place, dtype=torch.float64)
+            fixed = torch.full((n_end,), place, dtype=torch.float64, device="cpu")
             ends.append(rates(Levels(fixed, torch.ones_like(fixed)), _ENDS + k * n_end)[0])
     return Integral(
         log_snr=levels.log_snr,

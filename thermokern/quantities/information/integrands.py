@@ -111,7 +111,7 @@ def product_rates(
         for k, axes in enumerate(blocks):
             part, own = batch._replace(x=batch.x[:, axes]), torch.Size([len(axes)])
             if isinstance(marginals, ConditionalModel):
-                number = torch.full((len(batch.x),), k, dtype=torch.int64)
+                number = torch.full((len(batch.x),), k, dtype=torch.int64, device="cpu")
                 product[:, axes] = pushed_given(marginals, process, part, own, number)
             else:
                 product[:, axes] = pushed(marginals[k], process, part, own)

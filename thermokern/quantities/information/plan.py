@@ -31,15 +31,15 @@ class Levels(NamedTuple):
 
 def even_density(low: float, high: float) -> Density:
     """Every λ in [low, high] alike."""
-    edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64)
-    return Density(edges, torch.full((BINS,), 1.0 / BINS, dtype=torch.float64))
+    edges = torch.linspace(low, high, BINS + 1, dtype=torch.float64, device="cpu")
+    return Density(edges, torch.full((BINS,), 1.0 / BINS, dtype=torch.float64, device="cpu"))
 
 
 def adapted_density(pilot: Levels, rates: Tensor, edges: Tensor) -> Density:
     """The density of least variance as a pilot sees it: ∝ √E r² of its rates (n,), over a floor."""
     which = (torch.bucketize(pilot.log_snr, edges) - 1).clamp(0, BINS - 1)
-    count = torch.zeros(BINS, dtype=torch.float64).index_add_(0, which, torch.ones_like(rates))
-    square = torch.zeros(BINS, dtype=torch.float64).index_add_(0, which, rates.square())
+    count = torch.zeros(BINS, dtype=torch.float64, device="cpu").index_add_(0, which, torch.ones_like(rates))
+    square = torch.zeros(BINS, dtype=torch.float64, device="cpu").index_add_(0, which, rates.square())
     size = (square / count.clamp_min(1.0)).sqrt()
     total = size.sum()
     shape = size / total if total > 0.0 else torch.full_like(size, 1.0 / BINS)
@@ -49,8 +49,8 @@ def adapted_density(pilot: Levels, rates: Tensor, edges: Tensor) -> Density:
 def stratified(density: Density, jitter: Tensor) -> Levels:
     """One level in each of n strata of equal mass, or in each row of them; `jitter` (…, n) uniform on (0, 1)."""
     n = jitter.shape[-1]
-    share = (torch.arange(n, dtype=torch.float64) + jitter) / n
-    below = torch.cat([torch.zeros(1, dtype=torch.float64), density.mass.cumsum(0)])
+    share = (torch.arange(n, dtype=torch.float64, device="cpu") + jitter) / n
+    below = torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), density.mass.cumsum(0)])
     below = below / below[-1]
     which = (torch.searchsorted(below, share.contiguous(), right=True) - 1).clamp(0, BINS - 1)
     mass, width = below.diff()[which], density.edges.diff()[which]

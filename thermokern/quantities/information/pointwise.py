@@ -163,7 +163,7 @@ def _by_paths(
     """Along forward paths, one calculation for each y that occurs."""
     assert source.y is not None
     different, which = torch.unique(source.y, dim=0, return_inverse=True)
-    values = torch.empty(len(source.x), dtype=torch.float64)
+    values = torch.empty(len(source.x), dtype=torch.float64, device="cpu")
     ends = [torch.empty_like(source.x) for _ in range(2)]
     done = 0
     for k, y in enumerate(different):
@@ -192,8 +192,8 @@ def _by_paths(
 def _prior(conditional: ConditionalLike, weights: Tensor | np.ndarray | None, count: int) -> Tensor:
     if weights is None:
         own = isinstance(conditional, Labelled) and len(conditional.weights) == count
-        return conditional.weights if own else torch.full((count,), 1.0 / count, dtype=torch.float64)  # type: ignore[union-attr]
-    prior = torch.as_tensor(weights, dtype=torch.float64)
+        return conditional.weights if own else torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")  # type: ignore[union-attr]
+    prior = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
     if prior.shape != (count,) or not bool((prior > 0).all()):
         raise ValueError(f"weights: expected ({count},) positive numbers as candidates has it, got {prior.tolist()}")
     return prior / prior.sum()

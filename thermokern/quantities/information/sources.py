@@ -47,7 +47,7 @@ class PointSource:
     """Points that are given, each used as often as the others; in every run of as many evaluations once."""
 
     def __init__(self, x: Tensor | np.ndarray, y: Tensor | np.ndarray | None, seed: int) -> None:
-        points = torch.as_tensor(x).detach().to("cpu")
+        points = torch.as_tensor(x, device="cpu").detach().to("cpu")
         points = points[:, None] if points.dim() == 1 else points
         if points.dim() < 2 or not len(points) or 0 in points.shape[1:]:
             raise ValueError(f"x: expected points (n, …), at least one, got {tuple(points.shape)}")
@@ -62,13 +62,13 @@ class PointSource:
         """Data of evaluations `offset` … `offset + n`."""
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + offset) % 2**63)
         passes = -(-n // len(self.x))
-        which = torch.cat([torch.randperm(len(self.x), generator=generator) for _ in range(passes)])[:n]
+        which = torch.cat([torch.randperm(len(self.x), generator=generator, device="cpu") for _ in range(passes)])[:n]
         return Draws(self.x[which], None if self.y is None else self.y[which], which)
 
 
 def conditions(y: Tensor | np.ndarray) -> Tensor:
     """Conditions (n,) int64 of labels, or (n, …) float64."""
-    given = torch.as_tensor(y).detach().to("cpu")
+    given = torch.as_tensor(y, device="cpu").detach().to("cpu")
     if given.dim() == 0:
         raise ValueError("y: expected one condition for each point, (n, …), got a number")
     if given.is_floating_point():

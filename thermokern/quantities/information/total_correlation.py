@@ -158,7 +158,7 @@ def _entropies(
     x = source.x if isinstance(source, PointSource) else source.draw(evaluations, _SAMPLE).x
     assert isinstance(source, PointSource | LawSource)
     found = [kozachenko_leonenko(x[:, block].contiguous()) for block in blocks]
-    local = sum((entropy.local.double() for entropy in found), torch.zeros(len(x), dtype=torch.float64))
+    local = sum((entropy.local.double() for entropy in found), torch.zeros(len(x), dtype=torch.float64, device="cpu"))
     constant = 0.5 * x.shape[1] * math.log(2.0 * math.pi * std**2)
     rest = mean_estimate(local - x.square().sum(1) / (2.0 * std**2) - constant)
     return rest, tuple(Estimate(entropy.value, entropy.stderr) for entropy in found)

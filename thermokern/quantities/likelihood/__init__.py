@@ -4,6 +4,7 @@ from thermokern.quantities.likelihood.elbo import Elbo, elbo
 from thermokern.quantities.likelihood.limits import limits
 from thermokern.quantities.likelihood.limits_result import Limits
 from thermokern.quantities.likelihood.log_likelihood import log_likelihood
+from thermokern.quantities.likelihood.patience import SlowFlowWarning
 from thermokern.quantities.likelihood.rates import entropy_rates
 from thermokern.quantities.likelihood.rates_result import EntropyRate, EntropyRates
 from thermokern.quantities.likelihood.result import LogLikelihood
@@ -15,6 +16,7 @@ __all__ = [
     "EntropyRates",
     "Limits",
     "LogLikelihood",
+    "SlowFlowWarning",
     "Verdict",
     "elbo",
     "entropy_rates",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike
-from thermokern.models.evaluate import score_at
+from thermokern.models.evaluate import examine_score, score_at
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.processes import CHAIN_NAMES, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
@@ -29,7 +29,7 @@ from thermokern.quantities.engine.problem import (
 )
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.targets import Distribution, Gaussian
 
@@ -77,6 +77,7 @@ class Elbo(Result):
             [
                 f"Variational bound of {len(self.values)} points, {s['method']}, {s['process']}, t from {s['t_eps']:g}",
                 f"  NLL of the sampler ≤    {self.nll} nats, {self.bits_per_dim()} bits/dim without offset",
+                *remarks(s),
             ]
         )
 
@@ -174,7 +175,7 @@ def elbo(
     else:
         dtype = checked_dtype(dtype)
         rounds = _chain(problem, grid, method, variance, prior, repeats, backend, dtype)
-        errors = torch.full((n,), math.nan, dtype=torch.float64)
+        errors = torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
     if repeats > 1:
         errors = rounds.std(0) / math.sqrt(repeats)
     values = rounds.mean(0) + dim * math.log(process.mean_scale(t_eps))
@@ -205,11 +206,16 @@ def _continuous(
     first, last = process.log_snr(process.t_end), process.log_snr(t_eps)
     ratio = 0.5 * dim * math.log(process.variance(process.t_end) / process.variance(t_eps))
     shift = torch.special.ndtr(ops.normals(1, 1, seed=seed, path_offset=2**62, purpose="probe", dtype=torch.float64))
-    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64) + shift[0]
+    strata = torch.arange(n_times * _LATTICE, dtype=torch.float64, device="cpu") + shift[0]
     lattice = process.times_at(first + (last - first) * strata / (n_times * _LATTICE)).reshape(n_times, _LATTICE)
     m_end, v_end = process.mean_scale(process.t_end), process.variance(process.t_end)
-    rounds, errors = torch.empty(repeats, n, dtype=torch.float64), torch.full((n,), math.nan, dtype=torch.float64)
+    rounds, errors = (
+        torch.empty(repeats, n, dtype=torch.float64, device="cpu"),
+        torch.full((n,), math.nan, dtype=torch.float64, device="cpu"),
+    )
     size = max(1, _BATCH // (dim * n_times))
+    start = (process.mean_scale(t_eps) * points[:2]).to(dtype)
+    examine_score("model", problem.model, process, start, t_eps, problem.shape, derivative=False)
     for low in range(0, n, size):
         x = points[low : low + size]
         count = len(x)
@@ -259,7 +265,7 @@ def _chain(
     n, dim = points.shape
     table = step_table(process, times, "sampler", chain=chain, variance=variance)
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
-    idle = Gaussian(torch.zeros(dim), 1.0)
+    idle = Gaussian(torch.zeros(dim, device="cpu"), 1.0)
     runner, _, _ = choose_backend(backend, problem.model, idle, process, table, problem.shape, dtype, Streaming())
     rounds = []
     for r in range(repeats):

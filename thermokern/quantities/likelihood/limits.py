@@ -13,7 +13,7 @@ from thermokern.models import ScoreLike, one_process
 from thermokern.ops.checks import checked_integer
 from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import check_prior, log_prior
+from thermokern.quantities.engine.problem import check_prior, checked_data, log_prior
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.limits_result import Limits
 from thermokern.quantities.likelihood.log_likelihood import log_likelihood
@@ -119,7 +119,7 @@ def limits(
     mismatch = a.integrals[:, ra.MISMATCH] if law is not None else None
 
     n_ode = min(len(x_start), n_likelihood)
-    shape = torch.as_tensor(data).shape[1:] if law is None else torch.Size([a.dim])
+    shape = torch.Size([a.dim]) if isinstance(data, Distribution) else checked_data("data", data)[1]
     ode = log_likelihood(
         model,
         (x_start[:n_ode] / process.mean_scale(start)).reshape(-1, *shape),
@@ -195,8 +195,8 @@ def _noise_surprise(law: Distribution | None, x0: Tensor, x_end: Tensor, process
     if law is not None:
         return -law.log_prob(x_end, process.t_end, process)
     others = Empirical(x0[1::2] if len(x0) > 1 else x0)
-    out = torch.full((len(x_end),), torch.nan, dtype=torch.float64)
-    which = torch.arange(len(x_end))[::2][:_NOISE_POINTS]
+    out = torch.full((len(x_end),), torch.nan, dtype=torch.float64, device="cpu")
+    which = torch.arange(len(x_end), device="cpu")[::2][:_NOISE_POINTS]
     out[which] = -others.log_prob(x_end[which], process.t_end, process)
     mean = out.nanmean()
     return torch.where(out.isnan(), mean, mean + (out - mean) * (len(out) / max(len(which), 1)))

@@ -9,7 +9,7 @@ from thermokern.quantities.likelihood.rates_result import EntropyRates
 from thermokern.quantities.likelihood.result import LogLikelihood
 from thermokern.quantities.likelihood.verdicts import Verdict
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 
 
@@ -107,6 +107,7 @@ class Limits(Result):
             f"Limits over {s['n_paths']} paths, {s['n_likelihood']} likelihoods, {s['process']} from t = "
             f"{s['t_eps']:.3g}; nats",
             *(f"  {name.replace('_', ' '):<26} {estimate}" for name, estimate in self.named().items()),
+            *remarks(s),
             "verdicts:",
             *(f"  {verdict.line()}" for verdict in self.verdicts),
         ]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, fuse
-from thermokern.models.evaluate import rademacher, score_and_divergence
+from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
 from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_dtype, checked_integer, checked_number
-from thermokern.ops.probability_flow import checked_tolerances
+from thermokern.ops.probability_flow import TOO_MANY, checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
 from thermokern.quantities.engine.backends import UNSTREAMED
 from thermokern.quantities.engine.problem import (
@@ -25,6 +25,7 @@ from thermokern.quantities.engine.problem import (
     probes_of,
     problem_at,
 )
+from thermokern.quantities.likelihood.patience import Watched
 from thermokern.quantities.likelihood.result import LogLikelihood
 from thermokern.targets import Distribution, GaussianMixture, common_axes
 
@@ -51,6 +52,8 @@ def log_likelihood(
     backend: str = "auto",
     dtype: torch.dtype | None = None,
     allow_nonfinite: bool = False,
+    max_evaluations: int | None = None,
+    progress: bool = False,
 ) -> LogLikelihood:
     """``log p(x)`` of the law that a model's probability-flow equation ``x' = f x − D s_θ`` carries the prior to.
 
@@ -89,7 +92,12 @@ def log_likelihood(
     dtype : torch.dtype, optional
         float64 where left out, but for a network that PyTorch runs: its own.
     allow_nonfinite : bool
-        Return NaN for points whose path stops being finite instead of raising.
+        Return NaN for points whose path stops being finite, or takes too many evaluations, instead of raising.
+    max_evaluations : int, optional
+        Of the score, for a point and a repeat: what needs more is given up. The kernels, which take at most 10⁵, look
+        after each of their grids.
+    progress : bool
+        Show a progress bar of the score's evaluations in PyTorch: how far the last point is along its path.
 
     Returns
     -------
@@ -100,7 +108,13 @@ def log_likelihood(
     ValueError, TypeError
         Naming the argument.
     FloatingPointError
-        When values on a path stop being finite, or the tolerance cannot be met with 2^17 steps.
+        When values on a path stop being finite, the tolerance cannot be met with 2^17 steps, or a point needs more than
+        `max_evaluations`.
+
+    Warns
+    -----
+    SlowFlowWarning
+        Early, when a stiff or noisy field is on its way to more than 10⁴ evaluations of a point.
 
     Notes
     -----
@@ -124,6 +138,8 @@ def log_likelihood(
     rtol, atol = checked_tolerances(rtol, atol)
     dequantize = checked_number("dequantize", dequantize, least=0.0)
     repeats = checked_integer("repeats", repeats, 1)
+    if max_evaluations is not None:
+        max_evaluations = checked_integer("max_evaluations", max_evaluations, 1)
     check_prior(prior, dim)
     t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
     if divergence == "hutchinson" and isinstance(model, Distribution):
@@ -138,7 +154,7 @@ def log_likelihood(
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
     dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
 
-    noise = torch.zeros(repeats, n, dim, dtype=torch.float64)
+    noise = torch.zeros(repeats, n, dim, dtype=torch.float64, device="cpu")
     if dequantize:
         z = ops.normals(n, repeats * dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
         noise = dequantize * torch.special.ndtr(z).reshape(n, repeats, dim).transpose(0, 1)
@@ -146,20 +162,25 @@ def log_likelihood(
     scale = process.mean_scale(t_eps)
     columns = max(probes, 1)
     rounds = []
+    if isinstance(fused, str):
+        examine_score("model", own_axes, process, (scale * points[:2]).to(dtype), t_eps, shape, derivative=True)
     for r in range(repeats):
         start = scale * (points + noise[r])
         start = (start if turned is None else turned.turn(start)).to(dtype)
         own = None if signs is None else signs[:, r * probes : (r + 1) * probes]
         if isinstance(fused, str):
-            rounds.append(_by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol))
+            watched = Watched(max_evaluations, progress)
+            rounds.append(_by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol, watched))
         else:
-            rounds.append(_by_kernel(fused, process, start, t_eps, rtol, atol))
+            rounds.append(_by_kernel(fused, process, start, t_eps, rtol, atol, max_evaluations))
     parts = ops.FlowSums(*(torch.stack(part) for part in zip(*rounds, strict=True)))  # (repeats, n, …)
     bad = (parts.status != ops.FLOW_DONE).any(0)
     if bool(bad.any()) and not allow_nonfinite:
+        many = int((parts.status == TOO_MANY).any(0).sum())
+        limit = f", {many} of them took more than max_evaluations={max_evaluations}" if many else ""
         raise FloatingPointError(
-            f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance: a larger rtol or atol, "
-            "or allow_nonfinite=True, which returns NaN for them"
+            f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance{limit}: a larger "
+            "rtol or atol, or allow_nonfinite=True, which returns NaN for them"
         )
     end = parts.x_last.double().reshape(repeats * n, dim)
     end = end if turned is None else turned.turn_back(end)
@@ -206,8 +227,12 @@ def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
     if repeats > 1:
         return each.std(0) / math.sqrt(repeats)
     if not hutchinson:
-        return torch.zeros(n, dtype=torch.float64)
-    return gathered[0].std(1) / math.sqrt(probes) if probes > 1 else torch.full((n,), math.nan, dtype=torch.float64)
+        return torch.zeros(n, dtype=torch.float64, device="cpu")
+    return (
+        gathered[0].std(1) / math.sqrt(probes)
+        if probes > 1
+        else torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
+    )
 
 
 def _t_eps_term(
@@ -271,13 +296,21 @@ def _fusable(
 
 
 def _by_kernel(
-    kernel: _Kernel, process: LinearProcess, x: Tensor, t_eps: float, rtol: float, atol: float
+    kernel: _Kernel,
+    process: LinearProcess,
+    x: Tensor,
+    t_eps: float,
+    rtol: float,
+    atol: float,
+    max_evaluations: int | None,
 ) -> ops.FlowSums:
     def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
         out = ops.probability_flow(x[rows], table, kernel.source(table), rtol=rtol, atol=atol)
+        if max_evaluations is not None:
+            out.status[(out.evaluations > max_evaluations) & (out.status != ops.FLOW_DONE)] = TOO_MANY
         return out._replace(divergence=out.divergence[:, None])
 
-    return _on_finer_grids(run, process, t_eps, torch.arange(len(x)), _FUSED_LEVELS)
+    return _on_finer_grids(run, process, t_eps, torch.arange(len(x), device="cpu"), _FUSED_LEVELS)
 
 
 def _by_reference(
@@ -290,6 +323,7 @@ def _by_reference(
     columns: int,
     rtol: float,
     atol: float,
+    watched: Watched,
 ) -> ops.FlowSums:
     def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
         times = table.times.tolist()
@@ -298,11 +332,18 @@ def _by_reference(
             own = None if signs is None else signs[rows[which]]
             return score_and_divergence(model, process, points, times[node], shape, own)
 
-        return ops.probability_flow_reference(x[rows], table, field, rtol=rtol, atol=atol, probes=columns)
+        return ops.probability_flow_reference(
+            *(x[rows], table, field),
+            rtol=rtol,
+            atol=atol,
+            probes=columns,
+            max_evaluations=watched.max_evaluations,
+            watch=watched,
+        )
 
     size = max(1, _REFERENCE_BATCH // (x.shape[1] * (1 + columns)))
     parts = []
-    for rows in torch.split(torch.arange(len(x)), size) or [torch.arange(0)]:
+    for rows in watched.over(torch.split(torch.arange(len(x), device="cpu"), size) or [torch.arange(0, device="cpu")]):
         parts.append(_on_finer_grids(run, process, t_eps, rows, _LEVELS))
     return ops.FlowSums(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

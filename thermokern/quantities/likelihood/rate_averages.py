@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models import ScoreLike
-from thermokern.models.evaluate import rademacher, score_and_divergence
+from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
 from thermokern.ops.checks import NotFusable
 from thermokern.processes import LinearProcess, rate_table
 from thermokern.quantities.engine.backends import source_of
@@ -114,6 +114,12 @@ def rate_averages(
         if backend == "fused":
             raise ValueError(f'backend: "fused" cannot run this: {reason}')
         out = _in_pytorch(model, reference, process, table, start, shape, probes, seed, path_offset, progress)
+    columns = [CROSS, MISMATCH] if reference is None else []
+    known = [column for column in range(len(ops.OBSERVABLES)) if column not in columns]
+    if bad := int((~out.integrals[:, known].isfinite()).any(1).sum()):
+        raise FloatingPointError(
+            f"{bad} of {n} paths stopped being finite: the network's output may be too large, or NaN at some time"
+        )
     ends = (start, out.x_last)
     if turned is not None:
         ends = (turned.turn_back(start), turned.turn_back(out.x_last))
@@ -167,18 +173,19 @@ def _in_pytorch(
     n, dim = start.shape
     times = table.times
     size = max(1, _CHUNK // dim)
+    examine_score("model", model, process, start, times[0].item(), shape, derivative=True)
     count = 0
-    mean, m2 = (torch.zeros(len(times), len(ops.OBSERVABLES), dtype=torch.float64) for _ in range(2))
+    mean, m2 = (torch.zeros(len(times), len(ops.OBSERVABLES), dtype=torch.float64, device="cpu") for _ in range(2))
     integrals, ends = [], []
     with tqdm(total=n * len(times), disable=not progress, unit="point", unit_scale=True, desc="rates") as bar:
         for low in range(0, max(n, 1), size):
             x = start[low : low + size]
-            along = torch.zeros(len(x), len(ops.OBSERVABLES), dtype=torch.float64)
+            along = torch.zeros(len(x), len(ops.OBSERVABLES), dtype=torch.float64, device="cpu")
             values = torch.zeros_like(along)
             for k, t in enumerate(times.tolist()):
                 values = _observe(model, reference, process, x, t, shape, probes, seed, path_offset + low, k)
                 _, _, w, scaled_up, scaled = table.rates[k].tolist()
-                along += values * torch.tensor([scaled_up] * 4 + [scaled, w, scaled], dtype=torch.float64)
+                along += values * torch.tensor([scaled_up] * 4 + [scaled, w, scaled], dtype=torch.float64, device="cpu")
                 _merge(mean[k], m2[k], count, values)
                 if k + 1 < len(times):
                     here = path_offset + low
@@ -211,7 +218,7 @@ def _observe(
     score, divergence = score_and_divergence(model, process, x, t, shape, signs)
     s, x = score.double(), x.double()
     f, d = process.f(t), 0.5 * process.g2(t)
-    force, nothing = f * x, torch.full((n,), torch.nan, dtype=torch.float64)
+    force, nothing = f * x, torch.full((n,), torch.nan, dtype=torch.float64, device="cpu")
     current = force - d * s
     cross = mismatch = nothing
     if reference is not None:

@@ -210,7 +210,7 @@ def _rate(a: ra.RateAverages, process: LinearProcess, terms: dict[int, float], c
     """``Σ factor · rate of an observable + constant · f``, over time and integrated."""
     n = len(a.integrals)
     values, stderr = torch.zeros_like(a.force), torch.zeros_like(a.force)
-    along = torch.full((n,), constant * (a.weight * a.force).sum().item(), dtype=torch.float64)
+    along = torch.full((n,), constant * (a.weight * a.force).sum().item(), dtype=torch.float64, device="cpu")
     for column, factor in terms.items():
         values = values + factor * a.scale[:, column] * a.mean[:, column]
         spread = abs(factor) * a.scale[:, column] * (a.variance[:, column] / max(n, 1)).sqrt()
@@ -270,5 +270,7 @@ def _starts(
     points, shape = checked_data("data", data)
     if not len(points):
         raise ValueError(f"data: expected at least one point, got (0, {', '.join(map(str, shape))})")
-    which = torch.arange(len(points) if n_paths is None else checked_integer("n_paths", n_paths, 0)) % len(points)
+    which = torch.arange(
+        len(points) if n_paths is None else checked_integer("n_paths", n_paths, 0), device="cpu"
+    ) % len(points)
     return points[which], shape

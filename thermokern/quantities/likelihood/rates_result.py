@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 
 
@@ -85,8 +85,9 @@ class EntropyRates(Result):
         ``D E[s·s_*]``, which is minus `divergence` by Stein's identity for any s, and ``D E|s − s_*|²``, with the true
         score s_*; None where it is not known.
     exchange_ratio : Estimate
-        ``∫E[∇·b]dt/∫Ṡ_i dt`` of the controlled-forward process with drift ``b = −f x + 2 D s``. Without drift it is
-        ``−2 E[s·s_*]/E|s|²``, which is −2 for the true score alone; with drift it is another number.
+        ``∫E[∇·b]dt/∫Ṡ_i dt`` of the controlled-forward process with drift ``b = −f x + 2 D s``: the exchange without
+        its kinetic part, not `exchange` over `intrinsic`. Without drift it is ``−2 E[s·s_*]/E|s|²``, which is −2 for
+        the true score alone; with drift it is another number.
     exchange_ratio_values : Tensor
         (n_nodes,) the same at each time.
     """
@@ -141,8 +142,9 @@ class EntropyRates(Result):
                 f"  {name.replace('_', ' '):<23} {rate.integral!s:<26} {rate.quadrature_error:<12.1e} {rate.below}"
             )
         lines += [
-            f"  exchange ratio          {self.exchange_ratio}",
+            f"  ∫E[∇·b]dt / intrinsic   {self.exchange_ratio}   b = −f x + 2 D s",
             f"  backend                 {self.backend}{reason}",
+            *remarks(s),
         ]
         return "\n".join(lines)
 

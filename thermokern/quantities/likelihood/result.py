@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 
 
@@ -93,6 +93,7 @@ class LogLikelihood(Result):
             f"  tolerance               rtol {s['rtol']:g}, atol {s['atol']:g} for each point",
             f"  evaluations of a point  {nfe}",
             f"  backend                 {self.backend}{reason}",
+            *remarks(s),
         ]
         if self.prior_mismatch is not None:
             lines.insert(3, f"  prior mismatch          {mean_estimate(-self.prior_mismatch)} nats of the NLL")

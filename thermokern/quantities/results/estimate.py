@@ -15,6 +15,7 @@ from thermokern.quantities.results.storage import stored
 FEW_PATHS = 0.01
 # A share of the sum of squared weights that a single one of many can carry only where their tail is heavy.
 LARGE_SHARE = 0.1
+_PLAIN = (1e-4, 1e9)  # sizes that are read without an exponent
 
 
 class FewPathsWarning(UserWarning):
@@ -33,7 +34,12 @@ class Estimate:
     def __str__(self) -> str:
         if not math.isfinite(self.value) or not math.isfinite(self.stderr) or self.stderr == 0.0:
             return f"{self.value:.6g} ± {self.stderr:.2g}"
-        digits = max(0, 1 - math.floor(math.log10(self.stderr)))
+        size = max(abs(self.value), self.stderr)
+        exponent = math.floor(math.log10(self.stderr))
+        if not _PLAIN[0] <= size < _PLAIN[1]:
+            digits = max(1, math.floor(math.log10(size)) - exponent + 1)
+            return f"{self.value:.{digits}e} ± {self.stderr:.1e}"
+        digits = max(0, 1 - exponent)
         return f"{self.value:.{digits}f} ± {self.stderr:.{digits}f}"
 
     def z(self, truth: float) -> float:

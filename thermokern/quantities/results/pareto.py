@@ -40,7 +40,7 @@ def _zhang_stephens(excess: Tensor) -> float:
     m = len(excess)
     count = 30 + math.isqrt(m)
     quartile = excess[max(0, int(m / 4 + 0.5) - 1)].clamp_min(torch.finfo(torch.float64).tiny)
-    index = torch.arange(1, count + 1, dtype=torch.float64)
+    index = torch.arange(1, count + 1, dtype=torch.float64, device="cpu")
     theta = 1.0 / excess[-1] + (1.0 - (count / (index - 0.5)).sqrt()) / (3.0 * quartile)
     shape = torch.log1p(-theta[:, None] * excess).mean(1)  # the best shape k of each scale −k/theta
     profile = m * ((-theta / shape).log() - shape - 1.0)

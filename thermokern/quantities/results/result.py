@@ -109,6 +109,16 @@ class Result(ABC):
         return drawn
 
 
+def remarks(settings: Mapping[str, Any]) -> list[str]:
+    """Lines of a summary that say what scores are which their networks were not trained for."""
+    scores = ((role, settings.get(role)) for role in ("model", "reference"))
+    return [
+        f"  {role:<23} clipped: the data that it predicts are held within ±{score['clip_sample']:g} (clip_sample)"
+        for role, score in scores
+        if isinstance(score, Mapping) and score.get("clip_sample") is not None
+    ]
+
+
 def encoded(value: object) -> Any:
     """A value as JSON has it: results and their parts as dictionaries, NaN and infinities as None.
 

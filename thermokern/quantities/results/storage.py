@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 import struct
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -17,15 +15,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor
 
-from thermokern._info import VERSION
+from thermokern._files import DamagedFile, sealed, unsealed, write_whole
+from thermokern._info import VERSION, instruction_set
+from thermokern.quantities.results.field_types import check_types
 
 FORMAT = "thermokern.result"
 # Raised when a file of today could be read wrongly by the code of yesterday; a new field with a default does not.
 FORMAT_VERSION = 1
+_METADATA = ("format", "format_version", "kind", "versions", "result")
 
 _KINDS: dict[str, type[Any]] = {}
 _NAMES: dict[type[Any], str] = {}
@@ -82,23 +81,12 @@ def save(result: Any, path: str | Path) -> None:
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "kind": kind,
-        "versions": json.dumps({"thermokern": VERSION, "torch": torch.__version__}),
+        "versions": json.dumps(
+            {"thermokern": VERSION, "torch": torch.__version__, "instruction_set": instruction_set()}
+        ),
         "result": json.dumps(body, allow_nan=False),
     }
-    write_whole(path, serialize(tensors, metadata))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; one that is there is replaced in one step."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:  # not save_file, whose files only their owner may read
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, sealed(tensors, metadata))
 
 
 def load(path: str | Path) -> Any:
@@ -117,29 +105,27 @@ def load(path: str | Path) -> Any:
     ------
     FileNotFoundError
         When there is no such file.
-    ValueError
-        Naming the file: not safetensors (a pickle, say), truncated, not a result, or of a newer format.
+    DamagedFile, ValueError
+        Naming the file: not safetensors (a pickle, say), truncated, changed since it was written, with fields of other
+        types, not a result, or of a newer format.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: no such file {path}")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            _check_format(path.name, metadata)
-            # A copy: what is read must outlive whatever happens to the file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"path: expected a result that save() wrote, got {path.name}, which is not a whole safetensors file "
-            f"({error}); pickles (.pt, .pkl) are refused, since reading one can run code"
+        tensors, metadata = unsealed(path.read_bytes(), _METADATA)
+    except DamagedFile as error:
+        raise DamagedFile(
+            f"path: expected a result that save() wrote, got {path.name}, which is {error}; "
+            "pickles (.pt, .pkl) are refused, since reading one can run code"
         ) from None
+    _check_format(path.name, metadata)
     try:
         result = _decode(json.loads(metadata["result"]), tensors)
         if type(result) is not _KINDS[metadata["kind"]]:
             raise TypeError(f"a {type(result).__name__} under the name {metadata['kind']}")
     except (KeyError, TypeError, ValueError, AttributeError, struct.error, RecursionError) as error:
-        raise ValueError(
+        raise DamagedFile(
             f"path: {path.name} is a result, but not a whole one ({type(error).__name__}: {error})"
         ) from None
     return result
@@ -205,4 +191,8 @@ def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
     if "$tuple" in value:
         return tuple(_decode(item, tensors) for item in value["$tuple"])
     items = {key: _decode(item, tensors) for key, item in value.items() if key != "$kind"}
-    return _KINDS[value["$kind"]](**items) if "$kind" in value else items
+    if "$kind" not in value:
+        return items
+    cls = _KINDS[value["$kind"]]
+    check_types(cls, items)
+    return cls(**items)

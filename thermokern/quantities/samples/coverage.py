@@ -100,7 +100,8 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     k : int
         Neighbours, less than n and m.
     stderr : bool
-        Whether to work out the standard errors, which takes about five times as long in all.
+        Whether to work out the standard errors, which takes about five times as long in all. They are NaN where the
+        smaller sample has fewer than eight parts of ``max(80, 10 k)`` points: fewer than 640 points at k ≤ 8.
     seed : int
         Of the partitions that the errors come from.
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from thermokern.ops.checks import checked_choice, checked_integer
 from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.samples.densities import check_density
 from thermokern.quantities.samples.entropy_discrete import counted_entropy, miller_madow
-from thermokern.quantities.samples.inputs import SampleLike, check_density, checked_sample, sorted_mean, unit_and_size
+from thermokern.quantities.samples.inputs import SampleLike, checked_sample, sorted_mean, unit_and_size
 from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
 
 RULES = ("knuth", "scott", "freedman-diaconis")
@@ -98,7 +99,7 @@ def histogram_entropy(
     place = (points.double() - low) / extent  # (n, d) in [0, 1]
     counts_of, slack = _resolve(bins, points, place, extent)
     which, counts = _cells(place, counts_of)
-    log_volume = (extent / torch.tensor(counts_of, dtype=torch.float64)).log().sum().item()
+    log_volume = (extent / torch.tensor(counts_of, dtype=torch.float64, device="cpu")).log().sum().item()
     _, _, counting = counted_entropy(counts.sort().values, n)
     added = miller_madow(len(counts), n) if correction else 0.0
     local = -(counts.double() / n).log()[which] + log_volume + added
@@ -138,7 +139,7 @@ def histogram_entropy(
 
 def _cells(place: Tensor, bins: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Of points (n, d) in [0, 1]: which occupied cell each is in (n,), and the counts of these cells (m,)."""
-    index = torch.zeros(len(place), dtype=torch.int64)
+    index = torch.zeros(len(place), dtype=torch.int64, device="cpu")
     for axis, count in enumerate(bins):
         index = index * count + (place[:, axis] * count).long().clamp_max(count - 1)
     _, which, counts = torch.unique(index, return_inverse=True, return_counts=True)
@@ -150,9 +151,9 @@ def _joined(place: Tensor, bins: Sequence[int], extent: Tensor, corrected: bool)
     if min(bins) < 2:
         return None
     # An odd number of cells leaves half a wide cell over the edge, where nothing lies.
-    width = 2.0 / torch.tensor(bins, dtype=torch.float64)
+    width = 2.0 / torch.tensor(bins, dtype=torch.float64, device="cpu")
     wide = [math.ceil(count / 2) for count in bins]
-    span = width * torch.tensor(wide, dtype=torch.float64)
+    span = width * torch.tensor(wide, dtype=torch.float64, device="cpu")
     _, counts = _cells(place / span, wide)
     n = len(place)
     value = counted_entropy(counts.sort().values, n)[1] + (extent * width).log().sum().item()
@@ -191,8 +192,12 @@ def _range_slack(place: Tensor) -> float:
     """Relative uncertainty of the range of points (n, d) on [0, 1], from how far the outermost stand off."""
     n = len(place)
     depth = min(10, n // 2)
-    top = 1.0 - place.topk(depth + 1, dim=0).values[-1] if n > depth else torch.zeros(place.shape[1])
-    bottom = place.topk(depth + 1, dim=0, largest=False).values[-1] if n > depth else torch.zeros(place.shape[1])
+    top = 1.0 - place.topk(depth + 1, dim=0).values[-1] if n > depth else torch.zeros(place.shape[1], device="cpu")
+    bottom = (
+        place.topk(depth + 1, dim=0, largest=False).values[-1]
+        if n > depth
+        else torch.zeros(place.shape[1], device="cpu")
+    )
     # Of exponential tails: the (m + 1)-th point is log m scales off, and the outermost one spreads by π/√6 scales.
     scale = torch.hypot(top, bottom) / math.log(depth + 1.0)
     return (math.pi / math.sqrt(6.0) * scale).max().item()
@@ -215,9 +220,11 @@ def _knuth(place: Tensor) -> tuple[int, float]:
     chosen = max(score, key=lambda count: score[count])
     step = max(1, round(0.02 * chosen))
     near = [count for count in range(chosen - 12 * step, chosen + 13 * step, step) if count >= 1]
-    log_weight = torch.tensor([score.get(c) or _log_posterior(place, c) for c in near], dtype=torch.float64)
+    log_weight = torch.tensor(
+        [score.get(c) or _log_posterior(place, c) for c in near], dtype=torch.float64, device="cpu"
+    )
     weight = torch.softmax(log_weight, 0)
-    spread = (weight * (torch.tensor(near, dtype=torch.float64) - chosen).square()).sum().sqrt().item()
+    spread = (weight * (torch.tensor(near, dtype=torch.float64, device="cpu") - chosen).square()).sum().sqrt().item()
     return int(chosen), spread
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +14,12 @@ from tqdm.auto import tqdm
 from thermokern.ops import KDTree
 from thermokern.ops.checks import checked_choice, checked_seed
 from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.samples.bias_by_extrapolation import LEAST_PART, extrapolated, warn_of_bias
+from thermokern.quantities.samples.densities import check_density, check_ties, open_at_rank
 from thermokern.quantities.samples.entropy_discrete import shannon
 from thermokern.quantities.samples.errors_by_jackknife import excess
 from thermokern.quantities.samples.inputs import (
     SampleLike,
-    check_density,
     checked_neighbours,
     checked_sample,
     digamma,
@@ -31,14 +31,18 @@ from thermokern.quantities.samples.inputs import (
     sorted_mean,
     unit_and_size,
 )
-from thermokern.quantities.samples.result import BiasWarning, EntropyEstimate
+from thermokern.quantities.samples.result import EntropyEstimate
 
 DUPLICATES = ("error", "keep", "discrete")
 METHOD = "Kozachenko–Leonenko, k = {k}"
 # Distances and indices held at once; a larger sample has its error and bias read from a random part of it.
 ENTRIES = 2**23
-# Parts over which the estimate from a fraction of the sample is averaged, at most, and the smallest part.
-_PARTS, _LEAST_PART = 4, 50
+# Parts over which the estimate from a fraction of the sample is averaged, at most.
+_PARTS = 4
+_REMEDIES = (
+    "jitter=h where the data were rounded to steps of h (the entropy is then that of the rounded law plus d log h); "
+    'duplicates="discrete" where the law is discrete (its Shannon entropy)'
+)
 
 
 def kozachenko_leonenko(
@@ -146,6 +150,7 @@ def kozachenko_leonenko(
     local, value = sample.local, sample.values[k]
     fraction = len(sample.part) / len(units)
     stderr = math.sqrt(sample.variance(k) / len(units))
+    check_ties(sample.left_open, stderr, local, _REMEDIES)
     bias_of_part, exponent = sample.bias() if bias else (Estimate(math.nan, math.nan), math.nan)
     shrink = fraction**exponent if fraction < 1.0 else 1.0
     result = EntropyEstimate(
@@ -157,7 +162,7 @@ def kozachenko_leonenko(
         settings={
             "k": k,
             "base": base,
-            "scale": None if scale is None else torch.as_tensor(scale, dtype=torch.float64).tolist(),
+            "scale": None if scale is None else torch.as_tensor(scale, dtype=torch.float64, device="cpu").tolist(),
             "jitter": jitter,
             "duplicates": duplicates,
             "seed": seed,
@@ -170,13 +175,7 @@ def kozachenko_leonenko(
         by_k=_in_units(sample.by_k(), unit, size),
         by_size=_in_units(((len(units), Estimate(value, stderr)), *sample.by_size), unit, size),
     )
-    if result.bias_exceeds_error:
-        warnings.warn(
-            f"the bias of this entropy, about {result.bias} {unit}, exceeds its standard error {result.stderr:.2g}: "
-            "take fewer neighbours k or more points, and read the error as sampling error alone",
-            BiasWarning,
-            stacklevel=2,
-        )
+    warn_of_bias(result, "entropy", "take fewer neighbours k or more points")
     return result
 
 
@@ -212,6 +211,7 @@ class _Sample:
             self.near, self.who = self.neighbours(self.points, top)  # (n, top)
         distances = self.near if small else self.distances_of(self.points, self.k)
         _check_coincidence(distances, self.k, self.duplicates)
+        self.left_open = open_at_rank(distances, self.k)
         self.local = self.terms(self.k, distances)
         self.values = {k: sorted_mean(self.local if k == self.k else self.terms(k, distances)) for k in self.ks}
         if not small:
@@ -241,7 +241,9 @@ class _Sample:
     def variance(self, k: int) -> float:
         """Squared standard error, times n."""
         spread = self.influence(k).sort().values.var().item() if len(self.part) > 2 else math.nan
-        least = torch.special.polygamma(1, torch.tensor(float(k), dtype=torch.float64)).item()  # of a uniform law
+        least = torch.special.polygamma(
+            1, torch.tensor(float(k), dtype=torch.float64, device="cpu")
+        ).item()  # of a uniform law
         return max(spread - excess(self.dim, k), least) if math.isfinite(spread) else math.nan
 
     def by_k(self) -> tuple[tuple[int, Estimate], ...]:
@@ -256,10 +258,10 @@ class _Sample:
     def bias(self) -> tuple[Estimate, float]:
         """Bias of the estimate from the part, and the exponent q in ``(k/n)^q``."""
         n, k = len(self.part), self.k
-        if self.near.shape[1] < 4 * k or n // 4 <= max(4 * k, _LEAST_PART // 2):
+        if self.near.shape[1] < 4 * k or n // 4 <= max(4 * k, LEAST_PART // 2):
             return Estimate(math.nan, math.nan), math.nan
         ordered = self.part[random_order(self.part, self.seed)]
-        halvings = max(2, int(math.log2(n / max(_LEAST_PART, 8 * k))))
+        halvings = max(2, int(math.log2(n / max(LEAST_PART, 8 * k))))
         at: dict[tuple[int, int], float] = {}  # (multiple of k, halvings) to estimate
         for multiple in (1, 2, 4):
             at[multiple, 0] = sorted_mean(self.terms(multiple * k, self.near))
@@ -276,18 +278,9 @@ class _Sample:
                 sizes.append((len(parts[0]), Estimate(at[1, level], math.sqrt(self.variance(k) / count))))
                 bar.update()
         self.by_size = tuple(sizes)
-        first = at[1, 0]
-        second = (at[2, 0] + at[1, 1]) / 2.0
-        third = (at[4, 0] + at[2, 1] + at[1, 2]) / 3.0
-        low, high = 1.0 / self.dim, 2.0 / self.dim
-        ratio = (third - second) / (second - first) if second != first else math.inf
-        q = min(max(math.log2(ratio), low), high) if 0.0 < ratio < math.inf else high
         noise = (self.influence(2 * k) - self.influence(k)).sort().values.std().item() / math.sqrt(n)
-        misfit = (third - second) - 2.0**q * (second - first)  # 0 but where q had to be bounded
-        seen = 2.0**q - 1.0  # the share of the bias that doubling k/n shows; the rest is extrapolated
-        value = (second - first) / seen
-        self.noise = noise / seen
-        return Estimate(value, math.hypot(self.noise, misfit / seen, max(0.0, 1.0 - seen) * value)), q
+        value, q, self.noise, _ = extrapolated(at, self.dim, noise)
+        return value, q
 
 
 def _check_coincidence(distances: Tensor, k: int, duplicates: str) -> None:
@@ -297,8 +290,7 @@ def _check_coincidence(distances: Tensor, k: int, duplicates: str) -> None:
         others = "another point" if rank == 1 else f"{rank} others"
         raise ValueError(
             f"x: {zero} of {len(distances)} points coincide with {others}, where a density has no two points alike and "
-            "log 0 would enter. Remedies: jitter=h where the data were rounded to steps of h (the entropy is then that "
-            'of the rounded law plus d log h); duplicates="discrete" where the law is discrete (its Shannon entropy); '
+            f"log 0 would enter. Remedies: {_REMEDIES}; "
             + ('duplicates="keep" where a few points were stored twice' if rank == 1 else "more neighbours k")
         )
 

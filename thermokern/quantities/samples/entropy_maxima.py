@@ -7,7 +7,8 @@ import math
 import torch
 
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
-from thermokern.quantities.samples.inputs import SampleLike, check_density, checked_sample
+from thermokern.quantities.samples.densities import check_density
+from thermokern.quantities.samples.inputs import SampleLike, checked_sample
 
 
 def gaussian_entropy(x: SampleLike) -> Estimate:

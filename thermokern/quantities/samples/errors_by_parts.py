@@ -49,7 +49,7 @@ def block_errors(
             torch.tensor_split(x[order], parts) for x, order in zip(samples, orders, strict=True)
         ]  # parts of each sample
         values = torch.tensor(
-            [statistic([pieces[b] for pieces in split]) for b in range(parts)], dtype=torch.float64
+            [statistic([pieces[b] for pieces in split]) for b in range(parts)], dtype=torch.float64, device="cpu"
         )  # (parts, numbers)
         variances.append(values.var(0))
         means.append(values.mean(0))

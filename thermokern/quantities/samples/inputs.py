@@ -11,12 +11,10 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern._info import cuda_absence
-from thermokern.ops.checks import check_finite, checked_integer, checked_number, checked_seed
+from thermokern.ops.checks import array_of, check_finite, checked_array, checked_integer, checked_number, checked_seed
 
 SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
-# Least eigenvalue of a correlation matrix that float32 data can tell from zero: the square of some roundings.
-_DEPENDENT = 1e-12
 # Ranges beyond which squares of differences in float32 leave its numbers: the points are then scaled by a power of two.
 _RANGE = (2.0**-30, 2.0**30)
 _ROWS = 2**18  # taken at a time where a float64 copy of all would cost memory
@@ -28,13 +26,7 @@ def checked_sample(name: str, x: SampleLike, least: int = 2) -> Tensor:
     (n,) is (n, 1); integers, bools and lists become float64, half precision float32. A ValueError or TypeError that
     names the argument for anything else: fewer than `least` points, d = 0, NaN or infinity, a gradient.
     """
-    try:
-        given = x if isinstance(x, Tensor | np.ndarray) else torch.as_tensor(x, dtype=torch.float64)
-        points = torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: expected numbers, got {type(x).__name__}") from None
-    if points.is_complex():
-        raise TypeError(f"{name}: expected real numbers, got {str(points.dtype)[6:]}")
+    points = array_of(name, x)
     if points.requires_grad:
         raise ValueError(f"{name}: requires a gradient, which this estimator does not give: use {name}.detach()")
     if points.dim() == 1:
@@ -69,39 +61,6 @@ def checked_neighbours(name: str, k: int, n: int) -> int:
     return k
 
 
-def check_density(name: str, x: Tensor) -> None:
-    """Raise if points (n, d) lie in a plane of lower dimension, where the law has no density.
-
-    Constant columns always; columns that depend linearly on others where n > d.
-    """
-    low, high = x.amin(0), x.amax(0)
-    constant = (low == high).nonzero()[:, 0].tolist()
-    if constant:
-        raise ValueError(
-            f"{name}: column {', '.join(map(str, constant))} is constant: the points have no density in "
-            f"{x.shape[1]} dimensions and their differential entropy is −∞; leave the column out"
-        )
-    n, d = x.shape
-    if n <= d or d == 1:
-        return
-    centre, half = 0.5 * (low.double() + high.double()), 0.5 * (high.double() - low.double())
-    first = torch.zeros(d, dtype=torch.float64)
-    second = torch.zeros(d, d, dtype=torch.float64)
-    for start in range(0, n, _ROWS):
-        block = (x[start : start + _ROWS].double() - centre) / half
-        first, second = first + block.sum(0), second + block.T @ block
-    covariance = second / n - torch.outer(first, first) / n**2
-    deviation = covariance.diagonal().sqrt()
-    least = torch.linalg.eigvalsh(covariance / torch.outer(deviation, deviation))[0].item()
-    floor = 8.0 * d * torch.finfo(torch.float64).eps
-    if least < (max(floor, _DEPENDENT) if x.dtype == torch.float32 else floor):
-        raise ValueError(
-            f"{name}: its columns depend on each other linearly (least eigenvalue of the correlations {least:.2g}): "
-            f"the points have no density in {d} dimensions and their differential entropy is −∞; "
-            "project them on fewer coordinates"
-        )
-
-
 def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | None) -> tuple[Tensor, float]:
     """Points (n, d) in units of `scale`, and the log of the volume of these units.
 
@@ -109,7 +68,7 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
     exact; others are left alone.
     """
     if scale is not None:
-        units = torch.as_tensor(scale, dtype=torch.float64)
+        units = checked_array("scale", scale)
         if units.shape not in ((), (x.shape[1],)) or not bool((units > 0).all() and units.isfinite().all()):
             raise ValueError(f"scale: expected positive finite numbers, one or ({x.shape[1]},), got {scale}")
         log_volume = units.expand(x.shape[1]).log().sum().item()
@@ -118,7 +77,7 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
     if extent == 0.0 or _RANGE[0] <= extent <= _RANGE[1]:
         return x, 0.0
     exponent = math.frexp(extent)[1]
-    shrunk: Tensor = torch.ldexp(x, torch.tensor(-exponent))
+    shrunk: Tensor = torch.ldexp(x, torch.tensor(-exponent, device="cpu"))
     return shrunk, x.shape[1] * exponent * math.log(2.0)
 
 
@@ -138,6 +97,8 @@ def unit_and_size(base: float | None) -> tuple[str, float]:
     base = checked_number("base", base, above=0.0)
     if base == 1.0:
         raise ValueError("base: expected a number other than 1, whose logarithm is 0, got 1")
+    if base < 1.0:
+        raise ValueError(f"base: expected a number above 1, got {base:g}, in whose units errors would be negative")
     named = {2.0: "bits", math.e: "nats", 10.0: "bans"}
     return named.get(base, f"log {base:g}"), math.log(base)
 
@@ -168,7 +129,7 @@ def _mixed(state: np.ndarray) -> np.ndarray:
 
 def digamma(n: int | Tensor) -> Tensor:
     """ψ of positive integers, float64."""
-    values: Tensor = torch.special.digamma(torch.as_tensor(n, dtype=torch.float64))
+    values: Tensor = torch.special.digamma(torch.as_tensor(n, dtype=torch.float64, device="cpu"))
     return values
 
 

@@ -37,17 +37,35 @@ class SampleEstimate(Estimate, Result):
         Which estimator, in words.
     settings : dict
         All that defines the calculation.
+    bias : Estimate
+        How far the value is expected to lie above the truth, extrapolated from the sample, and how uncertain that is,
+        the extrapolation included; NaN where the sample is too small to say. It is not taken off the value.
+    bias_noise : float
+        The part of the bias's uncertainty that is sampling error.
     """
 
     title: ClassVar[str] = "Estimate from a sample"
 
-    local: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+    local: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64, device="cpu"))
     method: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    bias: Estimate = field(default_factory=lambda: Estimate(math.nan, math.nan))
+    bias_noise: float = 0.0
+
+    @property
+    def bias_exceeds_error(self) -> bool:
+        """Whether the bias is larger than the standard error, and large enough to be told from zero."""
+        return abs(self.bias.value) > max(self.stderr, 2.0 * self.bias_noise)
 
     def summary(self) -> str:
-        """The estimate and how it was made, for people."""
-        return f"{self.method}: {self} {self.unit} from {len(self.local):,} points".rstrip()
+        """The estimate, its bias and how it was made, for people."""
+        line = f"{self.method}: {self} {self.unit} from {len(self.local):,} points".rstrip()
+        return line + f"\n  estimated bias          {self._bias_in_words()}" * math.isfinite(self.bias.value)
+
+    def _bias_in_words(self) -> str:
+        if not math.isfinite(self.bias.value):
+            return "not known"
+        return f"{self.bias} {self.unit}{'   larger than the standard error' if self.bias_exceeds_error else ''}"
 
     def numbers(self) -> dict[str, object]:
         """The estimate, and how it was made."""
@@ -58,6 +76,8 @@ class SampleEstimate(Estimate, Result):
             "unit": self.unit,
             "n_points": len(self.local),
             "settings": self.settings,
+            "bias": self.bias,
+            "bias_noise": self.bias_noise,
         }
 
     def columns(self) -> dict[str, Tensor]:
@@ -72,11 +92,6 @@ class EntropyEstimate(SampleEstimate):
 
     Attributes
     ----------
-    bias : Estimate
-        How far the value is expected to lie above the truth, extrapolated from the sample, and how uncertain that is,
-        the extrapolation included; NaN where the sample is too small to say. It is not taken off the value.
-    bias_noise : float
-        The part of the bias's uncertainty that is sampling error.
     dim : int
         Of the points.
     by_k : tuple of (k, Estimate)
@@ -87,42 +102,32 @@ class EntropyEstimate(SampleEstimate):
 
     title: ClassVar[str] = "Entropy of a sample"
 
-    bias: Estimate = field(default_factory=lambda: Estimate(math.nan, math.nan))
-    bias_noise: float = 0.0
     dim: int = 1
     by_k: tuple[tuple[int, Estimate], ...] = ()
     by_size: tuple[tuple[int, Estimate], ...] = ()
 
     @property
-    def bias_exceeds_error(self) -> bool:
-        """Whether the bias is larger than the standard error, and large enough to be told from zero."""
-        return abs(self.bias.value) > max(self.stderr, 2.0 * self.bias_noise)
-
-    @property
     def bits_per_dim(self) -> Estimate:
         """The estimate in bits per dimension."""
-        factor = _PER_UNIT[self.unit] / (self.dim * _LN2)
+        base: float = self.settings.get("base") or math.e
+        per_unit = _PER_UNIT[self.unit] if self.unit in _PER_UNIT else math.log(base)
+        factor = per_unit / (self.dim * _LN2)
         return Estimate(self.value * factor, self.stderr * factor, "bits per dimension")
 
     def summary(self) -> str:
         """The estimate, its bias and how it was made, for people."""
-        known = math.isfinite(self.bias.value)
-        doubt = "   larger than the standard error" if self.bias_exceeds_error else ""
         lines = [
             f"entropy of {len(self.local):,} points in {self.dim} dimension{'s' * (self.dim > 1)}: {self.method}",
             f"  entropy                 {self} {self.unit}",
-            f"  estimated bias          {f'{self.bias} {self.unit}{doubt}' if known else 'not known'}",
+            f"  estimated bias          {self._bias_in_words()}",
         ]
-        if self.unit in _PER_UNIT:
-            lines.append(f"  bits per dimension      {self.bits_per_dim}")
+        lines.append(f"  bits per dimension      {self.bits_per_dim}")
         return "\n".join(lines)
 
     def numbers(self) -> dict[str, object]:
         """The estimate, its bias, and the estimate at other k and from parts of the sample."""
         return {
             **super().numbers(),
-            "bias": self.bias,
-            "bias_noise": self.bias_noise,
             "dim": self.dim,
             "by_k": [{"k": k, **asdict(estimate)} for k, estimate in self.by_k],
             "by_size": [{"n": n, **asdict(estimate)} for n, estimate in self.by_size],

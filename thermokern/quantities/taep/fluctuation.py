@@ -128,7 +128,7 @@ def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40
     low, high = pooled.min().item(), pooled.max().item()
     if high - low < 1e-12 * (1.0 + abs(high)):
         low, high = low - 0.5, high + 0.5
-    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64, device="cpu")
     counts_f, counts_r = (torch.histogram(a, edges).hist for a in (a_f, a_r))
     width = (high - low) / bins
     both = (counts_f > 0) & (counts_r > 0)
@@ -164,11 +164,13 @@ def check_pair(forward: TAEP, reverse: TAEP) -> None:
 
 def _logistic_regression(a_f: Tensor, a_r: Tensor) -> tuple[Estimate, Estimate]:
     """Slope and intercept of the log odds of a forward path, by Newton's method; errors from the Fisher information."""
-    design = torch.stack([torch.cat([a_f, a_r]), torch.ones(len(a_f) + len(a_r), dtype=torch.float64)], dim=1)
+    design = torch.stack(
+        [torch.cat([a_f, a_r]), torch.ones(len(a_f) + len(a_r), dtype=torch.float64, device="cpu")], dim=1
+    )
     label = torch.cat([torch.ones_like(a_f), torch.zeros_like(a_r)])
     offset = math.log(len(a_f) / len(a_r))
-    beta = torch.tensor([1.0, 0.0], dtype=torch.float64)  # where the theorem puts them
-    information = torch.eye(2, dtype=torch.float64)
+    beta = torch.tensor([1.0, 0.0], dtype=torch.float64, device="cpu")  # where the theorem puts them
+    information = torch.eye(2, dtype=torch.float64, device="cpu")
     for _ in range(100):
         probability = torch.sigmoid(design @ beta + offset)
         weight = probability * (1.0 - probability)

@@ -43,6 +43,10 @@ def streaming_options(
     probes = checked_integer("probes", probes, 1)
     if memory_budget is not None:
         memory_budget = checked_integer("memory_budget", memory_budget, 1)
+    if gradient and not torch.is_grad_enabled():
+        raise ValueError(
+            "gradient: expected gradients enabled, got torch.no_grad() or torch.inference_mode() around it"
+        )
     if gradient and checkpoint is not None:
         raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
     folder = None if checkpoint is None else Path(checkpoint)

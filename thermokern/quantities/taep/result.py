@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
-from thermokern.quantities.results.result import Result
+from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.attribution import Attribution, LabelPart, Map, Rate, Table
 from thermokern.quantities.taep.modes import Mode, collapse_line
@@ -171,7 +171,7 @@ class TAEP(Result):
             lines += ["  " + line for line in self.attribution.summary().splitlines()]
         reason = f" ({self.backend_reason})" if self.backend_reason else ""
         lines += [f"  reference               {exact}", f"  backend                 {self.backend}{reason}"]
-        return "\n".join(lines)
+        return "\n".join([*lines, *remarks(s)])
 
     def numbers(self) -> dict[str, object]:
         """The estimates, what ran, and the modes where they are known."""

@@ -66,7 +66,7 @@ def step_error(values: Tensor, coarser: Tensor, sign: float) -> StepError:
     squares = [(v - v.mean()).square() * unbiased for v in (fine, double)]
     top = max(sign * v.max().item() if sign > 0 else -v.min().item() for v in (fine, double)) if n else 0.0
     weights = [(sign * v - top).exp() for v in (fine, double)]
-    scale = torch.tensor(top, dtype=torch.float64).exp().item()
+    scale = torch.tensor(top, dtype=torch.float64, device="cpu").exp().item()
     average = mean_estimate((weights[0] - weights[1]) / 3.0, "")
     return StepError(
         mean=mean_estimate((fine - double) / 3.0),

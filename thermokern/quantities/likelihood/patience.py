@@ -1,0 +1,63 @@
+"""How long a likelihood takes: a limit, a bar, and an early word where it will be long."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+LONG = 10_000  # evaluations of a point
+_TRIED = 1000  # from which the rest can be told
+_MARKS = 1000  # of the bar, for each batch
+
+
+class SlowFlowWarning(UserWarning):
+    """A probability flow so stiff or noisy that its likelihood will take very long."""
+
+
+class Watched:
+    """Told of each step by the integrator: moves a bar, and warns once.
+
+    Parameters
+    ----------
+    max_evaluations : int or None
+        Of a point, as the caller wants it.
+    progress : bool
+        Whether to show the bar.
+    """
+
+    def __init__(self, max_evaluations: int | None, progress: bool) -> None:
+        self.max_evaluations, self.progress = max_evaluations, progress
+        self._warned, self._bar = False, tqdm(disable=True)
+        self._done = 0
+
+    def over(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The batches, with the bar over all of them."""
+        every = list(batches)
+        with tqdm(total=_MARKS * len(every), disable=not self.progress, desc="log-likelihood") as self._bar:
+            for index, batch in enumerate(every):
+                self._done = _MARKS * index
+                yield batch
+                self._move(_MARKS * (index + 1))
+
+    def __call__(self, share: float, evaluations: int) -> None:
+        """The last point is at `share` of its path, and a point has had so many evaluations."""
+        self._move(self._done + int(_MARKS * share))
+        if self._warned or evaluations < _TRIED or (share > 0.0 and evaluations / share < LONG):
+            return
+        if self.max_evaluations is None or self.max_evaluations > LONG:
+            self._warned = True
+            expected = f"about {evaluations / share:,.0f} evaluations" if share > 0.0 else "more than can be told"
+            warnings.warn(
+                f"the probability flow is stiff or noisy: after {evaluations:,} evaluations a point is at {share:.1%} "
+                f"of its path, and needs {expected} in all. Remedies: larger rtol and atol; dtype=torch.float64 where "
+                "a float32 network rounds; max_evaluations=, which gives such points up",
+                SlowFlowWarning,
+                stacklevel=2,
+            )
+
+    def _move(self, mark: int) -> None:
+        if mark > self._bar.n:
+            self._bar.update(mark - self._bar.n)
