@@ -118,7 +118,8 @@ def test_standard_errors_are_calibrated() -> None:
         stated.append(torch.cat([chain.map_stderr, chain.nodes_stderr[1:]]))
     spread = torch.cat([torch.stack(maps).std(0), torch.stack(nodes).std(0)])
     ratio = spread / torch.stack(stated).square().mean(0).sqrt()
-    assert 0.9 < ratio.mean().item() < 1.1
+    assert 0.9 < ratio[:40].mean().item() < 1.1
+    assert 0.85 < ratio[40:].mean().item() < 1.15
 
 
 def test_labels_add_up_to_the_mean() -> None:
@@ -171,7 +172,8 @@ def test_networks_and_images(tmp_path: Path) -> None:
     assert rms(result.rate.values - slow.rate.values) < 1e-9 * rms(slow.rate.values)
     width = -VP.log_snr(result.attribution.times).diff()  # type: ignore[union-attr]
     assert abs((result.rate.values * width).sum().item() - result.map.values.sum().item()) < 1e-9 * result.mean.value
-    small = taep(model, reference, VP, memory_budget=60_000, **options)
+    small = taep(model, reference, VP, memory_budget=4_000, **options)
+    assert small.settings["points_in_a_batch"] < 24  # several chunks of paths
     assert rms(small.map.stderr - result.map.stderr) < 1e-9 * rms(result.map.stderr)
 
     result.save(tmp_path / "result.safetensors")

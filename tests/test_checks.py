@@ -294,8 +294,10 @@ ORDER = [
     "n_steps",
     "t_eps",
     "spacing",
+    "times",
     "scheme",
     "chain",
+    "variance",
     "prior",
     "divergence",
     "probes",
@@ -322,7 +324,17 @@ ORDER = [
 
 @pytest.mark.parametrize(
     "function",
-    [tk.taep, tk.entropy_rates, tk.limits, tk.log_likelihood, tk.elbo, tk.entropy_production, tk.sample, tk.divergence],
+    [
+        tk.taep,
+        tk.entropy_rates,
+        tk.limits,
+        tk.log_likelihood,
+        tk.elbo,
+        tk.entropy_production,
+        tk.sample,
+        tk.divergence,
+        tk.optimal_schedule,
+    ],
 )
 def test_arguments_come_in_one_order(function: Callable[..., Any]) -> None:
     own = [

@@ -483,7 +483,8 @@ def test_bad_arguments_are_named() -> None:
         result.compare(3, ["linear"])
     with pytest.raises(ValueError, match=r"^others: expected names or increasing times \(4,\)"):
         result.compare(3, [torch.tensor([1.0, 0.5])])
-    for variance, message in ((None, "^variance: the chain"), ([1.0], r"^variance: expected \(3,\) positive")):
+    positive = r"^variance: expected \(3,\) positive"
+    for variance, message in ((None, "^variance: the chain"), ([1.0], positive), ([1.0, 1.0, -1.0], positive)):
         with pytest.raises(ValueError, match=message):
             tk.sample(RING, VP, 1, method="ddpm-optimal", n_steps=3, variance=variance)
     for method, message in (("ddpm", "^variance: expected none with the chain"), ("heun", "^variance: .*no noise")):

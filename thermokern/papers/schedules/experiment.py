@@ -43,7 +43,7 @@ class Profile:
 
 QUICK = Profile()
 FULL = replace(
-    QUICK, toy_samples=50_000, training=1600, digits_table=256, digits_times=96, digits_samples=1000, paths=96
+    QUICK, toy_samples=50_000, training=1600, digits_table=256, digits_times=96, digits_samples=600, paths=96
 )
 PROFILES = {"quick": QUICK, "full": FULL}
 

@@ -131,13 +131,13 @@ def elbo(
         Even.
     n_steps, spacing
         Of the chains, see :meth:`LinearProcess.grid`: 1000 and ``log-snr`` when left out.
+    t_eps : float, optional
+        As in :func:`log_likelihood`. Both bound the law at t_eps, drawn back to the data's scale: points are diffused
+        to it, and what decodes from it to the data is not in the bound.
     times : Tensor or sequence, optional
         (n_nodes,) increasing: the grid of a chain itself, in the place of `n_steps`, `t_eps` and `spacing`.
     variance : Tensor or sequence, optional
         (n_steps,) in order of time, of the steps of ``ddpm-optimal``.
-    t_eps : float, optional
-        As in :func:`log_likelihood`. Both bound the law at t_eps, drawn back to the data's scale: points are diffused
-        to it, and what decodes from it to the data is not in the bound.
     prior : Distribution, optional
         As in :func:`log_likelihood`; with the law of the data here the mean bound is ``S_data + ⟨Δs_ta⟩``.
     repeats : int

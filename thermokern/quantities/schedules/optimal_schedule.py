@@ -31,12 +31,12 @@ def optimal_schedule(
     *,
     sampler: str = "ddpm-optimal",
     objective: str | None = None,
-    n_steps: Sequence[int] = (5, 10, 20, 50),
-    n_times: int = 128,
-    times: Tensor | Sequence[float] | None = None,
     n_paths: int | None = None,
-    holdout: float = 0.5,
+    n_times: int = 128,
+    n_steps: Sequence[int] = (5, 10, 20, 50),
     t_eps: float | None = None,
+    times: Tensor | Sequence[float] | None = None,
+    holdout: float = 0.5,
     smooth: bool = True,
     seed: int = 0,
     path_offset: int = 0,
@@ -69,18 +69,18 @@ def optimal_schedule(
         arrives at the data (the choice of the probability flow where left out), and ``klub``, the cost of ``ddpm``
         steps without model error, which Align Your Steps makes small. With an SDE sampler the result's bound is its
         own in any case.
-    n_steps : sequence of int
-        What the summary and the figure show; the result answers for any number below that of the nodes.
-    n_times : int
-        Nodes to choose from, on the grid that the process chooses; of a table of steps whole times.
-    times : Tensor or sequence, optional
-        (M,) the nodes themselves, in the place of `n_times` and `t_eps`.
     n_paths : int, optional
         1024 samples of a law; each point once, or 1024 of them.
-    holdout : float
-        Share of the samples for the bounds; the others make the table.
+    n_times : int
+        Nodes to choose from, on the grid that the process chooses; of a table of steps whole times.
+    n_steps : sequence of int
+        What the summary and the figure show; the result answers for any number below that of the nodes.
     t_eps : float, optional
         The first time, the process's own choice when left out.
+    times : Tensor or sequence, optional
+        (M,) the nodes themselves, in the place of `n_times` and `t_eps`.
+    holdout : float
+        Share of the samples for the bounds; the others make the table.
     smooth : bool
         Use that the mean square error of the denoised data grows with the noise level: isotonic regression of it.
     seed, path_offset : int

@@ -19,11 +19,11 @@ _BANDS = 5  # pictures in a row of small multiples
 
 def draw_attribution(result: Attribution, ax: Axes | None = None) -> Figure:
     """The rate over time, the map, the means by label, and below the map in stretches of noise level."""
-    if ax is not None:
-        raise ValueError("ax: this figure has several panels and makes its own axes; leave ax out")
     both, pictures = len(result.resolved) == 2, len(_picture(result)) > 0
     parts = ["time"] * ("time" in result.resolved) + ["map"] * ("component" in result.resolved)
     parts += ["labels"] * bool(result.by_label)
+    if ax is not None:
+        raise ValueError(f"ax: this figure has {len(parts) + both} panels and makes its own axes; leave ax out")
     with style():
         count = len(result.table().values) if both else 0
         rows = -(-count // _BANDS) if both and pictures else int(both)
