@@ -29,7 +29,7 @@ class TreeWalk {
             w_.whole = 0;
             w_.waiting.start(leaves_);
             const TreeNode block = node_above(leaf_count(queries.n, queries.leaf), most_waiting, blockIdx.x);
-            boxes_ = {data.bounds, queries.bounds + block.index * 2 * data.dim, static_cast<int>(data.dim)};
+            box_ = queries.bounds + block.index * 2 * data.dim;
         }
     }
 
@@ -45,7 +45,7 @@ class TreeWalk {
         if (threadIdx.x == 0) {
             const S bound = over_warps(w_.greatest, true);
             w_.chosen = {0, 0, 0};
-            tk::next_near<Maximum, Dim>(boxes_, own_, [&](S s) { return s <= bound; }, w_.waiting, w_.chosen);
+            tk::next_near<Maximum, Dim>(boxes(), own_, [&](S s) { return s <= bound; }, w_.waiting, w_.chosen);
         }
         __syncthreads();
         return take(w_.chosen);
@@ -59,7 +59,7 @@ class TreeWalk {
             const S smallest = over_warps(w_.least, false), largest = over_warps(w_.greatest, true);
             w_.chosen = {0, 0, 0};
             const auto whole = [&](const TreeNode& node) { w_.whole += points_of(data_, node); };
-            tk::next_within<Maximum, Dim>(boxes_, smallest, largest, whole, w_.waiting, w_.chosen);
+            tk::next_within<Maximum, Dim>(boxes(), smallest, largest, whole, w_.waiting, w_.chosen);
         }
         __syncthreads();
         return take(w_.chosen);
@@ -79,6 +79,7 @@ class TreeWalk {
  private:
     __device__ bool in_tree() const { return data_.bounds != nullptr; }
     __device__ bool has_box() const { return in_tree() && leaf_.index >= 0; }
+    __device__ Boxes<S> boxes() const { return {data_.bounds, box_, static_cast<int>(data_.dim)}; }
     __device__ const S* box_of(const TreeNode& node) const { return data_.bounds + node.index * 2 * data_.dim; }
 
     template <class Query, class Difference>
@@ -125,7 +126,7 @@ class TreeWalk {
     const PointSet<S>& data_;
     Descent<S>& w_;
     const std::int64_t own_, leaves_;
-    Boxes<S> boxes_{};  // the first thread's
+    const S* box_ = nullptr;  // (2, dim) of the block's queries; the first thread's
     TreeNode leaf_{-1, 0, 0};
     std::int64_t taken_ = 0;
 };
