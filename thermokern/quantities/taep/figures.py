@@ -25,6 +25,7 @@ from thermokern.quantities.taep.attribution import Attribution
 from thermokern.quantities.taep.attribution_figure import draw_attribution
 from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem
 from thermokern.quantities.taep.modes import collapsed_modes
+from thermokern.quantities.taep.overlap import Overlap
 from thermokern.quantities.taep.result import TAEP
 
 # Modes up to which each bar is labelled with its share of the variance.
@@ -94,6 +95,31 @@ def theorem_figure(theorem: DetailedFluctuationTheorem, ax: Axes | None = None) 
         draw_theorem(ratio, theorem)
         ratio.set(title=f"slope {theorem.slope}, intercept {theorem.intercept}", ylabel="log $p_F/p_R$ ± 2 s.e.")
         ratio.legend(loc="upper left")
+    return drawn
+
+
+@figure.register
+def overlap_figure(result: Overlap, ax: Axes | None = None) -> Figure:
+    """Missing overlap and the share of reverse paths outside, with their errors."""
+    with style():
+        drawn, (axes,) = panels(ax, 1, 4.2)
+        shares = (result.missing, result.outside)
+        axes.errorbar(
+            range(len(shares)),
+            [share.value for share in shares],
+            [2.0 * share.stderr for share in shares],
+            fmt="o",
+            color=EXACT,
+            capsize=3,
+        )
+        axes.axhline(0.0, color=MUTED, lw=0.8)
+        axes.set(
+            title=f"Bennett {result.bennett} nats",
+            ylabel="share ± 2 s.e.",
+            xticks=range(len(shares)),
+            xticklabels=["missing overlap\n1 − ⟨exp(−Δs)⟩", "reverse paths\noutside"],
+            xlim=(-0.6, len(shares) - 0.4),
+        )
     return drawn
 
 

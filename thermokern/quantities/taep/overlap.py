@@ -67,6 +67,13 @@ class Overlap(Result):
             )
         return "no weight of the model is seen where the data have none"
 
+    def columns(self) -> dict[str, tuple[object, ...]]:
+        """A row for each estimate."""
+        return {
+            "quantity": ("missing", "outside", "bennett"),
+            "estimate": (self.missing, self.outside, self.bennett),
+        }
+
     def numbers(self) -> dict[str, object]:
         """The estimates and the verdict."""
         return {
