@@ -1,6 +1,5 @@
 // Hutchinson's contraction, a pack of a row at a time.
 #include "../core/hutchinson.hpp"
-
 #include "kernels.hpp"
 #include "row_launch.cuh"
 
