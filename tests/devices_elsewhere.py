@@ -149,6 +149,6 @@ def test_streams_stay_where_their_paths_are(fake: Fake, scheme: str, direction: 
     paths = StreamedPaths(table, *scores, Streaming())
     paths.batches = Batches(20)
     with fake.mode, torch.no_grad():
-        state = paths._block(_start(torch.ones(7, 3, device=elsewhere())), range(5), 0, 0)
+        state = paths._block(_start(torch.ones(7, 3, device=elsewhere()), table.coarse), range(5), 0, 0)
         state = paths._block(state, range(5, 10), 0, 0)
     assert {(name, part.device) for name, part in state._asdict().items()} == {(n, elsewhere()) for n in state._fields}

@@ -48,6 +48,8 @@ def test_theorem_holds(law: str, from_prior: bool, scheme: str) -> None:
         "off centre": (off_centre(0.3), off_centre(0.6), SHORT),
     }[law]
     options = {"n_paths": 20_000, "scheme": scheme, "from_prior": from_prior, "seed": 1, "extrapolate": False}
+    if scheme == "ito":  # of order ½, and reverse paths have an error of the step of their own
+        options["n_steps"] = 2000
     forward, reverse = both(model, reference, process, **options)
     assert_holds(tk.detailed_fluctuation_theorem(forward, reverse))
     assert abs(reverse.fluctuation_theorem.z(1.0)) < 3.0

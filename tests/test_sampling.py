@@ -69,9 +69,9 @@ def test_a_sample_does_not_depend_on_its_batch_mates() -> None:
 def test_euler_maruyama_is_the_reverse_path_of_taep() -> None:
     """The same steps and the same noise, from the same start."""
     # as a function: two full covariances would run in axes of their own
-    model = partial(LAW.score, process=tk.VP())
-    result = tk.taep(model, LAW, tk.VP(), n_paths=5, n_steps=30, direction="reverse", dtype=F64, seed=4)
-    table = step_table(tk.VP(), tk.VP().grid(30), "ito", "reverse")
+    model, by = partial(LAW.score, process=tk.VP()), {"integrator": "euler-maruyama"}
+    result = tk.taep(model, LAW, tk.VP(), n_paths=5, n_steps=30, direction="reverse", dtype=F64, seed=4, **by)
+    table = step_table(tk.VP(), tk.VP().grid(30), "ito", "reverse", **by)
     assert table.direction == "reverse"
     x = tk.sample(LAW, tk.VP(), 5, n_steps=30, x_end=result.x_end, dtype=F64, seed=4)
     assert rms(x - result.x_start) < 1e-12

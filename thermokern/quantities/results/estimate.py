@@ -43,8 +43,11 @@ class Estimate:
         return f"{self.value:.{digits}f} ± {self.stderr:.{digits}f}"
 
     def z(self, truth: float) -> float:
-        """How many standard errors the value lies above `truth`."""
-        return (self.value - truth) / self.stderr
+        """How many standard errors the value lies above `truth`; infinite, or NaN for no difference, where it has none."""
+        difference = self.value - truth
+        if self.stderr == 0.0:
+            return math.copysign(math.inf, difference) if difference else math.nan
+        return difference / self.stderr
 
 
 def mean_estimate(values: Tensor, unit: str = "nats") -> Estimate:
