@@ -59,6 +59,8 @@ class StepTable:
         (n_nodes,) float64, ``m`` and ``v`` of ``x_t | x_0 ~ N(m x_0, v I)``.
     chain_log_scale : float
         Sampler scheme: ``½ Σ log(C_k/G_k²)`` per dimension, with ``C_k`` the reverse chain's variances.
+    coarse : bool
+        Whether the sums over every second and every fourth node are wanted.
     """
 
     times: Tensor
@@ -68,11 +70,7 @@ class StepTable:
     variance: Tensor
     chain_log_scale: float = 0.0
     direction: str = "forward"
-
-    @property
-    def coarse(self) -> bool:
-        """Whether the sums over every second and every fourth node are wanted."""
-        return bool((self.column("level") > 0.0).any())
+    coarse: bool = False
 
     @property
     def divergence_weight(self) -> float:

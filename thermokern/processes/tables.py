@@ -120,6 +120,7 @@ def step_table(
         variance=process.variance(times)[order],
         chain_log_scale=log_scale,
         direction=direction,
+        coarse=coarse,
     )
 
 

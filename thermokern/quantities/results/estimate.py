@@ -43,7 +43,7 @@ class Estimate:
         return f"{self.value:.{digits}f} ± {self.stderr:.{digits}f}"
 
     def z(self, truth: float) -> float:
-        """How many standard errors the value lies above `truth`; infinite, or NaN for no difference, where it has none."""
+        """How many standard errors the value lies above `truth`; where it has no error, infinite or NaN."""
         difference = self.value - truth
         if self.stderr == 0.0:
             return math.copysign(math.inf, difference) if difference else math.nan
