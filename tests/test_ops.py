@@ -121,7 +121,12 @@ def mlp_case(dim: int, widths: tuple[int, ...], activation: str) -> Case:
 
 
 def trajectory_case(dim: int, process: LinearProcess, scheme: str, model: str, reference: str) -> Case:
-    table = step_table(process, process.grid(11, 1e-2, "log-snr"), scheme)
+    by: dict[str, object] = {"integrator": "euler-maruyama"}
+    if scheme == "stratonovich":  # on the exact clock, with the sums over coarser grids
+        by = {"coarse": True}
+    elif scheme == "sampler":
+        by = {"forward": "euler-maruyama"}
+    table = step_table(process, process.grid(11, 1e-2, "log-snr"), scheme, **by)
     s_model = source(model, table, dim, "model")
     s_reference = reweighted(s_model) if reference == "shared" else source(reference, table, dim, "reference")
     return Case(
@@ -339,7 +344,7 @@ def test_strided_parameters() -> None:
 def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
     lib = torch.ops.thermokern
     x = torch.randn(9, 2, generator=generator(2))
-    table = step_table(VP(), VP().grid(4), "ito")
+    table = step_table(VP(), VP().grid(4), "ito", coarse=True)
     network, mixed = source("silu", table, 2), source("diagonal", table, 2)
     weights, biases = perceptron(2, (5,))
     sources = network.kind, network.tensors(torch.float32), mixed.kind, mixed.tensors(torch.float32)
@@ -349,7 +354,7 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
         "normals": (lib.normals, (5, 3, 1, 2, 0, 1, torch.float32)),
         "mixture_score": (lib.mixture_score, (x, *mixture(2, 3))),
         "mlp_score_divergence": (lib.mlp_score_divergence, (x, weights, biases[0], "tanh", 1.0, 0.5)),
-        "trajectory": (lib.trajectory, (x, columns, *sources, 2.0, False, False, 1, 0)),
+        "trajectory": (lib.trajectory, (x, columns, *sources, 2.0, False, False, True, 1, 0)),
         "trajectory_averages": (lib.trajectory_averages, (x, columns, rates, *sources, 1, 0)),
         "langevin": (lib.langevin, (x, *3 * [torch.eye(2)], torch.full((4, 2), 0.1), 1, 0)),
         "neighbours_build": (lib.neighbours_build, (x, 64, True, 2.0, 1)),
