@@ -25,17 +25,18 @@ from harness import environment
 from torch import Tensor
 
 import thermokern as tk
+from thermokern.targets import Distribution
 
 HERE = Path(__file__).parent
 Sample = Callable[[int, int], tuple[Tensor, ...]]  # (points, seed) to one sample or two
 Outcome = dict[str, tuple[float, float, float, float]]  # name to value, stderr, naive stderr, estimated bias
 
 
-def law(distribution: tk.scores.Distribution) -> Sample:
+def law(distribution: Distribution) -> Sample:
     return lambda n, seed: (distribution.sample(n, seed),)
 
 
-def pair(first: tk.scores.Distribution, second: tk.scores.Distribution) -> Sample:
+def pair(first: Distribution, second: Distribution) -> Sample:
     return lambda n, seed: (first.sample(n, seed), second.sample(n, seed + 500_000))
 
 
@@ -57,7 +58,7 @@ RING = tk.GaussianMixture.ring()
 UNEQUAL = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)
 LINE = tk.GaussianMixture([[-1.0], [3.0]], std=[[0.1], [0.5]], weights=[0.7, 0.3])
 
-LAWS: dict[str, tk.scores.Distribution] = {
+LAWS: dict[str, Distribution] = {
     **{f"gaussian, d = {d}": gaussian(d) for d in (1, 2, 5, 10)},
     **{f"uniform, d = {d}": tk.UniformBox([0.0] * d, [1.0] * d) for d in (1, 2, 3)},
     "mixture of two, d = 1": LINE,

@@ -53,12 +53,12 @@ LAWS: dict[str, tuple[Distribution, Distribution]] = {
 }
 
 
-def row(law: str, process: str, spacing: str, scheme: str, n_paths: int, n_steps: tuple[int, ...]) -> str:
+def row(law: str, process: str, spacing: str, scheme: str, n_paths: int, n_steps: tuple[int, ...], plain: bool) -> str:
     model, reference = LAWS[law]
     cells = []
     for steps in n_steps:
         options = {"n_paths": n_paths, "n_steps": steps, "spacing": spacing, "scheme": scheme, "dtype": torch.float64}
-        result = tk.taep(model, reference, PROCESSES[process], **options)
+        result = tk.taep(model, reference, PROCESSES[process], extrapolate=not plain, **options)
         error = result.endpoint_error
         assert error is not None
         cells.append(f"{error.mean} / {error.rms.value:.2g}")
@@ -73,15 +73,17 @@ def main() -> None:
     parser.add_argument("--processes", nargs="*", default=list(PROCESSES))
     parser.add_argument("--spacings", nargs="*", default=["uniform", "log-snr", "mixed"])
     parser.add_argument("--steps", nargs="*", type=int, default=list(STEPS))
+    parser.add_argument("--plain", action="store_true", help="sums that are not extrapolated")
     options = parser.parse_args()
     print(f"| law | process | spacing | {' | '.join(f'{n} steps' for n in options.steps)} |")
     print(f"|---|---|---|{'---|' * len(options.steps)}")
+    steps = tuple(options.steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for law in options.laws:
             for process in options.processes:
                 for spacing in options.spacings:
-                    print(row(law, process, spacing, options.scheme, options.paths, tuple(options.steps)), flush=True)
+                    print(row(law, process, spacing, options.scheme, options.paths, steps, options.plain), flush=True)
 
 
 if __name__ == "__main__":

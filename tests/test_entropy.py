@@ -20,6 +20,7 @@ from thermokern.quantities.results import storage
 from thermokern.quantities.samples import entropy_knn
 from thermokern.quantities.samples.errors_by_jackknife import EXCESS, excess
 from thermokern.quantities.samples.inputs import random_order
+from thermokern.targets import Distribution
 
 
 def normals(n: int, d: int, seed: int) -> Tensor:
@@ -114,7 +115,7 @@ def test_the_random_order_is_one_and_depends_on_the_seed() -> None:
         (tk.Gaussian([0.0, 0.0], [[1.0, 0.8], [0.8, 1.0]]), math.log(2 * math.pi * math.e) + 0.5 * math.log(0.36)),
     ],
 )
-def test_known_laws(law: tk.scores.Distribution, truth: float, seed: int) -> None:
+def test_known_laws(law: Distribution, truth: float, seed: int) -> None:
     """Within three standard errors and what the bias may still be: two of its own errors."""
     n = 20_000
     x = law.sample(n, seed)
@@ -136,7 +137,7 @@ def test_radius_taken_for_diameter_would_be_caught() -> None:
         assert abs(tk.Estimate(result.value + sign * math.log(2.0), result.stderr).z(truth)) > 50.0
 
 
-LAWS: dict[str, tuple[tk.scores.Distribution, int]] = {
+LAWS: dict[str, tuple[Distribution, int]] = {
     "gaussian": (tk.Gaussian([0.0], [[1.0]]), 3),
     "uniform": (tk.UniformBox([0.0, 0.0], [1.0, 1.0]), 3),
     "mixture": (tk.GaussianMixture.ring(), 3),
