@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 NATIVE := $(foreach kind,hpp cpp cuh cu,$(wildcard csrc/*/*.$(kind)))
 SOURCES := pyproject.toml CMakeLists.txt $(NATIVE)
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-long lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/thermokern demo --out out/demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m long
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
