@@ -41,7 +41,7 @@ def test_every_process_round_trips(tmp_path: Path, kind: str) -> None:
 
 def test_a_flow_of_own_functions_cannot_be_saved(tmp_path: Path) -> None:
     own = tk.Flow(torch.ones_like, torch.square, t_end=1.0)
-    with pytest.raises(ValueError, match="^model: expected a process that numbers define"):
+    with pytest.raises(ValueError, match="^model: only a process defined by numbers"):
         save_checkpoint(tmp_path / "net.safetensors", tk.ScoreModel(tk.ScoreMLP(1), own))
 
 

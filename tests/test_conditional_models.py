@@ -131,7 +131,7 @@ def test_diffusers_with_labels() -> None:
     assert len(found.per_label) == 3
     with pytest.raises(ValueError, match="^condition: class_labels is given"):
         tk.from_diffusers(network, scheduler, condition="class_labels", class_labels=1)
-    with pytest.raises(ValueError, match="^null: expected it beside condition"):
+    with pytest.raises(ValueError, match="^null: pass condition= too"):
         tk.from_diffusers(network, scheduler, null=3)
 
 

@@ -274,7 +274,7 @@ def test_what_is_refused_says_why(scheduler: Any, message: str) -> None:
         tk.from_diffusers(unet(), scheduler())
     with pytest.raises(TypeError, match="^unet: expected a module"):
         tk.from_diffusers(lambda x, t: x, diffusers.DDPMScheduler())
-    with pytest.raises(TypeError, match="^scheduler: expected one beside a network alone"):
+    with pytest.raises(TypeError, match="^scheduler: a network without its pipeline needs the scheduler"):
         tk.from_diffusers(unet())
     with pytest.raises(TypeError, match="^class_label: UNet2DModel takes no such condition, but sample, timestep"):
         tk.from_diffusers(unet(), diffusers.DDPMScheduler(), class_label=3)
@@ -284,7 +284,7 @@ def test_embeddings_of_whole_times_refuse_others() -> None:
     network = unet(time_embedding_type="learned", num_train_timesteps=1000)
     model = tk.from_diffusers(network, diffusers.DDPMScheduler(clip_sample=False))
     assert model(images(), 7.0).shape == (3, 1, 8, 8)
-    with pytest.raises(ValueError, match="^unet: it has an embedding for whole times alone"):
+    with pytest.raises(ValueError, match="^unet: its time embedding takes whole times only"):
         model(images(), 7.4)
 
 

@@ -118,7 +118,7 @@ def test_moments_agree_with_a_fine_integration() -> None:
         assert (got_mean - force.center - m).abs().max().item() < 1e-10
         assert (got - cov).abs().max().item() < 1e-10
     assert not unstable.is_stable()
-    with pytest.raises(ValueError, match="^matrix: no stationary law"):
+    with pytest.raises(ValueError, match="^matrix: there is no stationary law"):
         unstable.stationary_covariance(spd(2, 3))
 
 

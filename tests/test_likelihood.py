@@ -342,7 +342,7 @@ def test_points_that_stop_being_finite_are_counted() -> None:
         (dict(backend="gpu"), "backend: expected"),
         (dict(dtype=torch.float16), "dtype: expected"),
         (dict(x=torch.zeros(3)), "x: expected"),
-        (dict(x=torch.zeros(3, 5)), "model: expected dimension 5 as the points have it, got"),
+        (dict(x=torch.zeros(3, 5)), "model: expected dimension 5 to match the points, got"),
         (dict(x=torch.full((3, 2), math.nan)), "x: expected finite"),
         (dict(x=torch.zeros(3, 2, requires_grad=True)), "x: requires a gradient"),
         (dict(process=None), "process: "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 import warnings
 from dataclasses import replace
@@ -211,3 +212,13 @@ def test_what_is_not_finite_reaches_a_page_and_its_json(tmp_path: Path) -> None:
     broken.save(tmp_path / "file")
     assert main(["show", str(tmp_path / "file"), "--out", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "result.json").read_text())["mean"] == {"value": None, "stderr": None, "unit": "nats"}
+
+
+def test_an_experiment_result_loads_before_experiments_are_imported() -> None:
+    (file,) = (path for path in FILES if path.stem == "rank-correlation")
+    code = (
+        "import sys, thermokern; assert 'thermokern.papers' not in sys.modules;"
+        f"print(type(thermokern.load({str(file)!r})).__name__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "RankCorrelation", run.stderr

@@ -129,7 +129,7 @@ def test_shapes_and_bad_inputs() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             tk.sample(model, **{"n": 2, "n_steps": 2, **change})
-    with pytest.raises(ValueError, match="^process: no model carries one"):
+    with pytest.raises(ValueError, match="^process: none of the models has one"):
         tk.sample(lambda x, t: -x, n=1, shape=(2,))
 
 
@@ -145,7 +145,7 @@ def test_guidance_of_gaussians() -> None:
     with pytest.raises(ValueError, match="^unconditional: its process"):
         tk.guided(models[0], tk.ScoreModel(lambda x, t: x, tk.VE()), 1.0)
     assert rms(tk.guided(*laws, 2.0, process)(x, 0.4) - expected) < 1e-12
-    with pytest.raises(ValueError, match="^process: laws carry none"):
+    with pytest.raises(ValueError, match="^process: laws have none"):
         tk.guided(*laws, 2.0)
     with pytest.raises(TypeError, match="^conditional: expected a score model or a law, got str"):
         tk.guided("law", models[1], 1.0)

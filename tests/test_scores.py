@@ -395,7 +395,7 @@ def test_what_cannot_be_fused_is_streamed_and_says_why() -> None:
     model = tk.ScoreModel(Residual(), tk.VP())
     result = tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5)
     assert result.backend == "streamed"
-    assert result.backend_reason == "model: it has a connection that skips a layer"
+    assert result.backend_reason == "model: one of its connections skips a layer"
     assert "skips a layer" in result.summary()
     with pytest.raises(ValueError, match="^backend"):
         tk.taep(model, tk.GaussianMixture.ring(), n_paths=10, n_steps=5, backend="fused")

@@ -296,7 +296,7 @@ def test_a_model_takes_a_time_for_each_point() -> None:
     expected = torch.cat([model(x[i : i + 1], t[i].item()) for i in range(6)])
     assert (model(x, t) - expected).abs().max().item() < 1e-5 * expected.abs().max().item()
     assert_exact(model(x, t), model.at(x, t.double()))
-    with pytest.raises(ValueError, match=r"^t: expected a number or \(6,\) as x has points, got \(5,\)"):
+    with pytest.raises(ValueError, match=r"^t: expected a number or \(6,\) to match the points of x, got \(5,\)"):
         model(x, t[:5])
     for time in (-1.0, float("nan"), 2.0):
         with pytest.raises(ValueError, match=r"^t: expected a finite number in \[0, 1\]"):

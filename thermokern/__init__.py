@@ -80,7 +80,16 @@ from thermokern.quantities import (
     total_correlation,
 )
 from thermokern.quantities.dissipation.systems import LinearForce
+from thermokern.quantities.results import storage as _storage
 from thermokern.targets import Empirical, Gaussian, GaussianMixture, JointGaussian, Labelled, SwissRoll, UniformBox
+
+
+def _bring_experiments() -> None:
+    from thermokern.papers import experiments  # noqa: F401
+
+
+# An experiment's result is imported when a file names it, so that `import thermokern` stays quick.
+_storage.bring_kinds(_bring_experiments)
 
 __all__ = [
     "EDM",

@@ -129,7 +129,7 @@ def _check(content: bytes, digest: object, end: int, found: Collection[str], bef
     if digest is None:
         ours, unknown = set(found) & set(before), set(found) - set(before)
         if ours and unknown:  # today's file with its checksum's name damaged
-            raise DamagedFile(f"without a checksum, and with {', '.join(sorted(unknown))}, which older files have not")
+            raise DamagedFile(f"it has no checksum, and {', '.join(sorted(unknown))}, which older files do not have")
         return
     at = content.find(str(digest).encode(), 0, end)
     same = len(str(digest)) == len(_OPEN) and at >= 0

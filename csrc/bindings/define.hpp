@@ -19,7 +19,7 @@ inline bool is_double(const py::object& tensor) {
     return py::getattr(dtype, "itemsize", py::int_(0)).equal(py::int_(sizeof(double)));
 }
 
-// Of the first tensor among some arguments.
+// Whether the numbers of the first tensor among some arguments have eight bytes.
 template <class First, class... Rest>
 bool first_is_double(const First& first, const Rest&... rest) {
     if constexpr (std::is_same_v<First, py::object>)

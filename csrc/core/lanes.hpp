@@ -54,7 +54,7 @@
 
 TK_BEGIN_NAMESPACE
 
-// Of a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random
+// What belongs to a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random
 // numbers.
 template <class V>
 struct Lane;
@@ -145,7 +145,7 @@ TK_HD WordOf<V> splat_word(std::uint32_t value) {
     return WordOf<V>{} + value;
 }
 
-// Of two numbers; where one is NaN, b.
+// The larger of two numbers; b where one is NaN.
 template <class V>
 TK_HD V maximum(V a, V b) {
     return a > b ? a : b;

@@ -26,7 +26,7 @@ TK_HD Moments merge(const Moments& a, const Moments& b) {
     return sum;
 }
 
-// Of n numbers x, from Σ (x − shift) and Σ (x − shift)²; without the third and fourth moments.
+// Moments of n numbers x, from Σ (x − shift) and Σ (x − shift)²; without the third and fourth moments.
 TK_HD Moments from_shifted_sums(double n, double shift, double first, double second) {
     Moments moments;
     moments.n = n;
@@ -36,7 +36,7 @@ TK_HD Moments from_shifted_sums(double n, double shift, double first, double sec
     return moments;
 }
 
-// Of parts[0], parts[stride], …, `count` of them, merged by halves.
+// The moments of parts[0], parts[stride], …, `count` of them, merged by halves.
 inline Moments merge_strided(const Moments* parts, std::int64_t count, std::int64_t stride) {
     if (count == 1) return parts[0];
     const std::int64_t half = count / 2;

@@ -5,7 +5,7 @@
 
 TK_BEGIN_NAMESPACE
 
-// Of several queries. Without indices ties do not matter, and what equals the k-th is passed over.
+// Lists of several queries. Without indices ties do not matter, and what equals the k-th is passed over.
 template <class S, bool Maximum, bool Indexed>
 struct NearestLists {
     using V = Native<S>;

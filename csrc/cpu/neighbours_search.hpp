@@ -9,7 +9,7 @@ TK_BEGIN_NAMESPACE
 template <bool Indexed, class S>
 bool neighbours_search_of(const NeighboursSearchArguments<S>&, int threads, Interrupt);
 
-// Of one block of queries at a time.
+// Searches for one block of queries at a time.
 template <class S, bool Maximum, int Dim, bool Indexed>
 class BlockSearch {
  public:

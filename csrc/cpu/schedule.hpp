@@ -12,7 +12,7 @@
 #error "csrc/cpu/*.cpp is compiled once per instruction set, with TK_ISA its name"
 #endif
 
-// Of what is long and runs once a call: one copy, quicker to compile.
+// For code that is long and runs once a call: one copy is quicker to compile.
 #define TK_CALL __attribute__((noinline))
 
 TK_BEGIN_NAMESPACE

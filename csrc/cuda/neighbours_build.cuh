@@ -90,7 +90,7 @@ TK_HD std::uint32_t ordered_bits(float x) {
     return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
 }
 
-// Of every place: its node's first leaf, and behind it the point's coordinate along the longest side of the node's box,
+// For every place, its node's first leaf, and behind it the point's coordinate along the longest side of the node's box,
 // rounded to float32: a split needs no more.
 template <class S>
 __global__ void __launch_bounds__(build_threads) key_kernel(const __grid_constant__ NeighboursBuildArguments<S> a,

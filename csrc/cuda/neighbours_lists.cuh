@@ -59,7 +59,7 @@ class NearestList {
     std::int32_t ids_[Length];
 };
 
-// Of any k: a heap in the row of the output, sorted in the end.
+// For any k, a heap in the row of the output, sorted in the end.
 template <class S>
 class NearestList<S, 0> {
  public:

@@ -32,7 +32,7 @@ def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] 
     if not isinstance(model.network, ScoreMLP):
         raise TypeError(f"model: expected a ScoreMLP network, got {type(model.network).__name__}")
     if model.process.settings().keys() & {"a", "b"}:
-        raise ValueError(f"model: expected a process that numbers define, got {model.process}")
+        raise ValueError(f"model: only a process defined by numbers can be saved, got {model.process}")
     metadata = {
         "architecture": model.network.architecture,
         "process": {"kind": type(model.process).__name__, **model.process.settings()},
@@ -80,7 +80,7 @@ def load_checkpoint(
         try:
             own = PROCESSES[kind](**stored)
         except (TypeError, ValueError) as error:
-            raise DamagedFile(f"checkpoint {path.name}: its process is no {kind} ({error})") from None
+            raise DamagedFile(f"checkpoint {path.name}: its process is not a valid {kind} ({error})") from None
         if process is not None and process != own:
             raise ValueError(f"process: the checkpoint {path.name} was trained for {own}, got {process}")
         process = own
@@ -94,7 +94,7 @@ def load_checkpoint(
         raise ValueError(f"predicts: the checkpoint {path.name} does not say which of {PREDICTIONS} it predicts")
     architecture = {**metadata.get("architecture", {}), **(architecture or {})}
     if "dim" not in architecture:
-        raise ValueError(f"architecture: the checkpoint {path.name} has none; give dim, width, depth, …")
+        raise ValueError(f"architecture: the checkpoint {path.name} has none; pass dim, width, depth, …")
     # Nothing is allocated before the file is known to hold as much: 100 bytes can ask for 10⁷ layers.
     try:
         layers = 2 * (checked_integer("depth", architecture.get("depth", 3), 1) + 1)

@@ -59,7 +59,7 @@ class ConditionalModel:
     def at(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Score (n, …) of each point at its own time `t` (n,) float64 and under its own condition `y` (n, …)."""
         if len(y) != len(x):
-            raise ValueError(f"y: expected {len(x)} conditions as x has points, got {len(y)}")
+            raise ValueError(f"y: expected one condition for each of the {len(x)} points of x, got {len(y)}")
         return self._under(y).at(x, t)
 
     def given(self, y: Tensor | float) -> ScoreModel:
@@ -71,7 +71,7 @@ class ConditionalModel:
     def unconditional(self) -> ScoreModel:
         """The model under its null condition."""
         if self.null is None:
-            raise ValueError("null: this model has no null condition; give the unconditional score beside it")
+            raise ValueError("null: this model has no null condition; pass the unconditional score as well")
         return self.given(self.null)
 
     def guided(self, weight: float) -> ConditionalModel:

@@ -106,7 +106,9 @@ def from_diffusers(
         raise TypeError(f"scheduler: expected a scheduler of diffusers, got {kind}")
     settings = dict(config)
     if settings.get("thresholding"):
-        raise ValueError("scheduler: dynamic thresholding makes a sample depend on the whole of it, which is no score")
+        raise ValueError(
+            "scheduler: dynamic thresholding is not supported, since its bound changes with each sample; expected False"
+        )
     clip = settings.get("clip_sample", False) if clip_sample is None else clip_sample
     limit = float(settings.get("clip_sample_range", 1.0)) if clip else None
     process, predicts, network = _adapted(kind, scheduler, settings, unet, conditions)
@@ -115,7 +117,7 @@ def from_diffusers(
     origin: dict[str, object] = {"network": type(unet).__name__, "scheduler": kind, "clip_sample": limit}
     if condition is None:
         if null is not None:
-            raise ValueError("null: expected it beside condition, the name of the argument that it is a value of")
+            raise ValueError("null: pass condition= too, the name of the network's argument that null is a value of")
         return ScoreModel(network, process, predicts, _sample_shape(unet), origin)
     if condition in conditions:
         raise ValueError(f"condition: {condition} is given for all samples already")
@@ -149,7 +151,7 @@ def _parts(unet: Any, scheduler: Any) -> tuple[nn.Module, Any]:
     if not isinstance(unet, nn.Module):
         raise TypeError(f"unet: expected a module, a pipeline or its folder, got {type(unet).__name__}")
     if scheduler is None:
-        raise TypeError("scheduler: expected one beside a network alone")
+        raise TypeError("scheduler: a network without its pipeline needs the scheduler that it was trained with")
     return unet, scheduler
 
 
@@ -178,7 +180,7 @@ def _adapted(
     if kind == "FlowMatchEulerDiscreteScheduler":
         steps = float(settings["num_train_timesteps"])
         if settings.get("invert_sigmas"):
-            raise ValueError("scheduler: invert_sigmas turns its time round; expected the default")
+            raise ValueError("scheduler: invert_sigmas=True reverses time, which is not supported; use the default")
         if type(unet).__name__.startswith(_OWN_TIMES):
             raise ValueError(f"unet: {type(unet).__name__} takes other times than its scheduler's; use a ScoreModel")
         return Flow(), "flow", call(scale=steps)
@@ -210,7 +212,7 @@ class _Network(nn.Module):
         if self.learned_times:
             whole = t.round()
             if bool(((t - whole).abs() > 1e-3).any()):
-                raise ValueError("unet: it has an embedding for whole times alone; use a grid of whole steps")
+                raise ValueError("unet: its time embedding takes whole times only; use a grid of whole steps")
             t = whole.long()
         home = x
         if (like := next((p for p in self.unet.parameters() if p.is_floating_point()), None)) is not None:

@@ -224,7 +224,7 @@ def _conditions(y: Tensor | np.ndarray | None, n: int) -> tuple[Tensor | None, i
         return None, 0, None
     given = torch.as_tensor(y, device="cpu").detach().to("cpu")
     if given.dim() not in (1, 2) or len(given) != n:
-        raise ValueError(f"y: expected ({n},) or ({n}, d_y) as x has points, got {tuple(given.shape)}")
+        raise ValueError(f"y: expected ({n},) or ({n}, d_y) to match the points of x, got {tuple(given.shape)}")
     if given.is_floating_point() or given.dim() == 2:
         given = (given[:, None] if given.dim() == 1 else given).float()
         if not bool(given.isfinite().all()):

@@ -248,7 +248,7 @@ class _Reader:
     def _activate(self, value: _Affine, name: str) -> _Affine:
         value.plain("an activation")
         if value.layer != len(self.layers.weights):
-            raise NotFusable("it has a connection that skips a layer")
+            raise NotFusable("one of its connections skips a layer")
         if self.layers.activation not in (None, name):
             raise NotFusable(f"it mixes the activations {self.layers.activation} and {name}")
         width = value.weight.shape[0]
@@ -276,7 +276,7 @@ class _Reader:
         affine = [part.plain("a concatenation") for part in parts if isinstance(part, _Affine)]
         layer, width = affine[0].layer, affine[0].weight.shape[1]
         if any(part.layer != layer for part in affine):
-            raise NotFusable("it has a connection that skips a layer")
+            raise NotFusable("one of its connections skips a layer")
         weights, biases = [], []
         for part in parts:
             biases.append(part.bias if isinstance(part, _Affine) else self._rows(part))
@@ -304,7 +304,7 @@ class _Reader:
         identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0, device="cpu")
         if x.layer or x.bias.any() or out.x_scale is not None or not torch.equal(x.weight, multiple * identity):
-            raise NotFusable("it has a connection that skips a layer")
+            raise NotFusable("one of its connections skips a layer")
         scale = torch.ones(len(self.times), dtype=torch.float64, device="cpu") if x.scale is None else x.scale
         return replace(out, x_scale=multiple * scale)
 

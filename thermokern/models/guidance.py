@@ -85,7 +85,7 @@ def guided(
             raise ValueError(f"{name}: its process {own} is not {found}")
         found = own if found is None else found
     if found is None:
-        raise ValueError("process: laws carry none; give, say, VP()")
+        raise ValueError("process: laws have none; pass one, such as VP()")
     shape = _shape(conditional) or _shape(unconditional)
     origin = {**getattr(unconditional, "origin", {}), **getattr(conditional, "origin", {})}
     if isinstance(conditional, ConditionalModel | ConditionalLaw):

@@ -125,7 +125,7 @@ class ScoreModel:
         """Score at one time for all points, or (n,) at a time of its own for each; (n, …) as `x`."""
         if isinstance(t, Tensor) and t.dim():
             if t.shape != x.shape[:1]:
-                raise ValueError(f"t: expected a number or ({len(x)},) as x has points, got {tuple(t.shape)}")
+                raise ValueError(f"t: expected a number or ({len(x)},) to match the points of x, got {tuple(t.shape)}")
             return self.at(x, t.to("cpu", torch.float64))
         t = checked_number("t", t, least=0.0, most=self.process.t_end)
         time = torch.tensor(t, dtype=torch.float64, device="cpu")
@@ -176,7 +176,7 @@ def one_process(process: LinearProcess | None, **scores: ScoreLike) -> LinearPro
             )
         found += [score.process] if isinstance(score, ScoreModel) else []
     if not found:
-        raise ValueError("process: no model carries one; give, say, VP()")
+        raise ValueError("process: none of the models has one; pass one, such as VP()")
     for other in found:
         if not isinstance(other, LinearProcess):
             raise TypeError(f"process: expected a process such as VP(), got {type(other).__name__}")

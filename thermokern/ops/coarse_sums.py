@@ -11,7 +11,7 @@ from thermokern.ops.step_table import STRIDES, StepTable
 
 
 class CoarseSums(NamedTuple):
-    """Of each stride in turn, at a node that paths are about to visit."""
+    """What every stride has gathered, at a node that paths are about to visit."""
 
     value: Tensor  # (2, n) Δs of the coarse grids so far, float64
     kept: Tensor  # (2, n, d) U' of the coarse node before

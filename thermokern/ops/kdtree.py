@@ -124,7 +124,7 @@ class KDTree(BallsAndPairs):
         if self.n > MAX_POINTS:
             raise ValueError(f"x: expected at most {MAX_POINTS} points, got {self.n}")
         if leaf_size is not None:
-            warnings.warn("leaf_size is called leafsize", DeprecationWarning, stacklevel=2)
+            warnings.warn("leaf_size is deprecated: use leafsize", DeprecationWarning, stacklevel=2)
             leafsize = leaf_size
         if leafsize is None:
             leafsize = LEAF_IN_MANY_DIMS if self.dim >= MANY_DIMS and method != "brute" else LEAF_UNIT
@@ -225,7 +225,7 @@ class KDTree(BallsAndPairs):
             Tensors if `x` is a tensor, else arrays. The last axis is left out where `k` is the integer 1.
         """
         if y is not None:
-            warnings.warn("y of query is called x", DeprecationWarning, stacklevel=2)
+            warnings.warn("y is deprecated as an argument of query: use x", DeprecationWarning, stacklevel=2)
             x = y
         points, arrays = self._queries(x)
         ranks = ranks_of(k, self.n)
@@ -355,7 +355,7 @@ class KDTree(BallsAndPairs):
                 f"{name}: expected points on {self._x.device} as the tree's are, got {points.device}: move one of them"
             )
         if points.dim() < 1 or points.shape[-1] != self.dim:
-            raise ValueError(f"{name}: expected (…, {self.dim}) as the tree has it, got {tuple(points.shape)}")
+            raise ValueError(f"{name}: expected (…, {self.dim}) to match the tree, got {tuple(points.shape)}")
         if points.dtype != torch.float64 and self._x.dtype == torch.float64:
             points = points.double()
         largest = 2.0 ** (-self._exponent + _LOG2_REACH[torch.float64])

@@ -26,7 +26,7 @@ _BEYOND = 2**16  # ranks that may be asked for beyond the number of points
 
 
 def exponent_of(x: Tensor) -> int:
-    """Of the power of two that brings the largest coordinate to about 2^20."""
+    """The exponent e for which 2^e times the largest coordinate is about 2^20."""
     size = x.abs().max().item() if x.numel() else 0.0
     limit = 100 if x.dtype == torch.float32 else 900
     return 0 if size == 0.0 else max(-limit, min(limit, LOG2_EXTENT - math.frexp(size)[1]))

@@ -95,7 +95,7 @@ def langevin(
     matrices = {"drift": drift, "noise": noise, "circulation": circulation}
     for name, matrix in matrices.items():
         if matrix.shape != (dim, dim):
-            raise ValueError(f"{name}: expected ({dim}, {dim}) as x has it, got {tuple(matrix.shape)}")
+            raise ValueError(f"{name}: expected ({dim}, {dim}) to match x, got {tuple(matrix.shape)}")
     if steps.dim() != 1:
         raise ValueError(f"steps: expected (n_steps,), got {tuple(steps.shape)}")
     refuse_gradient(**matrices, steps=steps)

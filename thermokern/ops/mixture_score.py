@@ -74,11 +74,11 @@ def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | 
     if means.dim() != 2 or 0 in means.shape:
         raise ValueError(f"means: expected (components, d), got {tuple(means.shape)}")
     if dim is not None and means.shape[1] != dim:
-        raise ValueError(f"means: expected (components, {dim}) as x has it, got {tuple(means.shape)}")
+        raise ValueError(f"means: expected (components, {dim}) to match x, got {tuple(means.shape)}")
     if variances.shape != means.shape:
-        raise ValueError(f"variances: expected {tuple(means.shape)} as means has it, got {tuple(variances.shape)}")
+        raise ValueError(f"variances: expected {tuple(means.shape)} to match means, got {tuple(variances.shape)}")
     if weights.shape != means.shape[:1]:
-        raise ValueError(f"weights: expected ({means.shape[0]},) as means has it, got {tuple(weights.shape)}")
+        raise ValueError(f"weights: expected ({means.shape[0]},) to match means, got {tuple(weights.shape)}")
     check_finite(means=means, variances=variances, weights=weights)
     if not bool((variances > 0).all()):
         raise ValueError(f"variances: expected positive numbers, got {variances.min().item():g}")

@@ -15,7 +15,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 
 class Route(Enum):
-    """Of a call: see :func:`route`."""
+    """How a call is differentiated, see :func:`route`."""
 
     KERNEL = "kernel"  # nothing is differentiated
     EAGER = "eager"  # reverse mode, and dual numbers

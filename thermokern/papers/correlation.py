@@ -49,7 +49,7 @@ def spearman(x: Tensor, y: Tensor) -> Estimate:
 
 def _resampled(coefficient: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Estimate:
     if x.shape != y.shape or x.dim() != 1 or len(x) < 3:
-        raise ValueError(f"y: expected (n,) as x has it, n at least 3, got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(f"y: expected (n,) to match x, n at least 3, got {tuple(x.shape)} and {tuple(y.shape)}")
     choice = torch.randint(len(x), (_RESAMPLES, len(x)), generator=torch.Generator().manual_seed(0))
     resampled = coefficient(x[choice], y[choice])
     resampled = resampled[resampled.isfinite()]  # a resample of one pair alone has none

@@ -22,7 +22,7 @@ SPACINGS = ("uniform", "log-snr", "mixed")
 
 
 class Coefficients(NamedTuple):
-    """Of the equation at one end of every step, (n_steps,) each."""
+    """The equation's coefficients at one end of every step, (n_steps,) each."""
 
     f: Tensor
     g2: Tensor

@@ -136,7 +136,7 @@ def sampler_steps(
 
 
 class _Clock(NamedTuple):
-    """Of the noise: ``dw = spread z`` on each step, and the amplitudes of ``U = amplitude δ`` at its ends."""
+    """How the noise enters: ``dw = spread z`` on each step, and the amplitudes of ``U = amplitude δ`` at its ends."""
 
     spread: Tensor  # (n_steps,)
     leave: Tensor  # (n_steps,) at the node that the step leaves

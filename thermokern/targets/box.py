@@ -46,7 +46,7 @@ class UniformBox(Distribution):
         if self.low.dim() != 1 or not len(self.low):
             raise ValueError(f"low: expected (d,), got {tuple(self.low.shape)}")
         if self.high.shape != self.low.shape:
-            raise ValueError(f"high: expected {tuple(self.low.shape)} as low has it, got {tuple(self.high.shape)}")
+            raise ValueError(f"high: expected {tuple(self.low.shape)} to match low, got {tuple(self.high.shape)}")
         if not bool((self.high > self.low).all()):
             axis = int((self.high > self.low).int().argmin())
             raise ValueError(
@@ -97,7 +97,7 @@ class UniformBox(Distribution):
 
 
 def _inside(u: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a standard normal r cut to [u, u + length], u ≤ 0: E[r], 1 − Var[r], and the log of its mass."""
+    """For a standard normal r cut to [u, u + length], u ≤ 0: E[r], 1 − Var[r], and the log of its mass."""
     far = u + length
     mass = 0.5 * (torch.erf(far / math.sqrt(2.0)) - torch.erf(u / math.sqrt(2.0)))  # far ≥ −u: both terms add
     near_density = torch.exp(-0.5 * u.square()) / math.sqrt(2.0 * math.pi)

@@ -80,7 +80,7 @@ class JointGaussian(ConditionalLaw):
             torch.zeros(self.dim, dtype=torch.float64, device="cpu") if mean is None else checked_array("mean", mean)
         )
         if centre.shape != (self.dim,):
-            raise ValueError(f"mean: expected ({self.dim},) as A has it, got {tuple(centre.shape)}")
+            raise ValueError(f"mean: expected ({self.dim},) to match A, got {tuple(centre.shape)}")
         self.A, self.noise, self.mean = gain, std, centre
         self.x = Gaussian(centre, matrix)
         basis = (

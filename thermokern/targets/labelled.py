@@ -43,7 +43,7 @@ class Labelled(ConditionalLaw):
             if not isinstance(law, Distribution):
                 raise TypeError(f"laws: expected distributions, got {type(law).__name__} for label {k}")
             if law.dim != self.laws[0].dim:
-                raise ValueError(f"laws: expected dimension {self.laws[0].dim} as label 0 has it, got {law.dim} at {k}")
+                raise ValueError(f"laws: expected dimension {self.laws[0].dim} to match label 0, got {law.dim} at {k}")
         self.dim = self.laws[0].dim
         counts = [len(law.points) for law in self.laws if isinstance(law, Empirical)]
         every = len(counts) == len(self.laws)
@@ -54,7 +54,7 @@ class Labelled(ConditionalLaw):
         own = torch.tensor(counts if every else [1.0] * len(self.laws), dtype=torch.float64, device="cpu")
         self.weights = own / own.sum() if weights is None else checked_array("weights", weights)
         if self.weights.shape != own.shape:
-            raise ValueError(f"weights: expected ({len(own)},) as laws has it, got {tuple(self.weights.shape)}")
+            raise ValueError(f"weights: expected ({len(own)},) to match laws, got {tuple(self.weights.shape)}")
         if not bool((self.weights > 0).all()) or abs(self.weights.sum().item() - 1.0) > 1e-6:
             raise ValueError(f"weights: expected positive numbers of sum 1, got {self.weights.tolist()}")
         self.weights = self.weights / self.weights.sum()

@@ -17,7 +17,7 @@ def marginal_law(law: Distribution, axes: Sequence[int]) -> Distribution:
     if isinstance(law, Empirical):
         return Empirical(law.points[:, which], memory_budget=law.memory_budget)
     if not isinstance(law, GaussianMixture):
-        raise TypeError(f"marginals: those of a {type(law).__name__} are not known; give a score for each block")
+        raise TypeError(f"marginals: those of a {type(law).__name__} are not known; pass a score for each block")
     means, full = law.means[:, which], law.covariances[:, which][:, :, which]
     if law.eigenvectors is None:
         variances = law.eigenvalues[:, which]

@@ -70,7 +70,7 @@ class GaussianMixture(Distribution):
         if name == "covariances":
             if spread.shape != (count, self.dim, self.dim):
                 raise ValueError(
-                    f"{name}: expected ({count}, {self.dim}, {self.dim}) as means has it, got {tuple(spread.shape)}"
+                    f"{name}: expected ({count}, {self.dim}, {self.dim}) to match means, got {tuple(spread.shape)}"
                 )
             self.eigenvalues, self.eigenvectors = eigenbasis(name, spread)
         else:
@@ -139,7 +139,7 @@ class GaussianMixture(Distribution):
         return self._diffused(x, *transition(t, process))
 
     def _diffused(self, x: Tensor, m: float, v: float) -> ops.MixtureScore:
-        """Of ``Σ_c w_c N(m μ_c, m² Σ_c + v I)``; in blocks of points, so that memory does not grow with n K d."""
+        """``Σ_c w_c N(m μ_c, m² Σ_c + v I)`` at points x, in blocks, so that memory does not grow with n K d."""
         means, eigenvalues = m * self.means, m * m * self.eigenvalues + v
         if self.eigenvectors is not None:
             basis = self.eigenvectors.to(x)

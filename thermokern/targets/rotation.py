@@ -58,7 +58,7 @@ def rotate(model: GaussianMixture, reference: GaussianMixture) -> Rotation | Non
         if not isinstance(law, GaussianMixture):
             raise TypeError(f"{name}: expected a Gaussian or a GaussianMixture, got {type(law).__name__}")
     if model.dim != reference.dim:
-        raise ValueError(f"reference: expected dimension {model.dim} as model has it, got {reference.dim}")
+        raise ValueError(f"reference: expected dimension {model.dim} to match model, got {reference.dim}")
     if model.eigenvectors is None and reference.eigenvectors is None:
         return Rotation(torch.eye(model.dim, dtype=torch.float64, device="cpu"), model, reference)
     covariances = torch.cat([_anisotropic(model), _anisotropic(reference)])

@@ -170,7 +170,7 @@ def _network(member: Member, recipe: EnsembleRecipe) -> Iterator[Tensor]:
 
 
 def _batches(members: Sequence[Member], recipe: EnsembleRecipe, first: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of steps `first` … `first + BLOCK`: (x_t, t) (K, E, B, d + 1), ε (K, E, B, d), √v/g (K, E, B, 1)."""
+    """Batches of steps `first` … `first + BLOCK`: (x_t, t) (K, E, B, d + 1), ε (K, E, B, d), √v/g (K, E, B, 1)."""
     batch, dim = recipe.batch_size, members[0].law.dim
     x = torch.empty(BLOCK, len(members), batch, dim + 1)
     epsilon, weight = torch.empty(BLOCK, len(members), batch, dim), torch.empty(BLOCK, len(members), batch, 1)

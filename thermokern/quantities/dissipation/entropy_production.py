@@ -122,7 +122,7 @@ def entropy_production(
     if not callable(force):
         raise TypeError(f"force: expected a callable (x, t) -> tensor, got {type(force).__name__}")
     if isinstance(force, LinearForce) and force.dim != dim:
-        raise ValueError(f"force: expected dimension {dim} as the points have it, got {force.dim}")
+        raise ValueError(f"force: expected dimension {dim} to match the points, got {force.dim}")
     t_start = checked_number("t_start", t_start)
     t_end = checked_number("t_end", t_end, above=t_start)
     n_steps = checked_integer("n_steps", n_steps, 1)

@@ -184,7 +184,7 @@ def _checked_force(force: Field, x: Tensor, t: float) -> Tensor:
     out = force(x, t)
     if not isinstance(out, Tensor) or out.shape != x.shape or out.dtype != x.dtype:
         got = f"{tuple(out.shape)} {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"force: expected {tuple(x.shape)} {x.dtype} as the points have it, got {got}")
+        raise ValueError(f"force: expected {tuple(x.shape)} {x.dtype} to match the points, got {got}")
     return out
 
 

@@ -37,7 +37,7 @@ class LinearForce:
         self.dim = a.shape[0]
         mu = torch.zeros(self.dim, dtype=torch.float64, device="cpu") if mu is None else mu
         if mu.shape != (self.dim,):
-            raise ValueError(f"center: expected ({self.dim},) as matrix has it, got {tuple(mu.shape)}")
+            raise ValueError(f"center: expected ({self.dim},) to match matrix, got {tuple(mu.shape)}")
         self.matrix, self.center = a, mu
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
@@ -67,7 +67,7 @@ class LinearForce:
         Cost: a linear system of d² unknowns.
         """
         if not self.is_stable():
-            raise ValueError("matrix: no stationary law, for an eigenvalue has no positive real part")
+            raise ValueError("matrix: there is no stationary law, since an eigenvalue has no positive real part")
         if self.is_balanced(diffusion):
             return self.heat_matrix(diffusion)
         inverse: Tensor = torch.linalg.inv(self.stationary_covariance(diffusion))
@@ -76,7 +76,7 @@ class LinearForce:
     def stationary_covariance(self, diffusion: Tensor) -> Tensor:
         """Σ (d, d), the solution of ``AΣ + ΣAᵀ = 2𝐃``."""
         if not self.is_stable():
-            raise ValueError("matrix: no stationary law, for an eigenvalue has no positive real part")
+            raise ValueError("matrix: there is no stationary law, since an eigenvalue has no positive real part")
         identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         system = torch.kron(self.matrix, identity) + torch.kron(identity, self.matrix)
         sigma: Tensor = torch.linalg.solve(system, 2.0 * diffusion.reshape(-1)).reshape(self.dim, self.dim)

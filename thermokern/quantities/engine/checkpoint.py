@@ -83,7 +83,7 @@ class Checkpoint:
         if differ:
             raise ValueError(
                 f"checkpoint: {self.path} belongs to another calculation (other {', '.join(differ)}); "
-                "give another folder or remove it"
+                "pass another folder or remove this one"
             )
         return Saved(points, chunk, node, done, state)
 
@@ -116,7 +116,7 @@ class Checkpoint:
             write_whole(self.path, sealed(copies, {"about": json.dumps(about)}))
         except OSError as error:  # a full disk is no reason to lose what was computed
             warnings.warn(
-                f"checkpoint: {self.path} could not be written ({error}): the run goes on without",
+                f"checkpoint: {self.path} could not be written ({error}): the run continues and keeps no state",
                 CheckpointWarning,
                 stacklevel=2,
             )

@@ -171,7 +171,7 @@ def _times(t: float | Tensor, n: int) -> Tensor:
     """(n,) float64, on the CPU."""
     times = checked_array("t", t)
     if times.shape not in ((), (n,)):
-        raise ValueError(f"t: expected a number or ({n},) as x has points, got {tuple(times.shape)}")
+        raise ValueError(f"t: expected a number or ({n},) to match the points of x, got {tuple(times.shape)}")
     return times.expand(n)
 
 

@@ -215,7 +215,7 @@ def _shape(model: ScoreLike, shape: tuple[int, ...] | None, x_end: Tensor | None
     elif isinstance(model, ScoreModel) and model.shape is not None:
         known.append(model.shape)
     if not known:
-        raise ValueError("shape: the model does not know that of a sample; give, say, shape=(3, 32, 32)")
+        raise ValueError("shape: the model does not know the shape of a sample; pass it, for example shape=(3, 32, 32)")
     if any(other != known[0] for other in known):
         raise ValueError(f"shape: {', '.join(map(str, known))} differ")
     return known[0]

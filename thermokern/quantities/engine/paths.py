@@ -15,7 +15,7 @@ from thermokern.quantities.engine.streamed import StreamedPaths
 
 
 class PathSums(NamedTuple):
-    """Of each path, on the CPU."""
+    """Sums along each path, on the CPU."""
 
     value: Tensor  # (n,)
     mismatch: Tensor  # (n,)

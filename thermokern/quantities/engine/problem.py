@@ -87,7 +87,7 @@ def problem_at(
 def check_dim(name: str, score: ScoreLike, shape: torch.Size) -> None:
     """Raise if a score is that of a law in other dimensions than points of this shape have."""
     if isinstance(score, Distribution) and score.dim != shape.numel():
-        raise ValueError(f"{name}: expected dimension {shape.numel()} as the points have it, got {score.dim}")
+        raise ValueError(f"{name}: expected dimension {shape.numel()} to match the points, got {score.dim}")
 
 
 def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]:
@@ -119,7 +119,9 @@ def blank(n: int, *scores: ScoreLike) -> tuple[Tensor, torch.Size]:
         shape = (score.dim,) if isinstance(score, Distribution) else getattr(score, "shape", None)
         if shape is not None:
             return torch.zeros(n, math.prod(shape), dtype=torch.float64, device="cpu"), torch.Size(shape)
-    raise ValueError("model: neither score knows the shape of a point; give ScoreModel(..., shape=(3, 32, 32)), say")
+    raise ValueError(
+        "model: neither score knows the shape of a point; pass it, as in ScoreModel(..., shape=(3, 32, 32))"
+    )
 
 
 def describe(score: ScoreLike) -> dict[str, Any]:

@@ -217,7 +217,7 @@ class StreamedPaths:
 
     def _reverse_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
         """Node after node: the model drives the paths."""
-        # Of many numbers a path draws its own along its components, as it steps.
+        # A path of many components draws its numbers along them, as it steps.
         noise = self._noise(state, nodes, seed, path_offset) if state.x.shape[1] <= _SMALL_DIM else None
         for i, k in enumerate(nodes):
             model, reference, divergences = self._scores(state.x[None], range(k, k + 1), path_offset)
@@ -278,7 +278,7 @@ class StreamedPaths:
         return state.difference + self.table.divergence_weight * (energy[:, None] * divergences[1]).sum(0)
 
     def _noise(self, state: State, nodes: range, seed: int, path_offset: int) -> Tensor:
-        """Of the step that led to the nodes, and of those that leave them, (K + 1, n, d), as the kernels number it."""
+        """Noise of the step to the nodes and of the steps that leave them, (K + 1, n, d), as the kernels number it."""
         x = state.x
         n, dim = x.shape
         steps = min(nodes.stop, self.last) - nodes.start  # none leaves the last node

@@ -107,7 +107,7 @@ class Integral:
     last: tuple[Tensor, Tensor] | None  # at the largest λ and inside it
 
     def estimate(self, values: Tensor) -> Estimate:
-        """Of values (n,) made from the columns."""
+        """The integral of values (n,) made from the columns."""
         return level_estimate(values, self.clusters, self.independent)
 
     def above(self, column: int) -> Estimate:

@@ -195,7 +195,7 @@ def _prior(conditional: ConditionalLike, weights: Tensor | np.ndarray | None, co
         return conditional.weights if own else torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")  # type: ignore[union-attr]
     prior = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
     if prior.shape != (count,) or not bool((prior > 0).all()):
-        raise ValueError(f"weights: expected ({count},) positive numbers as candidates has it, got {prior.tolist()}")
+        raise ValueError(f"weights: expected ({count},) positive numbers to match candidates, got {prior.tolist()}")
     return prior / prior.sum()
 
 

@@ -56,7 +56,7 @@ class PointSource:
         check_finite(x=self.x)
         self.y = None if y is None else conditions(y)
         if self.y is not None and len(self.y) != len(self.x):
-            raise ValueError(f"y: expected {len(self.x)} conditions as x has points, got {len(self.y)}")
+            raise ValueError(f"y: expected one condition for each of the {len(self.x)} points of x, got {len(self.y)}")
 
     def draw(self, n: int, offset: int) -> Draws:
         """Data of evaluations `offset` … `offset + n`."""

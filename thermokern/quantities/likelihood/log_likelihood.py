@@ -222,7 +222,7 @@ def log_likelihood(
 
 
 def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
-    """Of the mean over repeats and probes, (n,): 0 where nothing is random, NaN where one draw cannot say."""
+    """Standard error of the mean over repeats and probes, (n,): 0 if nothing is random, NaN for a single draw."""
     repeats, n, probes = gathered.shape
     if repeats > 1:
         return each.std(0) / math.sqrt(repeats)

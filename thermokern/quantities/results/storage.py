@@ -28,6 +28,7 @@ _METADATA = ("format", "format_version", "kind", "versions", "result")
 
 _KINDS: dict[str, type[Any]] = {}
 _NAMES: dict[type[Any], str] = {}
+_ELSEWHERE: list[Callable[[], object]] = []
 
 Class = TypeVar("Class", bound=type[Any])
 
@@ -44,6 +45,11 @@ def stored(kind: str) -> Callable[[Class], Class]:
         return cls
 
     return register
+
+
+def bring_kinds(bring: Callable[[], object]) -> None:
+    """Have `bring` called, which imports further classes of results, when a file names a kind that is not known yet."""
+    _ELSEWHERE.append(bring)
 
 
 def kind_of(result: object) -> str:
@@ -146,6 +152,8 @@ def _check_format(name: str, metadata: dict[str, str]) -> None:
             f"path: {name} has format version {version}, and thermokern {VERSION} reads up to {FORMAT_VERSION}: "
             "use a newer thermokern"
         )
+    while metadata.get("kind") not in _KINDS and _ELSEWHERE:
+        _ELSEWHERE.pop()()
     if metadata.get("kind") not in _KINDS:
         raise ValueError(
             f"path: {name} holds a {metadata.get('kind')!r}; thermokern {VERSION} knows {', '.join(sorted(_KINDS))}"

@@ -137,7 +137,7 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     seed, _ = checked_seed(seed)
     n, m = len(first), len(second)
     if first.shape[1] != second.shape[1]:
-        raise ValueError(f"generated: expected (m, {first.shape[1]}) as real has it, got {tuple(second.shape)}")
+        raise ValueError(f"generated: expected (m, {first.shape[1]}) to match real, got {tuple(second.shape)}")
     k = checked_neighbours("k", k, min(n, m))
     if first.dtype != second.dtype:
         first, second = first.double(), second.double()

@@ -138,7 +138,7 @@ def histogram_entropy(
 
 
 def _cells(place: Tensor, bins: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Of points (n, d) in [0, 1]: which occupied cell each is in (n,), and the counts of these cells (m,)."""
+    """For points (n, d) in [0, 1], which occupied cell each is in (n,), and the counts of these cells (m,)."""
     index = torch.zeros(len(place), dtype=torch.int64, device="cpu")
     for axis, count in enumerate(bins):
         index = index * count + (place[:, axis] * count).long().clamp_max(count - 1)
@@ -198,7 +198,7 @@ def _range_slack(place: Tensor) -> float:
         if n > depth
         else torch.zeros(place.shape[1], device="cpu")
     )
-    # Of exponential tails: the (m + 1)-th point is log m scales off, and the outermost one spreads by π/√6 scales.
+    # For exponential tails, the (m + 1)-th point is log m scales off, and the outermost one spreads by π/√6 scales.
     scale = torch.hypot(top, bottom) / math.log(depth + 1.0)
     return (math.pi / math.sqrt(6.0) * scale).max().item()
 

@@ -103,7 +103,7 @@ def ksg_mutual_information(
     """
     groups = [checked_sample("x", x), checked_sample("y", y)]
     if len(groups[0]) != len(groups[1]):
-        raise ValueError(f"y: expected {len(groups[0])} points as x has them, got {len(groups[1])}")
+        raise ValueError(f"y: expected {len(groups[0])} points to match x, got {len(groups[1])}")
     name = f"mutual information, Kraskov–Stögbauer–Grassberger {variant}, k = {k}"
     return _estimate(groups, k, variant, base, standardise, jitter, stderr, bias, seed, name, x)
 

@@ -25,7 +25,7 @@ _TIED_POINTS = 2048
 
 
 class Marginals(NamedTuple):
-    """Of each group of columns: the digammas' arguments, (n,) int64, and the radii within which they count, (n,)."""
+    """For each group of columns, the digammas' arguments, (n,) int64, and the radii within which they count, (n,)."""
 
     counts: list[Tensor]  # n_j + 1 (variant 1) or n_j (variant 2)
     radii: list[Tensor]

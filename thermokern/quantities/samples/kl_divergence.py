@@ -99,7 +99,7 @@ def knn_divergence(
     seed, _ = checked_seed(seed)
     n, dim = first.shape
     if second.shape[1] != dim:
-        raise ValueError(f"y: expected (m, {dim}) as x has it, got {tuple(second.shape)}")
+        raise ValueError(f"y: expected (m, {dim}) to match x, got {tuple(second.shape)}")
     k = checked_neighbours("k", k, n)
     if k > len(second):
         raise ValueError(f"k: expected at most as many neighbours as points of y, got {k} of {len(second)}")

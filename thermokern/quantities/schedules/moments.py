@@ -23,7 +23,7 @@ NodeScore = Callable[[Tensor, int], Tensor]
 
 
 class Samples(NamedTuple):
-    """Of every sample: what costs are linear in, at noise of its own at every node, and the ends' part of the bound."""
+    """What costs are linear in, for every sample, with its own noise at every node, and the ends' part of the bound."""
 
     products: Tensor  # (n, M, c): |δ|², or all of GRAM
     chance: Tensor  # (n, M) (|ε|² − d)/v, whose mean is 0
@@ -73,7 +73,7 @@ def samples_of(problem: Problem, sampler: str, nodes: Nodes, score: NodeScore, p
 
 
 def slope(samples: Samples) -> Tensor:
-    """Of the regression of |δ|² on the chance of the noise, (M,): what is taken off to make the means quieter."""
+    """The regression of |δ|² on the chance of the noise, (M,): what is taken off to make the means quieter."""
     square, chance = samples.products[:, :, -1], samples.chance
     centred = chance - chance.mean(0)
     return (centred * (square - square.mean(0))).sum(0) / centred.square().sum(0)

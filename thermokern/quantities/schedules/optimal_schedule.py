@@ -199,7 +199,7 @@ def _points(
 
 
 def _ends(problem: Problem, data: Distribution | Tensor | np.ndarray, nodes: Nodes, held: Samples) -> Tensor:
-    """Of each held-out sample what no step changes: −log π(x_T), and log p(x_eps) or the scale of the NLL."""
+    """What no step changes, for each held-out sample: −log π(x_T), and log p(x_eps) or the scale of the NLL."""
     end = -log_prior(problem.process, None, problem.dim, held.x_last)
     if isinstance(data, Distribution):
         return end + data.log_prob(held.x_first, nodes.times[0].item(), problem.process)

@@ -21,10 +21,10 @@ def starting_points(
 ) -> tuple[Tensor, torch.Size]:
     """Data points at t = 0, (n, d) float64, and the shape of one."""
     if (n_paths is None) == (x0 is None):
-        raise ValueError("n_paths, x0: expected exactly one of the two")
+        raise ValueError("n_paths, x0: pass exactly one of the two")
     if n_paths is not None:
         if not isinstance(reference, Distribution):
-            raise TypeError("n_paths: the reference cannot be sampled; give data points x0")
+            raise TypeError("n_paths: the reference cannot be sampled; pass data points x0 instead")
         return drawn(reference, n_paths, seed, path_offset)
     assert x0 is not None
     return checked_data("x0", x0)

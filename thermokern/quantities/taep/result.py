@@ -111,12 +111,12 @@ class TAEP(Result):
 
     def _resolved(self, *names: str) -> Attribution:
         if self.attribution is None:
-            raise ValueError(f"attribution: this TAEP was not resolved; give taep(…, resolve={names!r})")
+            raise ValueError(f"attribution: this TAEP was not resolved; compute it by taep(…, resolve={names!r})")
         return self.attribution
 
     @property
     def sign(self) -> float:
-        """Of the exponential average: −1, and +1 for reverse paths."""
+        """The sign in the exponential average: −1, and +1 for reverse paths."""
         return 1.0 if self.settings["direction"] == "reverse" and not self.driven_by_reference else -1.0
 
     @property

@@ -220,7 +220,7 @@ def taep(
     checked_choice("driver", driver, DRIVERS)
     reverse = direction == "reverse"
     if reverse and x0 is not None:
-        raise ValueError("x0: reverse paths start at t_end, not from data; give n_paths")
+        raise ValueError("x0: reverse paths start at t_end, not from data; pass n_paths")
     if driver == "reference" and (not reverse or from_prior or scheme == "sampler"):
         raise ValueError('driver: "reference" is for reverse paths of the continuum schemes, without from_prior')
     if from_prior and not isinstance(reference, Distribution):

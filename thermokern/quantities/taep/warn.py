@@ -86,8 +86,8 @@ def warn_of_missed_witnesses(result: TAEP) -> None:
         if difference is None or not abs(difference.value) > max(_MISSED * difference.stderr, stated):
             continue
         warnings.warn(
-            f"the mean of Δs misses {name} by {difference} nats (z = {difference.z(0.0):+.1f}), more than the errors "
-            'stated of it: use more steps, or spacing="log-snr"',
+            f"the mean of Δs differs from {name} by {difference} nats (z = {difference.z(0.0):+.1f}), more than its "
+            'stated errors explain: use more steps, or spacing="log-snr"',
             StepTooLongWarning,
             stacklevel=3,
         )
