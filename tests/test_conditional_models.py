@@ -82,7 +82,7 @@ def test_bad_arguments() -> None:
     model = tk.ConditionalModel(lambda x, t, y: x, VP)
     with pytest.raises(ValueError, match="^null: this model has no null"):
         _ = model.unconditional
-    with pytest.raises(ValueError, match="^y: expected 2 conditions"):
+    with pytest.raises(ValueError, match="^y: expected one condition for each of the 2 points"):
         model.at(torch.zeros(2, 1), torch.full((2,), 0.5, dtype=F64), torch.zeros(3))
 
 
