@@ -57,6 +57,36 @@ def test_more_threads_than_the_machine_has_are_not_started() -> None:
     assert_exact(KDTree(X).query(X, 2, workers=50_000), KDTree(X).query(X, 2))
 
 
+@pytest.mark.parametrize("k", [1, 20, 70])  # one register, several, a heap
+@pytest.mark.parametrize("p", [2.0, math.inf])
+@pytest.mark.parametrize("dim", [1, 3, 5])
+def test_copies_of_a_point_cost_what_other_points_do(dim: int, p: float, k: int) -> None:
+    """A tree looked at all n² pairs of n copies, since each could have had a lower index. Ties still go to the lowest."""
+    n = 6_000
+    uniform = torch.rand(n, dim, generator=torch.Generator().manual_seed(0))
+    mixed = uniform.clone()
+    mixed[::2] = 0.5
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    expected = torch.arange(k + 1).expand(n, -1)
+    own = torch.arange(n)[:, None]
+    expected = expected[expected != own.clamp(max=k)].reshape(n, k)  # the lowest but oneself
+    looked_at = {}
+    for name, x in {"uniform": uniform, "copies": torch.ones(n, dim), "mixed": mixed[order]}.items():
+        tree = KDTree(x, method="tree")
+        distances, indices, pairs = tree._search(None, k, True, p == math.inf, math.inf, 1)
+        looked_at[name] = int(pairs)
+        if name == "copies":
+            assert_exact((distances, indices), (torch.zeros(n, k), expected))
+            ranks = list(range(1, k + 1))
+            queried = tree.query(x[:9], ranks, p=p)
+            assert_exact((queried[0], queried[1]), (torch.zeros(9, k), torch.arange(k).expand(9, -1)))
+    assert looked_at["copies"] <= 3 * looked_at["uniform"], looked_at
+    assert looked_at["mixed"] <= 8 * looked_at["uniform"], looked_at
+    some = (8 * mixed[order][:700]).round()  # on a lattice, where every sum is exact
+    found, reference = KDTree(some, method="tree").neighbours(k, p=p, indices=True), neighbours_reference(some, k, p=p)
+    assert_exact((found[0], found[1]), (reference.distances, reference.indices))
+
+
 def sets() -> list[torch.Tensor]:
     return [part.clone() for part in (*KDTree(X)._set, *KDTree(X)._set)]
 

@@ -20,17 +20,18 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::u
 }
 
 template <class S>
-void evaluate(const std::string& function, const TensorView<S>& in, const TensorView<S>& out) {
+void evaluate(const std::string& function, const TensorView<const S>& in, const TensorView<S>& out) {
     for (std::size_t i = 0; i < std::size(functions); ++i) {
-        if (function == functions[i])
-            return precision<S>().evaluate(static_cast<Function>(i), in.data(), out.data(), in.size(0));
+        if (function != functions[i]) continue;
+        const py::gil_scoped_release release;
+        return precision<S>().evaluate(static_cast<Function>(i), in.data(), out.data(), in.size(0));
     }
     throw py::value_error("function: unknown '" + function + "'");
 }
 
 template <class S>
 void evaluate_tensor(const std::string& function, const py::object& x, const py::object& out) {
-    const TensorView<S> in("x", x, {any_size});
+    const TensorView<const S> in("x", x, {any_size});
     evaluate(function, in, TensorView<S>("out", out, {in.size(0)}));
 }
 
@@ -98,6 +99,7 @@ PYBIND11_MODULE(_core, module) {
     module.def(
         "evaluate",
         [](const std::string& function, const py::object& x, const py::object& out) {
+            const Memory memory;
             (is_double(x) ? evaluate_tensor<double> : evaluate_tensor<float>)(function, x, out);
         },
         "function"_a, "x"_a, "out"_a);

@@ -50,10 +50,12 @@ struct Cpu {
     // In one thread: what takes time is to read the values.
     template <class S>
     static Moments moments(const S* values, std::int64_t n, Place, RunOn) {
+        const py::gil_scoped_release release;
         return reduce<Moments>(values, n, 1.0);
     }
     template <class S>
     static ExponentialSums exponential_sums(const S* values, std::int64_t n, double scale, Place, RunOn) {
+        const py::gil_scoped_release release;
         return reduce<ExponentialSums>(values, n, scale);
     }
 };

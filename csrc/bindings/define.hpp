@@ -33,6 +33,7 @@ template <class Result, class... Arguments, class... Names>
 void define(py::module_& module, const char* name, Result (*float32)(Arguments...), Result (*float64)(Arguments...),
             const Names&... names) {
     const auto either = [=](Arguments... arguments) -> Result {
+        const Memory memory;
         return (first_is_double(arguments...) ? float64 : float32)(arguments...);
     };
     module.def(name, either, names..., py::arg("run_on"));

@@ -9,7 +9,7 @@ namespace tk::bindings {
 template <class Machine, class S>
 void hutchinson(const py::object& products, int kind, std::uint64_t seed, std::uint64_t path_offset,
                 std::uint64_t first, const py::object& out, RunOn run_on) {
-    const TensorView<S> view("products", products, {any_size, any_size}, Machine::place);
+    const TensorView<const S> view("products", products, {any_size, any_size}, Machine::place);
     const TensorView<S> out_view("out", out, {view.size(0)}, view.place());
     check(kind >= 0 && kind <= static_cast<int>(Probe::sphere), "kind: expected 0, 1 or 2");
     const HutchinsonArguments<S> arguments{.n = view.size(0),

@@ -10,11 +10,11 @@ template <class Machine, class S>
 void langevin(const py::object& x, const py::object& drift, const py::object& noise, const py::object& circulation,
               const py::object& steps, std::uint64_t seed, std::uint64_t path_offset, const py::object& x_last,
               const py::object& work, RunOn run_on) {
-    const TensorView<S> start("x", x, {any_size, any_size}, Machine::place);
+    const TensorView<const S> start("x", x, {any_size, any_size}, Machine::place);
     const Place place = start.place();
     const std::int64_t n = start.size(0), dim = checked_dim(start);
-    const TensorView<S> drift_view("drift", drift, {dim, dim}, place), noise_view("noise", noise, {dim, dim}, place),
-        circulation_view("circulation", circulation, {dim, dim}, place),
+    const TensorView<const S> drift_view("drift", drift, {dim, dim}, place),
+        noise_view("noise", noise, {dim, dim}, place), circulation_view("circulation", circulation, {dim, dim}, place),
         step_table("steps", steps, {any_size, 2}, place);
     const TensorView<S> end_view("x_last", x_last, {n, dim}, place), work_view("work", work, {n}, place);
     const LangevinArguments<S> arguments{.n = n,

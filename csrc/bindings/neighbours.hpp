@@ -8,10 +8,13 @@
 
 namespace tk::bindings {
 
-// Points in leaves, their order, and the boxes of the nodes, none of them where all pairs are looked at.
+// Points in leaves, their order, and the boxes of the nodes, none of them where all pairs are looked at. Of const S
+// where a kernel reads them.
 template <class S>
 class PointSetView {
  public:
+    using Order = std::conditional_t<std::is_const_v<S>, const std::int32_t, std::int32_t>;
+
     PointSetView(const std::string& name, const py::object& points, const py::object& order, const py::object& bounds,
                  Place place)
         : points_((name + "points").c_str(), points, {any_size, any_size, any_size}, place),
@@ -29,18 +32,21 @@ class PointSetView {
               name + "bounds: expected a box for each node or none, got " + std::to_string(nodes));
     }
     Place place() const { return points_.place(); }
-    PointSet<S> set() const {
+    S* points() const { return points_.data(); }
+    Order* order() const { return order_.data(); }
+    S* bounds() const { return bounds_.size(0) > 0 ? bounds_.data() : nullptr; }
+    PointSet<std::remove_const_t<S>> set() const {
         return {.n = order_.size(0),
                 .dim = points_.size(1),
                 .leaf = points_.size(2),
-                .points = points_.data(),
-                .order = order_.data(),
-                .bounds = bounds_.size(0) > 0 ? bounds_.data() : nullptr};
+                .points = points(),
+                .order = order(),
+                .bounds = bounds()};
     }
 
  private:
     TensorView<S> points_;
-    TensorView<std::int32_t> order_;
+    TensorView<Order> order_;
     TensorView<S> bounds_;
 };
 
@@ -53,7 +59,7 @@ void check_alike(const PointSet<S>& data, const PointSet<S>& queries) {
 template <class Machine, class S>
 void neighbours_build(const py::object& x, double scale, const py::object& points, const py::object& order,
                       const py::object& bounds, RunOn run_on) {
-    const TensorView<S> x_view("x", x, {any_size, any_size}, Machine::place);
+    const TensorView<const S> x_view("x", x, {any_size, any_size}, Machine::place);
     const PointSetView<S> out("", points, order, bounds, x_view.place());
     const PointSet<S> set = out.set();
     check(set.n == x_view.size(0) && set.dim == x_view.size(1), "points: expected the sizes of x, got others");
@@ -62,9 +68,9 @@ void neighbours_build(const py::object& x, double scale, const py::object& point
                                                 .leaf = set.leaf,
                                                 .scale = static_cast<S>(scale),
                                                 .x = x_view.data(),
-                                                .points = const_cast<S*>(set.points),
-                                                .order = const_cast<std::int32_t*>(set.order),
-                                                .bounds = const_cast<S*>(set.bounds)};
+                                                .points = out.points(),
+                                                .order = out.order(),
+                                                .bounds = out.bounds()};
     Machine::run(arguments, x_view.place(), run_on);
 }
 
@@ -73,9 +79,9 @@ void neighbours_search(const py::object& points, const py::object& order, const 
                        const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
                        bool own, bool max_norm, double scale, double upper, const py::object& distances,
                        const py::object& indices, const py::object& pairs, RunOn run_on) {
-    const PointSetView<S> data("", points, order, bounds, Machine::place);
+    const PointSetView<const S> data("", points, order, bounds, Machine::place);
     const Place place = data.place();
-    const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
+    const PointSetView<const S> queries("query_", query_points, query_order, query_bounds, place);
     check_alike(data.set(), queries.set());
     const std::int64_t m = queries.set().n;
     check(!own || m == data.set().n, "own: expected the points themselves for queries");
@@ -103,12 +109,12 @@ void neighbours_count(const py::object& points, const py::object& order, const p
                       const py::object& query_points, const py::object& query_order, const py::object& query_bounds,
                       bool max_norm, bool strict, double scale, const py::object& radius, const py::object& counts,
                       RunOn run_on) {
-    const PointSetView<S> data("", points, order, bounds, Machine::place);
+    const PointSetView<const S> data("", points, order, bounds, Machine::place);
     const Place place = data.place();
-    const PointSetView<S> queries("query_", query_points, query_order, query_bounds, place);
+    const PointSetView<const S> queries("query_", query_points, query_order, query_bounds, place);
     check_alike(data.set(), queries.set());
     const std::int64_t m = queries.set().n;
-    const TensorView<S> radius_view("radius", radius, {m}, place);
+    const TensorView<const S> radius_view("radius", radius, {m}, place);
     const TensorView<std::int64_t> counts_view("counts", counts, {m}, place);
     const NeighboursCountArguments<S> arguments{.data = data.set(),
                                                 .queries = queries.set(),

@@ -16,10 +16,10 @@ void probability_flow(const py::object& x, const py::object& table, int levels, 
               ", got " + std::to_string(levels));
     const std::int64_t n_nodes =
         9 * (std::int64_t(1) << levels) - 3;  // core/probability_flow.hpp, flow_first_node(levels + 1)
-    const TensorView<S> points("x", x, {any_size, any_size}, Machine::place);
+    const TensorView<const S> points("x", x, {any_size, any_size}, Machine::place);
     const Place place = points.place();
     const std::int64_t n = points.size(0), dim = checked_dim(points);
-    const TensorView<S> columns("table", table, {n_nodes, flow_columns}, place);
+    const TensorView<const S> columns("table", table, {n_nodes, flow_columns}, place);
     const Source<S> source("score", kind, tensors, dim, n_nodes, place);
     const TensorView<S> end("x_last", x_last, {n, dim}, place), gathered("divergence", divergence, {n}, place);
     const TensorView<std::int64_t> counted("evaluations", evaluations, {n}, place), ended("status", status, {n}, place);

@@ -9,7 +9,7 @@ namespace tk::bindings {
 template <class Machine, class S>
 void score(const std::string& kind, const py::list& tensors, const py::object& x, const py::object& score,
            const py::object& divergence, const py::object& log_density, RunOn run_on) {
-    const TensorView<S> points("x", x, {any_size, any_size}, Machine::place);
+    const TensorView<const S> points("x", x, {any_size, any_size}, Machine::place);
     const Place place = points.place();
     const std::int64_t n = points.size(0), dim = checked_dim(points);
     const Source<S> source("score", kind, tensors, dim, 1, place);

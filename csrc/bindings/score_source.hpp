@@ -13,7 +13,7 @@
 namespace tk::bindings {
 
 template <class S>
-std::int64_t checked_dim(const TensorView<S>& x) {
+std::int64_t checked_dim(const TensorView<const S>& x) {
     const std::int64_t dim = x.size(1);
     check(dim >= 1 && dim <= max_dim,
           "x: expected a dimension from 1 to " + std::to_string(max_dim) + ", got " + std::to_string(dim));
@@ -94,8 +94,8 @@ class Source {
 
     Place place_;
     ScoreSource<S> arguments_{};
-    std::deque<TensorView<double>> doubles_;
-    std::deque<TensorView<S>> numbers_;
+    std::deque<TensorView<const double>> doubles_;
+    std::deque<TensorView<const S>> numbers_;
 };
 
 }  // namespace tk::bindings

@@ -8,14 +8,14 @@ namespace tk::bindings {
 
 template <class Machine, class S>
 py::tuple moments(const py::object& values, RunOn run_on) {
-    const TensorView<S> view("values", values, {any_size}, Machine::place);
+    const TensorView<const S> view("values", values, {any_size}, Machine::place);
     const Moments m = Machine::moments(view.data(), view.size(0), view.place(), run_on);
     return py::make_tuple(m.n, m.mean, m.m2, m.m3, m.m4);
 }
 
 template <class Machine, class S>
 py::tuple exponential_sums(const py::object& values, double scale, RunOn run_on) {
-    const TensorView<S> view("values", values, {any_size}, Machine::place);
+    const TensorView<const S> view("values", values, {any_size}, Machine::place);
     const ExponentialSums s = Machine::exponential_sums(view.data(), view.size(0), scale, view.place(), run_on);
     return py::make_tuple(s.top, s.first, s.second);
 }

@@ -1,7 +1,8 @@
-// A view of a tensor from Python, checked once against what a kernel expects of it.
+// A view of a tensor from Python, checked once against what a kernel expects of it: of const T where the kernel reads,
+// of T where it writes.
 //
-// Anything with __dlpack__ will do: torch tensors, NumPy arrays. The structures below are the ABI of DLPack 0.x
-// capsules ("dltensor"), https://dmlc.github.io/dlpack/latest/c_api.html.
+// Anything with __dlpack__ will do: torch tensors, NumPy arrays. The structures below are the ABI of DLPack capsules,
+// "dltensor_versioned" and, from older exporters, "dltensor": https://dmlc.github.io/dlpack/latest/c_api.html.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -10,15 +11,14 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+
+#include "memory.hpp"
 
 namespace tk::bindings {
 
 namespace py = pybind11;
-
-inline void check(bool holds, const std::string& message) {
-    if (!holds) throw py::value_error(message);
-}
 
 namespace dlpack {
 struct Device {
@@ -44,6 +44,15 @@ struct ManagedTensor {
     void* context;
     void (*deleter)(ManagedTensor*);
 };
+struct VersionedTensor {
+    std::uint32_t major, minor;
+    void* context;
+    void (*deleter)(VersionedTensor*);
+    std::uint64_t flags;
+    Tensor tensor;
+};
+constexpr std::uint32_t version = 1;
+constexpr std::uint64_t is_read_only = 1;
 }  // namespace dlpack
 
 // A size that any value satisfies.
@@ -57,23 +66,37 @@ struct Place {
 constexpr std::int32_t any_device = -1;
 constexpr Place on_cpu{1, any_device};
 
+// What a tensor lends by DLPack, until this goes.
+class Lent {
+ public:
+    Lent(const std::string& name, py::handle object);
+    ~Lent() {
+        if (managed_ != nullptr && managed_->deleter != nullptr) managed_->deleter(managed_);
+        if (versioned_ != nullptr && versioned_->deleter != nullptr) versioned_->deleter(versioned_);
+    }
+    Lent(const Lent&) = delete;
+    Lent& operator=(const Lent&) = delete;
+
+    const dlpack::Tensor& tensor() const { return versioned_ != nullptr ? versioned_->tensor : managed_->tensor; }
+    bool is_read_only() const { return versioned_ != nullptr && (versioned_->flags & dlpack::is_read_only) != 0; }
+
+ private:
+    dlpack::ManagedTensor* managed_ = nullptr;
+    dlpack::VersionedTensor* versioned_ = nullptr;
+};
+
 // Contiguous memory of dtype T and the sizes given, on the CPU if not said otherwise. Held until the view goes.
 template <class T>
 class TensorView {
  public:
     TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes, Place place = on_cpu);
-    ~TensorView() {
-        if (managed_ != nullptr && managed_->deleter != nullptr) managed_->deleter(managed_);
-    }
-    TensorView(const TensorView&) = delete;
-    TensorView& operator=(const TensorView&) = delete;
 
     T* data() const { return data_; }
-    std::int64_t size(int axis) const { return managed_->tensor.sizes[axis]; }
-    Place place() const { return {managed_->tensor.device.type, managed_->tensor.device.index}; }
+    std::int64_t size(int axis) const { return lent_.tensor().sizes[axis]; }
+    Place place() const { return {lent_.tensor().device.type, lent_.tensor().device.index}; }
 
  private:
-    dlpack::ManagedTensor* managed_ = nullptr;
+    const Lent lent_;
     T* data_ = nullptr;
 };
 
@@ -131,24 +154,50 @@ inline std::string describe(const dlpack::Device& device) {
     return device.index == any_device ? name : name + ":" + std::to_string(device.index);
 }
 
+inline py::value_error refused(const std::string& name, const py::error_already_set& error) {
+    return py::value_error(name + ": " + py::str(error.value()).cast<std::string>());
+}
+
 // A tensor's DLPack capsule. Of a device: without torch's waiting for the default stream; the caller's is used.
-inline py::object capsule_of(py::handle object) {
-    const auto device = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
-    return device.first == 2 ? object.attr("__dlpack__")(py::arg("stream") = -1) : object.attr("__dlpack__")();
+inline py::object capsule_of(const std::string& name, py::handle object) {
+    if (!py::hasattr(object, "__dlpack__"))
+        throw py::type_error(name + ": expected a tensor, got " +
+                             py::str(py::type::of(object).attr("__name__")).cast<std::string>());
+    py::dict options;
+    if (object.attr("__dlpack_device__")().cast<std::pair<int, int>>().first == 2) options["stream"] = -1;
+    const py::object lend = object.attr("__dlpack__");
+    try {
+        return lend(**options, py::arg("max_version") = py::make_tuple(dlpack::version, 0));
+    } catch (py::error_already_set& error) {
+        if (!error.matches(PyExc_TypeError)) throw refused(name, error);
+    }
+    try {  // of exporters that know of no versions
+        return lend(**options);
+    } catch (py::error_already_set& error) {
+        throw refused(name, error);
+    }
+}
+
+inline Lent::Lent(const std::string& name, py::handle object) {
+    const py::object capsule = capsule_of(name, object);
+    const bool versioned = PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned") != 0;
+    void* lent = PyCapsule_GetPointer(capsule.ptr(), versioned ? "dltensor_versioned" : "dltensor");
+    if (lent == nullptr) throw py::error_already_set();
+    if (versioned) {
+        check(static_cast<dlpack::VersionedTensor*>(lent)->major == dlpack::version,
+              name + ": expected a tensor by DLPack 1, got another version");
+        versioned_ = static_cast<dlpack::VersionedTensor*>(lent);
+    } else {
+        managed_ = static_cast<dlpack::ManagedTensor*>(lent);
+    }
+    PyCapsule_SetName(capsule.ptr(), versioned ? "used_dltensor_versioned" : "used_dltensor");
 }
 
 template <class T>
-TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes, Place place) {
-    if (!py::hasattr(object, "__dlpack__"))
-        throw py::type_error(std::string(name) + ": expected a tensor, got " +
-                             py::str(py::type::of(object).attr("__name__")).cast<std::string>());
-    const py::object capsule = capsule_of(object);
-    managed_ = static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-    if (managed_ == nullptr) throw py::error_already_set();
-    PyCapsule_SetName(capsule.ptr(), "used_dltensor");
-
-    const dlpack::Tensor& tensor = managed_->tensor;
-    const dlpack::DataType expected = dtype_of<T>();
+TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_list<std::int64_t> sizes, Place place)
+    : lent_(name, object) {
+    const dlpack::Tensor& tensor = lent_.tensor();
+    const dlpack::DataType expected = dtype_of<std::remove_const_t<T>>();
     const int rank = static_cast<int>(sizes.size());
     const bool there =
         tensor.device.type == place.type && (place.index == any_device || place.index == tensor.device.index);
@@ -156,25 +205,25 @@ TensorView<T>::TensorView(const char* name, py::handle object, std::initializer_
                 tensor.dtype.lanes == 1 && tensor.rank == rank;
     for (int axis = 0; good && axis < rank; ++axis)
         good = sizes.begin()[axis] == any_size || sizes.begin()[axis] == tensor.sizes[axis];
+    std::int64_t count = 1;
+    for (int axis = 0; good && axis < rank; ++axis) count *= tensor.sizes[axis];
     bool contiguous = true;
     if (good && tensor.strides != nullptr) {
-        std::int64_t stride = 1, count = 1;
-        for (int axis = 0; axis < rank; ++axis) count *= tensor.sizes[axis];
+        std::int64_t stride = 1;
         for (int axis = rank - 1; axis >= 0 && count > 0; --axis) {
             contiguous = contiguous && (tensor.sizes[axis] == 1 || tensor.strides[axis] == stride);
             stride *= tensor.sizes[axis];
         }
     }
-    if (!good || !contiguous) {
-        const std::string message = std::string(name) + ": expected " + describe(sizes.begin(), rank) + " " +
-                                    describe(expected) + " on " + describe(dlpack::Device{place.type, place.index}) +
-                                    ", got " + describe(tensor.sizes, tensor.rank) + " " + describe(tensor.dtype) +
-                                    " on " + describe(tensor.device) + (contiguous ? "" : ", not contiguous");
-        if (managed_->deleter != nullptr) managed_->deleter(managed_);
-        managed_ = nullptr;
-        throw py::value_error(message);
-    }
+    const bool writable = std::is_const_v<T> || !lent_.is_read_only();
+    if (!good || !contiguous || !writable)
+        throw py::value_error(std::string(name) + ": expected " + describe(sizes.begin(), rank) + " " +
+                              describe(expected) + " on " + describe(dlpack::Device{place.type, place.index}) +
+                              ", got " + describe(tensor.sizes, tensor.rank) + " " + describe(tensor.dtype) + " on " +
+                              describe(tensor.device) + (contiguous ? "" : ", not contiguous") +
+                              (writable ? "" : ", read-only: the result cannot be written there"));
     data_ = reinterpret_cast<T*>(static_cast<char*>(tensor.data) + tensor.byte_offset);
+    Memory::add(name, data_, count * static_cast<std::int64_t>(sizeof(T)), !std::is_const_v<T>);
 }
 
 }  // namespace tk::bindings

@@ -37,7 +37,7 @@ class Paths {
     }
 
  private:
-    TensorView<S> start_, steps_;
+    TensorView<const S> start_, steps_;
     Source<S> model_, reference_;
     TensorView<S> end_;
 };

@@ -14,8 +14,8 @@ void trajectory_averages(const py::object& x, const py::object& steps, const py:
                          const py::object& x_last, RunOn run_on) {
     const Paths<S> paths(x, steps, model_kind, model, reference_kind, reference, x_last, Machine::place);
     const Place place = paths.place();
-    const TensorView<S> rate_table("rates", rates, {paths.n_nodes(), rate_columns}, place),
-        integral_view("integrals", integrals, {paths.n(), observables}, place);
+    const TensorView<const S> rate_table("rates", rates, {paths.n_nodes(), rate_columns}, place);
+    const TensorView<S> integral_view("integrals", integrals, {paths.n(), observables}, place);
     const TensorView<double> mean_view("mean", mean, {paths.n_nodes(), observables}, place),
         m2_view("m2", m2, {paths.n_nodes(), observables}, place);
     const TrajectoryAveragesArguments<S> arguments{.paths = paths.arguments(seed, path_offset),

@@ -12,15 +12,15 @@ void trajectory_step(const py::object& x, const py::object& model, const py::obj
                      bool draw_carried, bool sampler, bool reverse, std::uint64_t seed, std::uint64_t path_offset,
                      std::uint64_t first, const py::object& value, const py::object& mismatch, const py::object& next,
                      const py::object& noise, RunOn run_on) {
-    const TensorView<S> x_view("x", x, {any_size, any_size}, Machine::place);
+    const TensorView<const S> x_view("x", x, {any_size, any_size}, Machine::place);
     const Place place = x_view.place();
     const std::int64_t n = x_view.size(0), dim = x_view.size(1);
-    const TensorView<S> model_view("model", model, {n, dim}, place),
-        reference_view("reference", reference, {n, dim}, place), node_view("node", node, {node_columns}, place),
-        value_view("value", value, {n}, place), mismatch_view("mismatch", mismatch, {n}, place);
-    const OptionalView<S> drawn_view("drawn", drawn, {n, dim}, place),
-        carried_view("carried", carried, {n, dim}, place), previous_view("previous", previous, {n, dim}, place),
-        next_view("next", next, {n, dim}, place), noise_view("noise", noise, {n, dim}, place);
+    const TensorView<const S> model_view("model", model, {n, dim}, place),
+        reference_view("reference", reference, {n, dim}, place), node_view("node", node, {node_columns}, place);
+    const OptionalView<const S> drawn_view("drawn", drawn, {n, dim}, place),
+        carried_view("carried", carried, {n, dim}, place), previous_view("previous", previous, {n, dim}, place);
+    const TensorView<S> value_view("value", value, {n}, place), mismatch_view("mismatch", mismatch, {n}, place);
+    const OptionalView<S> next_view("next", next, {n, dim}, place), noise_view("noise", noise, {n, dim}, place);
     check(!draw_carried || first >= static_cast<std::uint64_t>(dim),
           "first: the first node has no step before it, whose noise could be drawn");
     const TrajectoryStepArguments<S> arguments{.nodes = 1,
@@ -52,15 +52,16 @@ template <class Machine, class S>
 void trajectory_block(const py::object& x, const py::object& model, const py::object& reference,
                       const py::object& nodes, const py::object& noise, const py::object& previous, bool sampler,
                       const py::object& value, const py::object& mismatch, RunOn run_on) {
-    const TensorView<S> x_view("x", x, {any_size, any_size, any_size}, Machine::place);
+    const TensorView<const S> x_view("x", x, {any_size, any_size, any_size}, Machine::place);
     const Place place = x_view.place();
     const std::int64_t count = x_view.size(0), n = x_view.size(1), dim = x_view.size(2);
-    const TensorView<S> model_view("model", model, {count, n, dim}, place),
+    const TensorView<const S> model_view("model", model, {count, n, dim}, place),
         reference_view("reference", reference, {count, n, dim}, place),
         nodes_view("nodes", nodes, {count, node_columns}, place),
-        noise_view("noise", noise, {count + 1, n, dim}, place), value_view("value", value, {count, n}, place),
+        noise_view("noise", noise, {count + 1, n, dim}, place);
+    const OptionalView<const S> previous_view("previous", previous, {n, dim}, place);
+    const TensorView<S> value_view("value", value, {count, n}, place),
         mismatch_view("mismatch", mismatch, {count, n}, place);
-    const OptionalView<S> previous_view("previous", previous, {n, dim}, place);
     TrajectoryStepArguments<S> arguments{};
     arguments.nodes = count;
     arguments.n = n;

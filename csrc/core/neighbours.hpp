@@ -194,8 +194,8 @@ struct Boxes {
     TK_HD const S* of(const TreeNode& node) const { return bounds + node.index * 2 * dim; }
 };
 
-// Both children of a node, the nearer on top, of two that are as near the one whose centre is; near(s) says whether
-// measure s matters.
+// Both children of a node, the nearer on top, of two that are as near the one whose centre is; near(s, node) says
+// whether a node at measure s matters.
 template <bool Maximum, int Dim, class S, class Near>
 TK_HD void push_children(const Boxes<S>& boxes, const TreeNode& node, const Near& near, WaitingNodes<S>& waiting) {
     const TreeNode left = left_child(node), right = right_child(node);
@@ -204,8 +204,10 @@ TK_HD void push_children(const Boxes<S>& boxes, const TreeNode& node, const Near
     const bool left_first =
         left_s < right_s || (left_s == right_s && between_centres(boxes.dim, boxes.of(left), boxes.queries) <=
                                                       between_centres(boxes.dim, boxes.of(right), boxes.queries));
-    if (near(left_first ? right_s : left_s)) waiting.push(left_first ? right : left, left_first ? right_s : left_s);
-    waiting.push(left_first ? left : right, left_first ? left_s : right_s);
+    const TreeNode &nearer = left_first ? left : right, &farther = left_first ? right : left;
+    const S farther_s = left_first ? right_s : left_s;
+    if (near(farther_s, farther)) waiting.push(farther, farther_s);
+    waiting.push(nearer, left_first ? left_s : right_s);
 }
 
 // On to the next leaf but `own` that matters, nearest boxes first; false: there is none.
@@ -214,7 +216,7 @@ TK_HD bool next_near(const Boxes<S>& boxes, std::int64_t own, const Near& near, 
                      TreeNode& leaf) {
     while (waiting.count > 0) {
         const TreeNode node = waiting.nodes[--waiting.count];
-        if (!near(waiting.measures[waiting.count])) continue;
+        if (!near(waiting.measures[waiting.count], node)) continue;
         if (!is_leaf(node)) {
             push_children<Maximum, Dim>(boxes, node, near, waiting);
         } else if (node.first != own) {

@@ -75,6 +75,11 @@ struct NearestLists {
         kth[i] = minimum(kth[i], last);
     }
 
+    // The index of the k-th of query i; the largest of all where there are fewer.
+    typename Lane<V>::Index last_id(std::int64_t i) const {
+        return ids[i * registers + (a.k - 1) / lanes<S>][(a.k - 1) % lanes<S>];
+    }
+
     // The list of query i to a row of the output.
     void write(std::int64_t i, std::int64_t row) const {
         const S inverse = S(1) / a.scale;

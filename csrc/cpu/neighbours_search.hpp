@@ -18,8 +18,10 @@ class BlockSearch {
     using Lists = NearestLists<S, Maximum, Indexed>;
     static constexpr int columns = 4;  // vectors of points that are measured side by side
 
-    BlockSearch(const NeighboursSearchArguments<S>& arguments, Watch& watch, int thread, V* lists, Ids* ids, S* boxes)
+    BlockSearch(const NeighboursSearchArguments<S>& arguments, const std::int32_t* lowest, Watch& watch, int thread,
+                V* lists, Ids* ids, S* boxes)
         : a_(arguments),
+          lowest_(lowest),
           watch_(watch),
           thread_(thread),
           dim_(static_cast<int>(arguments.data.dim)),
@@ -56,6 +58,25 @@ class BlockSearch {
             for (std::int64_t i = 0; i < leaf_; ++i) filled_[i] = 0;
     }
 
+    // The index of the k-th of query i so far, with which a point as near has to compete.
+    std::int64_t last_id(int i) const {
+        if (!is_heap()) return lists_.last_id(i);
+        return filled_[i] < a_.k ? std::numeric_limits<std::int32_t>::max() : a_.indices[row(i) * a_.k];
+    }
+
+    // Whether a node at measure s from the queries' box matters to one of them, `worst` being the largest kth: where it
+    // is as near as their k-th are, only if it holds a lower index. Else n copies of a point would meet n² times.
+    bool matters(S s, S worst, const TreeNode& node) const {
+        if constexpr (Indexed) {
+            if (s == worst) {
+                for (int i = 0; i < queries_->count; ++i)
+                    if (kth_[i] == s && lowest_[node.index] < last_id(i)) return true;
+                return false;
+            }
+        }
+        return Lists::matters(s, worst);
+    }
+
     // Query i against every point of a leaf.
     void scan(int i, std::int64_t leaf, bool own = false) {
         const S* query = queries_->x + i;
@@ -78,9 +99,17 @@ class BlockSearch {
             for (int c = 0; c < columns; ++c) near |= std::uint64_t{less_bits<Indexed>(s[c], kth)} << (c * lanes<S>);
             if (own && i >= chunk && i < chunk + columns * lanes<S>) near &= ~(std::uint64_t{1} << (i - chunk));
             if (near == 0) continue;
+            const std::int32_t* order = a_.data.order + leaf * leaf_ + chunk;
+            if constexpr (Indexed) {
+                std::uint64_t nearer = 0;
+                for (int c = 0; c < columns; ++c)
+                    nearer |= std::uint64_t{less_bits<false>(s[c], kth)} << (c * lanes<S>);
+                for (std::uint64_t ties = near & ~nearer; ties != 0; ties &= ties - 1)
+                    if (order[__builtin_ctzll(ties)] > last_id(i)) near &= ~(ties & -ties);
+            }
             S values[columns * lanes<S>];
             for (int c = 0; c < columns; ++c) store(values + c * lanes<S>, s[c]);
-            offer(i, values, near, a_.data.order + leaf * leaf_ + chunk);
+            offer(i, values, near, order);
         }
     }
 
@@ -115,7 +144,7 @@ class BlockSearch {
     }
 
     // The queries that a leaf's box is near enough to, against its points.
-    void visit(std::int64_t leaf, const S* box) {
+    void visit(const TreeNode& leaf, const S* box) {
         for (std::int64_t first = 0; first < queries_->count; first += lanes<S>) {
             V s;
             const auto gap = [&](int axis, int) __attribute__((always_inline)) {
@@ -123,8 +152,14 @@ class BlockSearch {
                                splat<V>(box[dim_ + axis]));
             };
             measure<Maximum, Dim, 1>(dim_, gap, [](const V*) { return false; }, &s);
-            for (std::uint32_t near = less_bits<Indexed>(s, load<V>(kth_ + first)); near != 0; near &= near - 1)
-                scan(static_cast<int>(first) + __builtin_ctz(near), leaf);
+            const V kth = load<V>(kth_ + first);
+            const std::uint32_t near = less_bits<Indexed>(s, kth),
+                                ties = Indexed ? near & ~less_bits<false>(s, kth) : 0;
+            for (std::uint32_t bits = near; bits != 0; bits &= bits - 1) {
+                const int i = static_cast<int>(first) + __builtin_ctz(bits);
+                if ((ties & bits & -bits) != 0 && lowest_[leaf.index] > last_id(i)) continue;
+                scan(i, leaf.first);
+            }
         }
     }
 
@@ -141,13 +176,13 @@ class BlockSearch {
         queries_->box(dim_, leaf_, box_);
         const Boxes<S> boxes{a_.data.bounds, box_, dim_};
         S bound = worst();
-        const auto near = [&](S s) { return Lists::matters(s, bound); };
+        const auto near = [&](S s, const TreeNode& node) { return matters(s, bound, node); };
         WaitingNodes<S> waiting;
         waiting.start(leaf_count(a_.data.n, leaf_));
         TreeNode leaf;
         for (int visits = 1; next_near<Maximum, Dim>(boxes, own, near, waiting, leaf); ++visits) {
             if (visits % 64 == 0 && watch_.poll(thread_)) return;
-            visit(leaf.first, boxes.of(leaf));
+            visit(leaf, boxes.of(leaf));
             bound = worst();
         }
     }
@@ -173,6 +208,7 @@ class BlockSearch {
     static S root(S s) { return Maximum ? s : std::sqrt(s); }
 
     const NeighboursSearchArguments<S>& a_;
+    const std::int32_t* const lowest_;  // (nodes,): the lowest index below each; Indexed alone
     Watch& watch_;
     const int thread_, dim_;
     const std::int64_t leaf_;
@@ -185,6 +221,19 @@ class BlockSearch {
     std::int64_t filled_[largest_leaf];
 };
 
+// The lowest index of the points below each node, to `lowest`.
+template <class S>
+inline std::int32_t fill_lowest(const PointSet<S>& set, const TreeNode& node, std::int32_t* lowest) {
+    std::int32_t least = std::numeric_limits<std::int32_t>::max();
+    if (is_leaf(node)) {
+        const std::int64_t count = points_of(set, node);
+        for (std::int64_t i = 0; i < count; ++i) least = minimum(least, set.order[node.first * set.leaf + i]);
+    } else {
+        least = minimum(fill_lowest(set, left_child(node), lowest), fill_lowest(set, right_child(node), lowest));
+    }
+    return lowest[node.index] = least;
+}
+
 template <class S, bool Maximum, int Dim, bool Indexed>
 static bool search_blocks(const NeighboursSearchArguments<S>& arguments, int threads, Interrupt interrupt) {
     using Search = BlockSearch<S, Maximum, Dim, Indexed>;
@@ -193,11 +242,15 @@ static bool search_blocks(const NeighboursSearchArguments<S>& arguments, int thr
     const Buffer<Native<S>> lists(threads * list);
     const Buffer<IntOf<Native<S>>> ids(Indexed ? threads * list : 0);
     const Buffer<S> boxes(threads * box);
+    const bool descends = Indexed && arguments.data.bounds != nullptr && arguments.data.n > 0;
+    const std::int64_t leaves = leaf_count(arguments.data.n, leaf);
+    const Buffer<std::int32_t> lowest(descends ? 2 * leaves - 1 : 0);
+    if (descends) fill_lowest(arguments.data, TreeNode{0, 0, leaves}, lowest.get());
     Watch watch(interrupt);
     std::int64_t pairs = 0;
     const bool finished =
         for_each_block(leaf_count(arguments.queries.n, leaf), threads, watch, [&](std::int64_t block, int thread) {
-            Search search(arguments, watch, thread, lists.get() + thread * list,
+            Search search(arguments, lowest.get(), watch, thread, lists.get() + thread * list,
                           Indexed ? ids.get() + thread * list : nullptr, boxes.get() + thread * box);
             search.run(block);
             const std::int64_t measured = search.pairs();

@@ -45,7 +45,8 @@ class TreeWalk {
         if (threadIdx.x == 0) {
             const S bound = over_warps(w_.greatest, true);
             w_.chosen = {0, 0, 0};
-            tk::next_near<Maximum, Dim>(boxes(), own_, [&](S s) { return s <= bound; }, w_.waiting, w_.chosen);
+            tk::next_near<Maximum, Dim>(
+                boxes(), own_, [&](S s, const TreeNode&) { return s <= bound; }, w_.waiting, w_.chosen);
         }
         __syncthreads();
         return take(w_.chosen);
