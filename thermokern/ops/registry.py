@@ -47,9 +47,12 @@ def run_kernel(name: str, on: Tensor, *arguments: object, threads: int | None = 
     return getattr(module, name)(*arguments, last)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _cuda_works() -> bool:
     return not cuda_absence()
+
+
+# As torch.compiler.assume_constant_result marks it, which imports torch._dynamo: twice the time of torch's own import.
+_cuda_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def has_kernels(device: torch.device) -> bool:

@@ -197,7 +197,9 @@ def _with_divergence(sums: StepSums, step: _Step, divergence: Tensor | None) -> 
         return sums
     if divergence is None:
         raise ValueError(f"divergence: the scheme {step.table.scheme!r} needs it")
-    return sums._replace(value=sums.value + step.row[COLUMNS.index("energy")] * weight * divergence)
+    value = sums.value + step.row[COLUMNS.index("energy")] * weight * divergence
+    # Not _replace, which torch.compile of 2.6 does not trace.
+    return StepSums(value, sums.mismatch, sums.x_next, sums.noise)
 
 
 def _by_torch(
