@@ -1,11 +1,25 @@
-# `make demo` and `make test` set everything up in .venv; neither touches the system's Python.
+# `make` says what there is. All targets set themselves up in .venv; none touches the system's Python.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 NATIVE := $(foreach kind,hpp cpp cuh cu,$(wildcard csrc/*/*.$(kind)))
+# What an extra of pyproject.toml lists, without the package itself.
+extra = $$($(BIN)/python -c "import tomllib; \
+    print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(1)'])")
 SOURCES := pyproject.toml CMakeLists.txt $(NATIVE)
 
-.PHONY: demo test test-long lint format bench clean
+.PHONY: help demo test test-long lint format docs bench clean
+
+help:
+	@echo "make demo       ten trained networks to their TAEP, in out/demo: 3 minutes of one core"
+	@echo "make test       the tests: 10 minutes on two cores"
+	@echo "make test-long  the tests that take minutes each: 10 minutes"
+	@echo "make lint       style and types: 2 minutes"
+	@echo "make format     repairs style"
+	@echo "make docs       the pages as a site, in build/site: 20 seconds"
+	@echo "make bench      speed beside other programs: an hour"
+	@echo "make clean      removes .venv, build and out"
+	@echo "The first of them also sets up .venv: PyTorch, and about 4 minutes of one core to compile."
 
 demo: $(VENV)/.installed
 	$(BIN)/thermokern demo --out out/demo
@@ -30,6 +44,9 @@ format: $(VENV)/.lint
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(NATIVE)
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	$(BIN)/python benchmarks/run.py
@@ -42,8 +59,12 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; \
-	    print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lint'])")
+	$(BIN)/python -m pip install --quiet $(call extra,lint)
+	touch $@
+
+# Apart from .installed: the pages are built from the sources, without the package.
+$(VENV)/.docs: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(call extra,docs)
 	touch $@
 
 clean:
