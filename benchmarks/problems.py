@@ -141,17 +141,19 @@ def work_b(quick: bool) -> list[Problem]:
     return [Problem("B/mlp", model, target, times, _start(n, means, variances), FLOPS_B)]
 
 
-def fused(problem: Problem, threads: int = 1) -> Contestant:
-    """`ops.trajectory`: everything in one call, normals included."""
+def fused(problem: Problem, threads: int = 1, flush: bool = False) -> Contestant:
+    """`ops.trajectory`: everything in one call, normals included; `flush`: the caller flushes denormal numbers."""
     tables = {problem.steps: problem.table()}
 
     def run(steps: int, noise: Tensor | None) -> Tensor:  # its own normals are the noise that all are checked on
         torch.set_num_threads(threads)
+        torch.set_flush_denormal(flush)
         out = ops.trajectory(problem.x, tables[steps], problem.model, problem.target, seed=SEED).value
+        torch.set_flush_denormal(False)
         torch.set_num_threads(1)
         return out
 
-    name = "thermokern fused" + (f", {threads} threads" if threads > 1 else "")
+    name = "thermokern fused" + (f", {threads} threads" if threads > 1 else "") + (", caller flushes" if flush else "")
     return Contestant(name, "thermokern", {"": lambda: run}, problem.steps, problem.n)
 
 

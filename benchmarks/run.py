@@ -105,6 +105,7 @@ def _contestants(problem: Problem, quick: bool) -> tuple[list[Contestant], dict[
     if network:
         out += peers_torch.peers_b(problem, quick)
     else:
+        out += [problems.fused(problem, flush=True)]  # README's row must not depend on what the caller sets
         out += [peers_torch.eager_a(problem), peers_torch.compiled_a(problem, quick)]
     try:
         import peers_jax

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include "../core/statistics.hpp"
+#include "../cpu/denormals.hpp"
 #include "../cpu/kernels.hpp"
 #include "define.hpp"
 
@@ -51,11 +52,13 @@ struct Cpu {
     template <class S>
     static Moments moments(const S* values, std::int64_t n, Place, RunOn) {
         const py::gil_scoped_release release;
+        const DenormalScope kept(Denormals::kept);
         return reduce<Moments>(values, n, 1.0);
     }
     template <class S>
     static ExponentialSums exponential_sums(const S* values, std::int64_t n, double scale, Place, RunOn) {
         const py::gil_scoped_release release;
+        const DenormalScope kept(Denormals::kept);
         return reduce<ExponentialSums>(values, n, scale);
     }
 };

@@ -43,6 +43,7 @@ template <class Body>
 inline bool for_each_block(std::int64_t blocks, int threads, Watch& watch, const Body& body) {
 #pragma omp parallel num_threads(threads)
     {
+        const DenormalScope kept(Denormals::kept);
         const int thread = omp_get_thread_num();
 #pragma omp for schedule(dynamic)
         for (std::int64_t block = 0; block < blocks; ++block)

@@ -43,8 +43,11 @@ class Builder {
 
     void run(int threads) {
 #pragma omp parallel num_threads(threads)
+        {
+            const DenormalScope kept(Denormals::kept);
 #pragma omp single
-        split({0, 0, leaf_count(a_.n, a_.leaf)});
+            split({0, 0, leaf_count(a_.n, a_.leaf)});
+        }
     }
 
  private:
@@ -174,18 +177,28 @@ class Builder {
     std::int32_t* const spare_order_;
 };
 
+// body(i) for 0 … count − 1, dealt to threads evenly.
+template <class Body>
+static void for_each_part(std::int64_t count, int threads, const Body& body) {
+#pragma omp parallel num_threads(threads)
+    {
+        const DenormalScope kept(Denormals::kept);
+#pragma omp for schedule(static)
+        for (std::int64_t i = 0; i < count; ++i) body(i);
+    }
+}
+
 template <class S>
 static void arrange(const NeighboursBuildArguments<S>& a, const S* rows, S scale, int threads) {
     const std::int64_t leaves = leaf_count(a.n, a.leaf);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t leaf = 0; leaf < leaves; ++leaf) {
+    for_each_part(leaves, threads, [&](std::int64_t leaf) {
         const std::int64_t first = leaf * a.leaf, count = a.n - first < a.leaf ? a.n - first : a.leaf;
         S* out = a.points + first * a.dim;
         for (std::int64_t axis = 0; axis < a.dim; ++axis) {
             for (std::int64_t i = 0; i < count; ++i) out[axis * a.leaf + i] = rows[(first + i) * a.dim + axis] * scale;
             for (std::int64_t i = count; i < a.leaf; ++i) out[axis * a.leaf + i] = std::numeric_limits<S>::infinity();
         }
-    }
+    });
 }
 
 template <class S>
@@ -199,11 +212,10 @@ bool neighbours_build(const NeighboursBuildArguments<S>& a, int threads, Interru
     const Buffer<S> rows(a.n * a.dim);
     const Buffer<std::int32_t> spare_order(a.n);
     S* const scaled = rows.get();
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t i = 0; i < a.n; ++i) {
+    for_each_part(a.n, threads, [&](std::int64_t i) {
         a.order[i] = static_cast<std::int32_t>(i);
         for (std::int64_t j = 0; j < a.dim; ++j) scaled[i * a.dim + j] = a.x[i * a.dim + j] * a.scale;
-    }
+    });
     switch (a.dim) {
         case 1: Builder<S, 1>(a, watch, scaled, spare_order.get()).run(threads); break;
         case 2: Builder<S, 2>(a, watch, scaled, spare_order.get()).run(threads); break;

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "../core/trajectory.hpp"
+#include "denormals.hpp"
 #include "kernels.hpp"
 
 #if !defined(TK_ISA)
@@ -95,6 +96,7 @@ inline bool for_each_stretch(std::int64_t n, std::int64_t size, double work, int
     int stop = 0;
 #pragma omp parallel num_threads(threads)
     {
+        const DenormalScope flushed(Denormals::flushed);
         const int thread = omp_get_thread_num();
         std::int64_t stretches = 0;
 #pragma omp for schedule(dynamic)

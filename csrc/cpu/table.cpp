@@ -33,6 +33,7 @@ static Native<S> apply(Function function, Native<S> x) {
 
 template <class S>
 static void evaluate(Function function, const S* in, S* out, std::int64_t n) {
+    const DenormalScope flushed(Denormals::flushed);
     for (std::int64_t first = 0; first < n; first += lanes<S>) {
         Native<S> x;
         gather<S>(in, n, 1, first, &x);
@@ -59,9 +60,38 @@ static void philox_block(const std::uint32_t counter[4], std::uint64_t seed, std
 TK_KERNELS(TK_DECLARE)
 #undef TK_DECLARE
 
+template <class Arguments>
+constexpr Denormals denormals_of = Denormals::flushed;
+template <class S>
+constexpr Denormals denormals_of<NeighboursBuildArguments<S>> = Denormals::kept;
+template <class S>
+constexpr Denormals denormals_of<NeighboursSearchArguments<S>> = Denormals::kept;
+template <class S>
+constexpr Denormals denormals_of<NeighboursCountArguments<S>> = Denormals::kept;
+
+// What the caller asks to be told is asked in the caller's mode: a handler of signals may compute.
+struct CallersInterrupt {
+    Interrupt interrupt;
+    DenormalScope::Control mode;
+
+    static bool requested(void* context) {
+        const auto& caller = *static_cast<const CallersInterrupt*>(context);
+        const DenormalScope outside(caller.mode);
+        return caller.interrupt.requested(caller.interrupt.context);
+    }
+};
+
+// A kernel in its mode; threads that it starts set the mode themselves.
+template <auto Kernel, class Arguments>
+static bool run(const Arguments& arguments, int threads, Interrupt interrupt) {
+    const DenormalScope scope(denormals_of<Arguments>);
+    CallersInterrupt callers{interrupt, scope.before()};
+    return Kernel(arguments, threads, {CallersInterrupt::requested, &callers});
+}
+
 template <class S>
 static PrecisionKernels<S> precision() {
-#define TK_ENTRY(name, Arguments) .name = name<S>,
+#define TK_ENTRY(name, Arguments) .name = run<name<S>, Arguments<S>>,
     return {TK_KERNELS(TK_ENTRY).evaluate = evaluate<S>};
 #undef TK_ENTRY
 }
