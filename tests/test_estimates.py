@@ -57,7 +57,7 @@ def test_small_samples_say_what_they_do_not_know() -> None:
 def test_an_estimate_prints_the_digits_that_it_knows() -> None:
     assert str(Estimate(1.23456, 0.0213)) == "1.235 ± 0.021"
     assert str(Estimate(123.4, 12.0)) == "123 ± 12"
-    assert str(Estimate(1.0, math.nan)) == "1 ± nan"
+    assert str(Estimate(1.0, math.nan)) == "1 ± ?"
 
 
 def test_float32_and_float64_values_agree() -> None:

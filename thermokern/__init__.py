@@ -11,14 +11,16 @@ from thermokern.models import (
     ScoreMLP,
     ScoreModel,
     fit_scores,
+    from_ddpm,
     from_diffusers,
+    from_flow,
     guided,
     load_checkpoint,
     save_checkpoint,
     score_matching_loss,
 )
 from thermokern.ops import KDTree
-from thermokern.processes import EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
+from thermokern.processes import DDPM, EDM, VE, VP, CosineVP, DiscreteVP, Flow, SubVP
 from thermokern.quantities import (
     TAEP,
     BiasWarning,
@@ -38,6 +40,7 @@ from thermokern.quantities import (
     FewEvaluationsWarning,
     FewPathsWarning,
     InformationCurve,
+    JumpingFieldWarning,
     Limits,
     LogLikelihood,
     Mode,
@@ -48,6 +51,7 @@ from thermokern.quantities import (
     ProbeNoise,
     Result,
     SampleEstimate,
+    SamplePath,
     Schedules,
     SlowFlowWarning,
     StepError,
@@ -92,6 +96,7 @@ def _bring_experiments() -> None:
 _storage.bring_kinds(_bring_experiments)
 
 __all__ = [
+    "DDPM",
     "EDM",
     "TAEP",
     "VE",
@@ -122,6 +127,7 @@ __all__ = [
     "GaussianMixture",
     "InformationCurve",
     "JointGaussian",
+    "JumpingFieldWarning",
     "KDTree",
     "Labelled",
     "Limits",
@@ -135,6 +141,7 @@ __all__ = [
     "ProbeNoise",
     "Result",
     "SampleEstimate",
+    "SamplePath",
     "Schedules",
     "ScoreMLP",
     "ScoreModel",
@@ -156,7 +163,9 @@ __all__ = [
     "entropy_rates",
     "entropy_table",
     "fit_scores",
+    "from_ddpm",
     "from_diffusers",
+    "from_flow",
     "guided",
     "histogram_entropy",
     "info",

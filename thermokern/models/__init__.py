@@ -5,6 +5,8 @@ from thermokern.models.conditional import ConditionalModel, conditional_score_at
 from thermokern.models.conditional_mlp import ConditionalMLP, FitHistory
 from thermokern.models.diffusers import from_diffusers
 from thermokern.models.fit import fit_scores
+from thermokern.models.from_ddpm import from_ddpm
+from thermokern.models.from_flow import from_flow
 from thermokern.models.fusion import fuse
 from thermokern.models.guidance import guided
 from thermokern.models.jacobian import exact_divergence
@@ -22,7 +24,9 @@ __all__ = [
     "conditional_score_at",
     "exact_divergence",
     "fit_scores",
+    "from_ddpm",
     "from_diffusers",
+    "from_flow",
     "fuse",
     "guided",
     "load_checkpoint",

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from thermokern.models.evaluate import score_at
-from thermokern.models.score_model import PREDICTIONS, ScoreLike, ScoreModel
+from thermokern.models.score_model import ScoreLike, ScoreModel, check_model, described_model
 from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.targets import ConditionalLaw
 
 
-@dataclass(frozen=True, eq=False)
-class ConditionalModel:
+class ConditionalModel(nn.Module):
     """A network ``network(x, t, y)`` read as the score of ``p_t(x|y)``, with a condition for each sample.
+
+    A module itself, as :class:`ScoreModel` is.
 
     Parameters
     ----------
@@ -42,19 +42,29 @@ class ConditionalModel:
     """
 
     network: nn.Module | Callable[[Tensor, Tensor, Tensor], Tensor]
-    process: LinearProcess
-    predicts: str = "score"
-    null: Tensor | float | None = None
-    shape: tuple[int, ...] | None = None
-    origin: dict[str, object] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if not callable(self.network):
-            raise TypeError(f"network: expected a callable (x, t, y) -> tensor, got {type(self.network).__name__}")
-        if not isinstance(self.process, LinearProcess):
-            raise TypeError(f"process: expected a process such as VP(), got {type(self.process).__name__}")
-        if self.predicts not in PREDICTIONS:
-            raise ValueError(f"predicts: expected one of {PREDICTIONS}, got {self.predicts!r}")
+    def __init__(
+        self,
+        network: nn.Module | Callable[[Tensor, Tensor, Tensor], Tensor],
+        process: LinearProcess,
+        predicts: str = "score",
+        null: Tensor | float | None = None,
+        shape: tuple[int, ...] | None = None,
+        origin: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__()
+        check_model(network, process, predicts, "(x, t, y) -> tensor")
+        self.network, self.process, self.predicts, self.null = network, process, predicts, null
+        self.shape = None if shape is None else tuple(shape)
+        self.origin: dict[str, object] = {} if origin is None else origin
+        self.training = getattr(network, "training", False)
+
+    def __repr__(self) -> str:
+        return described_model(self, self.predicts, self.shape)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """As :meth:`at`."""
+        return self.at(x, t, y)
 
     def at(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Score (n, …) of each point at its own time `t` (n,) float64 and under its own condition `y` (n, …)."""
@@ -129,8 +139,6 @@ class GuidedByCondition(nn.Module):
         super().__init__()
         self.conditional, self.unconditional = conditional, unconditional
         self.weight, self.process = weight, process
-        networks = (getattr(model, "network", None) for model in (conditional, unconditional))
-        self.networks = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         flat, shape = x.reshape(len(x), -1), x.shape[1:]

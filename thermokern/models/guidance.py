@@ -105,8 +105,6 @@ class _Guided(nn.Module):
         super().__init__()
         self.conditional, self.unconditional, self.weight = conditional, unconditional, weight
         self.process = process
-        networks = (getattr(model, "network", None) for model in (conditional, unconditional))
-        self.networks = nn.ModuleList(network for network in networks if isinstance(network, nn.Module))
         self.register_buffer(
             "_weight", torch.tensor(weight, dtype=torch.float64, device="cpu")
         )  # which its state_dict then tells

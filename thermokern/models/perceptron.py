@@ -85,6 +85,7 @@ class ScoreMLP(nn.Module):
                 f"width: expected at most {_MOST_NUMBERS} weights in all, got {numbers} by dim={dim}, width={width}, "
                 f"depth={depth}, time_features={time_features}"
             )
+        self.sample_shape = (dim,)
         self.architecture: dict[str, int | str] = {
             "dim": dim,
             "width": width,

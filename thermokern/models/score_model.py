@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,17 @@ from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
 
 PREDICTIONS = ("score", "epsilon", "x0", "v", "entropy", "flow", "control")
+# What PyTorch says of a product of numbers in two precisions.
+_DTYPES_DIFFER = ("same dtype", "expected scalar type", "Input type", "dtype mismatch", "do not match", "but got ")
 _LOG_SNR_SLACK = 1e-3  # what rounding a last time to float32 may cost
 
 
-@dataclass(frozen=True)
-class ScoreModel:
+class ScoreModel(nn.Module):
     """A network ``network(x, t)`` read as a score: ``s = output_scale(t) · network(x, t) + skip(t) · x``.
+
+    A module itself, whose one child is the network: it moves with ``.to``, has its ``state_dict``, follows ``train``
+    and ``eval``, and an average of weights, ``torch.optim.swa_utils.AveragedModel(model)``, holds another in
+    ``.module``. Two are equal that have the same network, process, prediction and shape.
 
     With ``x = m x_0 + √v ε`` and ``dx = f x dt + g dw``, what the network predicts and the score that follows:
 
@@ -41,7 +45,8 @@ class ScoreModel:
         The process that the network was trained for.
     predicts : {"score", "epsilon", "x0", "v", "entropy", "flow", "control"}
     shape : tuple of int, optional
-        Of one sample, where it is known: what :func:`thermokern.sample` draws without being told.
+        Of one sample, where it is known: what :func:`thermokern.sample` draws without being told. A network that has
+        an attribute `sample_shape`, as :class:`ScoreMLP` has, need not be told.
     origin : dict, optional
         What else results say of the model in their settings, as :func:`thermokern.from_diffusers` does.
 
@@ -55,17 +60,35 @@ class ScoreModel:
     """
 
     network: nn.Module | Callable[[Tensor, Tensor], Tensor]
-    process: LinearProcess
-    predicts: str = "score"
-    shape: tuple[int, ...] | None = None
-    origin: dict[str, object] = field(default_factory=dict, compare=False)
 
-    def __post_init__(self) -> None:
-        if not callable(self.network):
-            raise TypeError(f"network: expected a callable (x, t) -> tensor, got {type(self.network).__name__}")
-        if not isinstance(self.process, LinearProcess):
-            raise TypeError(f"process: expected a process such as VP(), got {type(self.process).__name__}")
-        checked_choice("predicts", self.predicts, PREDICTIONS)
+    def __init__(
+        self,
+        network: nn.Module | Callable[[Tensor, Tensor], Tensor],
+        process: LinearProcess,
+        predicts: str = "score",
+        shape: tuple[int, ...] | None = None,
+        origin: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__()
+        check_model(network, process, predicts, "(x, t) -> tensor")
+        self.network, self.process, self.predicts = network, process, predicts
+        known = getattr(network, "sample_shape", None) if shape is None else shape
+        self.shape: tuple[int, ...] | None = None if known is None else tuple(known)
+        self.origin: dict[str, object] = {} if origin is None else origin
+        self.training = getattr(network, "training", False)
+        self._coarse = False  # whether the function turned out to take float32 alone
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ScoreModel) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        return (self.network, self.process, self.predicts, self.shape)
+
+    def __repr__(self) -> str:
+        return described_model(self, self.predicts, self.shape)
 
     def output_scale(self, t: Tensor) -> Tensor:
         """Factor of the network's output at times `t`, same shape."""
@@ -121,7 +144,7 @@ class ScoreModel:
         """Whether the network takes one time for all points, as that of :meth:`under` does."""
         return isinstance(self.network, _Moved)
 
-    def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Score at one time for all points, or (n,) at a time of its own for each; (n, …) as `x`."""
         if isinstance(t, Tensor) and t.dim():
             if t.shape != x.shape[:1]:
@@ -138,13 +161,47 @@ class ScoreModel:
         scale, skip = (factor.to(x).view(shape) for factor in (self.output_scale(t), self.skip(t)))
         return scale * self._output(x, t.to(x)) + skip * x
 
+    def raw(self, x: Tensor, t: Tensor) -> Tensor:
+        """What the network predicts, (n, …) in x's dtype and on x's device, at times `t` (n,) of the points.
+
+        Wherever and in whatever precision the network runs.
+        """
+        return self._output(x, t.to(x))
+
     def _output(self, x: Tensor, t: Tensor) -> Tensor:
         """The network's output in x's dtype and on x's device, wherever and in whatever precision the network runs."""
         given = x
         if (like := _first_parameter(self.network)) is not None:
             given = x.to(like)
             t = t.to(like.device, torch.float32 if like.dtype in (torch.float16, torch.bfloat16) else like.dtype)
-        return checked_output("network", self.network(given, t), given).to(x)
+        elif self._coarse:
+            given, t = x.float(), t.float()
+        try:
+            out = self.network(given, t)
+        except RuntimeError as error:
+            if given.dtype != torch.float64 or not any(words in str(error) for words in _DTYPES_DIFFER):
+                raise
+            given = x.float()  # a function around a network in float32
+            out = self.network(given, t.float())
+            self._coarse = True
+        return checked_output("network", out, given).to(x)
+
+
+def check_model(network: object, process: object, predicts: str, call: str) -> None:
+    """Raise unless these are what a model is made of."""
+    if not callable(network):
+        raise TypeError(f"network: expected a callable {call}, got {type(network).__name__}")
+    if not isinstance(process, LinearProcess):
+        raise TypeError(f"process: expected a process such as VP(), got {type(process).__name__}")
+    checked_choice("predicts", predicts, PREDICTIONS)
+
+
+def described_model(model: nn.Module, predicts: str, shape: tuple[int, ...] | None) -> str:
+    """A model in one line."""
+    network, count = model.network, sum(each.numel() for each in model.parameters())
+    name = getattr(network, "__name__", type(network).__name__)
+    size = f", {count:,} parameters" if count else ""
+    return f"{type(model).__name__}({name}{size}, {model.process}, {predicts!r}{f', {shape}' if shape else ''})"
 
 
 def checked_output(name: str, out: object, x: Tensor) -> Tensor:
@@ -176,7 +233,9 @@ def one_process(process: LinearProcess | None, **scores: ScoreLike) -> LinearPro
             )
         found += [score.process] if isinstance(score, ScoreModel) else []
     if not found:
-        raise ValueError("process: none of the models has one; pass one, such as VP()")
+        inside = [name for name, score in scores.items() if isinstance(getattr(score, "module", None), ScoreModel)]
+        remedy = f"pass {inside[0]}.module, which is a ScoreModel" if inside else "pass one, such as VP()"
+        raise ValueError(f"process: none of the models has one; {remedy}")
     for other in found:
         if not isinstance(other, LinearProcess):
             raise TypeError(f"process: expected a process such as VP(), got {type(other).__name__}")
@@ -193,7 +252,6 @@ class _Moved(nn.Module):
     def __init__(self, own: ScoreModel, process: LinearProcess) -> None:
         super().__init__()
         self.own, self.process = own, process
-        self.network = own.network  # a submodule, where it is a module, which copies and moves with this one
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         if not len(t):
@@ -211,7 +269,8 @@ class _Moved(nn.Module):
             )
         own_time = own.time_at(log_snr)
         scale = own.mean_scale(own_time) / self.process.mean_scale(time)
-        return scale * self.own(scale * x, own_time)
+        out: Tensor = scale * self.own(scale * x, own_time)
+        return out
 
 
 def _first_parameter(network: nn.Module | Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:

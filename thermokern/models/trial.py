@@ -17,6 +17,11 @@ _COMPANY = (1e-3, 32.0)  # what batches of another size may change, relative; an
 _STEP = 5e-3  # of a difference quotient, in units of the points: coarse enough for float32 within float64
 _MATCH = 0.05  # of a derivative with the difference quotient, relative; and in units of the quotient's own error
 _ERRORS = 10.0
+# What PyTorch says where points have not the shape or the precision that a layer asks for.
+_MISFITS = (
+    *("cannot be multiplied", "got input of size", "size of tensor", "weight of size", "shape '["),
+    *("same dtype", "expected scalar type", "Input type"),
+)
 _RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
 _BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -64,7 +69,16 @@ def examine(
         if len(x) < _POINTS:  # company for a point that has none
             x = torch.cat([x, 0.9 * x + 0.1])
         given = x.clone()
-        first = function(given)
+        try:
+            first = function(given)
+        except RuntimeError as misfit:
+            reason = str(misfit).strip()
+            if not any(words in reason for words in _MISFITS):
+                raise
+            raise ValueError(
+                f"{name}: it cannot take points {tuple(x.shape)} {x.dtype}: {reason.splitlines()[0][:200]}; is their "
+                "shape that of its samples (ScoreModel(…, shape=), or data points of that shape)?"
+            ) from misfit
         if not _equal(given, x):
             raise ValueError(
                 f"{name}: its forward changes x in place, and with it the path; let it begin with x.clone()"

@@ -13,7 +13,7 @@ from thermokern.processes.chains import (
 from thermokern.processes.flow import Flow
 from thermokern.processes.flow_tables import flow_table
 from thermokern.processes.linear import VE, VP, LinearProcess, checked_times
-from thermokern.processes.schedules import EDM, CosineVP, DiscreteVP, SubVP
+from thermokern.processes.schedules import DDPM, EDM, CosineVP, DiscreteVP, SubVP
 from thermokern.processes.tables import rate_table, sampler_steps, step_table
 
 # By the name that checkpoints and configurations give.
@@ -24,6 +24,7 @@ PROCESSES: dict[str, type[LinearProcess]] = {
 __all__ = [
     "CHAINS",
     "CHAIN_NAMES",
+    "DDPM",
     "DEFAULT_CHAIN",
     "EDM",
     "INTEGRATORS",

@@ -188,3 +188,37 @@ class DiscreteVP(BetaProcess):
     def __repr__(self) -> str:
         first, last = self.alphas_cumprod[0].item(), self.alphas_cumprod[-1].item()
         return f"DiscreteVP({self.alphas_cumprod.numel()} steps, alphas_cumprod {first:g} to {last:g})"
+
+
+def DDPM(
+    alphas_cumprod: Sequence[float] | np.ndarray | Tensor | None = None,
+    *,
+    betas: Sequence[float] | np.ndarray | Tensor | None = None,
+) -> DiscreteVP:
+    """DDPM's process from its table of ᾱ or of β, as training has it: a :class:`DiscreteVP`.
+
+    Its times are whole unless they are told otherwise, step k of the table being t = k + 1. A network that takes k
+    itself becomes a score by :func:`thermokern.from_ddpm`.
+
+    Parameters
+    ----------
+    alphas_cumprod, betas : sequence, array or Tensor
+        (N,), exactly one of them; ``ᾱ_k = Π_{j ≤ k} (1 − β_j)``, each β in (0, 1).
+
+    Returns
+    -------
+    DiscreteVP
+
+    References
+    ----------
+    Ho, Jain and Abbeel, *Denoising diffusion probabilistic models*, 2020, Eq. 4.
+    """
+    if (alphas_cumprod is None) == (betas is None):
+        raise ValueError("alphas_cumprod, betas: expected exactly one of the two")
+    if betas is not None:
+        steps = checked_array("betas", betas)
+        if not bool(((steps > 0.0) & (steps < 1.0)).all()):
+            raise ValueError("betas: expected numbers in (0, 1)")
+        alphas_cumprod = torch.cumprod(1.0 - steps, 0)
+    assert alphas_cumprod is not None
+    return DiscreteVP(alphas_cumprod)

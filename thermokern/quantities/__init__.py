@@ -1,7 +1,14 @@
 """Quantities of stochastic thermodynamics, with standard errors."""
 
 from thermokern.quantities.dissipation import EntropyPart, EntropyProduction, LinearForce, entropy_production
-from thermokern.quantities.engine import CheckpointWarning, Divergence, divergence, sample
+from thermokern.quantities.engine import (
+    CheckpointWarning,
+    Divergence,
+    JumpingFieldWarning,
+    SamplePath,
+    divergence,
+    sample,
+)
 from thermokern.quantities.information import (
     FewEvaluationsWarning,
     InformationCurve,
@@ -78,6 +85,7 @@ __all__ = [
     "FewEvaluationsWarning",
     "FewPathsWarning",
     "InformationCurve",
+    "JumpingFieldWarning",
     "Limits",
     "LinearForce",
     "LogLikelihood",
@@ -89,6 +97,7 @@ __all__ = [
     "ProbeNoise",
     "Result",
     "SampleEstimate",
+    "SamplePath",
     "Schedules",
     "SlowFlowWarning",
     "StepError",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from thermokern.quantities import TAEP, EntropyTable, Estimate, Limits, Mode, Result, Schedules
+from thermokern.quantities import TAEP, EntropyTable, Limits, Mode, Result, Schedules
 from thermokern.quantities.results.result import encoded
 from thermokern.quantities.results.storage import kind_of
 from thermokern.quantities.samples.entropy_table import plain
@@ -86,11 +86,9 @@ def write_result(
 
 def _estimates(result: Result, meaning: dict[str, str]) -> list[str]:
     """The table of the estimates that a result names, if any."""
-    named: dict[str, Estimate] = {"estimate": result} if isinstance(result, Estimate) else {}
-    named |= {name: value for name, value in result.numbers().items() if isinstance(value, Estimate)}
     rows = [
-        (name.replace("_", " "), plain(estimate), estimate.unit, meaning.get(name, ""))
-        for name, estimate in named.items()
+        (name.replace("_", " "), estimate, estimate.unit, meaning.get(name, ""))
+        for name, estimate in result.estimates().items()
     ]
     head = ("", "estimate", "unit", "what it is")
     width = len(head) if meaning else len(head) - 1

@@ -56,7 +56,7 @@ def digits_rows(
 
         def quality(times: Tensor, variance: Tensor | None, sampler: str = sampler) -> dict[str, Estimate]:
             options = {"times": times, "variance": variance, "denoise": True, "seed": seed}
-            return judge(sample(model, n=n_samples, method=sampler, **options))  # type: ignore[arg-type]
+            return judge(sample(model, n=n_samples, method=sampler, **options))  # type: ignore[call-overload]
 
         out += rows_of("digits", found, n_steps - 1, quality)
     return out

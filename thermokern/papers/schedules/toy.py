@@ -46,7 +46,7 @@ def toy_rows(n_table: int, n_samples: int, steps: tuple[int, ...], seed: int, sa
                 truth: Tensor = truth,
             ) -> dict[str, Estimate]:
                 options = {"times": times, "variance": variance, "batch_size": n_samples, "seed": seed}
-                drawn = sample(model, PROCESS, n_samples, method=sampler, shape=(2,), **options)  # type: ignore[arg-type]
+                drawn = sample(model, PROCESS, n_samples, method=sampler, shape=(2,), **options)  # type: ignore[call-overload]
                 kl = knn_divergence(truth, drawn)
                 return {KL: Estimate(kl.value, kl.stderr)}
 

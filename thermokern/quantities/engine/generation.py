@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -24,7 +25,31 @@ SAMPLERS = ("heun", "probability-flow", *_STOCHASTIC)
 _BATCH = 1024
 
 
+class SamplePath(NamedTuple):
+    """What samples went through, from noise to data."""
+
+    times: Tensor  # (n_nodes,) falling
+    points: Tensor  # (n_nodes, n, …); the last are the samples
+
+
+@overload
 def sample(
+    model: ScoreLike,
+    process: LinearProcess | None = None,
+    n: int = 1,
+    *,
+    return_path: Literal[False] = False,
+    **options: Any,
+) -> Tensor: ...
+
+
+@overload
+def sample(
+    model: ScoreLike, process: LinearProcess | None = None, n: int = 1, *, return_path: Literal[True], **options: Any
+) -> SamplePath: ...
+
+
+def sample(  # type: ignore[misc]  # the options are those below
     model: ScoreLike,
     process: LinearProcess | None = None,
     n: int = 1,
@@ -43,8 +68,9 @@ def sample(
     dtype: torch.dtype | None = None,
     batch_size: int = _BATCH,
     allow_nonfinite: bool = False,
+    return_path: bool = False,
     progress: bool = False,
-) -> Tensor:
+) -> Tensor | SamplePath:
     """Draw samples of a model at ``t_eps`` by running its reverse dynamics from the prior at ``t_end``.
 
     With ``y = x/m``, ``σ = √v/m`` and the noise that the model sees, ``ε = −√v s``, the probability flow is
@@ -85,12 +111,15 @@ def sample(
         Samples that the model sees at once.
     allow_nonfinite : bool
         Return samples that stop being finite instead of raising.
+    return_path : bool
+        Return where samples stood at every node of the grid, too.
     progress : bool
 
     Returns
     -------
     Tensor
-        (n, …), data units, on the CPU. No gradient.
+        (n, …), data units, on the CPU. No gradient. With `return_path`, a named tuple of `times` (n_nodes,), falling,
+        and `points` (n_nodes, n, …), whose last are the samples.
 
     Raises
     ------
@@ -101,9 +130,9 @@ def sample(
 
     Notes
     -----
-    Cost: n · n_steps evaluations of the score, twice as many with ``heun``; memory of `batch_size` samples. The error
-    of the law falls as the step for ``euler-maruyama``, ``ancestral`` and ``probability-flow``, as its square for
-    ``heun``.
+    Cost: n · n_steps evaluations of the score, twice as many with ``heun``; memory of `batch_size` samples, and of
+    n_nodes · n with `return_path`. The error of the law falls as the step for ``euler-maruyama``, ``ancestral`` and
+    ``probability-flow``, as its square for ``heun``.
 
     References
     ----------
@@ -130,6 +159,8 @@ def sample(
     with tqdm(total=n * n_steps, disable=not progress, unit="step", unit_scale=True, desc="samples") as bar:
 
         def draw(low: int, high: int) -> Tensor:
+            visited: list[Tensor] = []
+            keep = visited.append if return_path else _forget
             if x_end is None:
                 z = ops.normals(high - low, dim, seed=seed, path_offset=path_offset + low, purpose="start", dtype=real)
                 x = process.prior(dim).stddev.to(real) * z
@@ -138,23 +169,28 @@ def sample(
             if not low:
                 examine_score("model", model, process, x, grid[-1].item(), torch.Size(shape), derivative=False)
             if chain is None:
-                x = _flow(score, process, grid, x, method, bar.update)
+                x = _flow(score, process, grid, x, method, bar.update, keep)
             else:
-                x = _stochastic(score, chain, grid, x, seed, path_offset + low, bar.update)
+                x = _stochastic(score, chain, grid, x, seed, path_offset + low, bar.update, keep)
             if denoise:
                 t = grid[0].item()
                 x = (x + process.variance(t) * score(x, t)) / process.mean_scale(t)
-            return x.reshape(high - low, *shape)
+            return torch.stack([*visited, x]).reshape(len(visited) + 1, high - low, *shape)
 
         with torch.no_grad():
-            samples = torch.cat(Batches(batch_size).run(n, draw))
+            path = torch.cat(Batches(batch_size).run(n, draw), dim=1)
+    samples = path[-1]
     bad = n - int(samples.flatten(1).isfinite().all(1).sum())
     if bad and not allow_nonfinite:
         raise FloatingPointError(
             f"{bad} of {n} samples stopped being finite: the network's output or the step may be too large; "
             "allow_nonfinite=True returns them as they are"
         )
-    return samples
+    return SamplePath(grid.flip(0), path) if return_path else samples
+
+
+def _forget(x: Tensor) -> None:
+    """What is done with points on the way that nobody asked for."""
 
 
 def _stochastic(
@@ -165,10 +201,12 @@ def _stochastic(
     seed: int,
     path_offset: int,
     tick: Callable[[int], object],
+    keep: Callable[[Tensor], None],
 ) -> Tensor:
     n, dim = x.shape
     last = len(times) - 1
     for step in range(last):
+        keep(x)
         k = last - 1 - step  # the node that the step reaches
         z = ops.normals(n, dim, seed=seed, path_offset=path_offset, first=step * dim, purpose="reverse", dtype=x.dtype)
         s = score(x, times[k + 1].item())
@@ -184,12 +222,14 @@ def _flow(
     x: Tensor,
     method: str,
     tick: Callable[[int], object],
+    keep: Callable[[Tensor], None],
 ) -> Tensor:
     m, root = process.mean_scale(times).tolist(), process.variance(times).sqrt().tolist()
     t, last = times.tolist(), len(times) - 1
     slope = -root[last] * score(x, t[last])  # ε, which is dy/dσ
     y = x / m[last]
     for k in range(last - 1, -1, -1):
+        keep(m[k + 1] * y)
         step = root[k] / m[k] - root[k + 1] / m[k + 1]
         following = y + step * slope
         if method == "heun":

@@ -109,8 +109,7 @@ def mutual_information(
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator: expected one of {ESTIMATORS}, got {estimator!r}")
     if unconditional is None:
-        law = isinstance(conditional, ConditionalLaw)
-        unconditional = conditional.marginal if law else conditional.unconditional  # type: ignore[union-attr]
+        unconditional = conditional.marginal if isinstance(conditional, ConditionalLaw) else conditional.unconditional
     process = process_of(process, conditional=conditional, unconditional=unconditional)
     data = pairs_of(conditional, x, y)
     source = source_of(data, y, seed)

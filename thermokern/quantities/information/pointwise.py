@@ -104,8 +104,7 @@ def pointwise_mutual_information(
             f"conditional: expected a ConditionalModel, JointGaussian or Labelled, got {type(conditional).__name__}"
         )
     if unconditional is None:
-        law = isinstance(conditional, ConditionalLaw)
-        unconditional = conditional.marginal if law else conditional.unconditional  # type: ignore[union-attr]
+        unconditional = conditional.marginal if isinstance(conditional, ConditionalLaw) else conditional.unconditional
     process = process_of(process, conditional=conditional, unconditional=unconditional)
     if y is None and candidates is None:
         raise ValueError("y: expected the condition of each point of x, or candidates")
@@ -191,8 +190,9 @@ def _by_paths(
 
 def _prior(conditional: ConditionalLike, weights: Tensor | np.ndarray | None, count: int) -> Tensor:
     if weights is None:
-        own = isinstance(conditional, Labelled) and len(conditional.weights) == count
-        return conditional.weights if own else torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")  # type: ignore[union-attr]
+        if isinstance(conditional, Labelled) and len(conditional.weights) == count:
+            return conditional.weights
+        return torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")
     prior = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
     if prior.shape != (count,) or not bool((prior > 0).all()):
         raise ValueError(f"weights: expected ({count},) positive numbers to match candidates, got {prior.tolist()}")

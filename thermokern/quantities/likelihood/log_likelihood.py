@@ -16,6 +16,7 @@ from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_d
 from thermokern.ops.probability_flow import TOO_MANY, checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
 from thermokern.quantities.engine.backends import UNSTREAMED
+from thermokern.quantities.engine.jumps import warn_of_jumps
 from thermokern.quantities.engine.problem import (
     check_prior,
     checked_data,
@@ -164,6 +165,7 @@ def log_likelihood(
     rounds = []
     if isinstance(fused, str):
         examine_score("model", own_axes, process, (scale * points[:2]).to(dtype), t_eps, shape, derivative=True)
+        warn_of_jumps("model", own_axes, process, scale * points[:2], shape)
     for r in range(repeats):
         start = scale * (points + noise[r])
         start = (start if turned is None else turned.turn(start)).to(dtype)

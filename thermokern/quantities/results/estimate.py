@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.quantities.results.formats import written, written_as
 from thermokern.quantities.results.pareto import UNRELIABLE, pareto_shape
 from thermokern.quantities.results.storage import stored
 
@@ -15,7 +17,6 @@ from thermokern.quantities.results.storage import stored
 FEW_PATHS = 0.01
 # A share of the sum of squared weights that a single one of many can carry only where their tail is heavy.
 LARGE_SHARE = 0.1
-_PLAIN = (1e-4, 1e9)  # sizes that are read without an exponent
 
 
 class FewPathsWarning(UserWarning):
@@ -25,22 +26,72 @@ class FewPathsWarning(UserWarning):
 @stored("estimate")
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error, both in `unit`."""
+    """A number and its standard error, both in `unit`.
+
+    It is its value wherever a number is asked for: ``float(estimate)``, ``estimate < 0.5``, ``2 * estimate + 1`` (the
+    error scales along). Two estimates are equal where value, error and unit are. ``f"{estimate:.2f}"`` writes value and
+    error in one format, ``f"{estimate}"`` the digits that the error leaves meaning to. Estimates are not added to one
+    another: nothing is known of how their errors go together.
+    """
 
     value: float
     stderr: float
     unit: str = "nats"
 
     def __str__(self) -> str:
-        if not math.isfinite(self.value) or not math.isfinite(self.stderr) or self.stderr == 0.0:
-            return f"{self.value:.6g} ± {self.stderr:.2g}"
-        size = max(abs(self.value), self.stderr)
-        exponent = math.floor(math.log10(self.stderr))
-        if not _PLAIN[0] <= size < _PLAIN[1]:
-            digits = max(1, math.floor(math.log10(size)) - exponent + 1)
-            return f"{self.value:.{digits}e} ± {self.stderr:.1e}"
-        digits = max(0, 1 - exponent)
-        return f"{self.value:.{digits}f} ± {self.stderr:.{digits}f}"
+        return written(self.value, self.stderr)
+
+    def __format__(self, spec: str) -> str:
+        return written_as(self.value, self.stderr, spec)
+
+    def _repr_html_(self) -> str:
+        return escape(f"{self} {self.unit}".rstrip())
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __lt__(self, other: float | Estimate) -> bool:
+        return self.value < _number(other)
+
+    def __le__(self, other: float | Estimate) -> bool:
+        return self.value <= _number(other)
+
+    def __gt__(self, other: float | Estimate) -> bool:
+        return self.value > _number(other)
+
+    def __ge__(self, other: float | Estimate) -> bool:
+        return self.value >= _number(other)
+
+    def __mul__(self, factor: float) -> Estimate:
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Estimate(self.value * factor, self.stderr * abs(factor), self.unit)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Estimate:
+        if not isinstance(divisor, int | float):
+            return NotImplemented
+        return Estimate(self.value / divisor, self.stderr / abs(divisor), self.unit)
+
+    def __add__(self, number: float) -> Estimate:
+        if not isinstance(number, int | float):
+            return NotImplemented
+        return Estimate(self.value + number, self.stderr, self.unit)
+
+    __radd__ = __add__
+
+    def __sub__(self, number: float) -> Estimate:
+        return self + (-number) if isinstance(number, int | float) else NotImplemented
+
+    def __rsub__(self, number: float) -> Estimate:
+        return -self + number if isinstance(number, int | float) else NotImplemented
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.value, self.stderr, self.unit)
+
+    def __abs__(self) -> Estimate:
+        return Estimate(abs(self.value), self.stderr, self.unit)
 
     def z(self, truth: float) -> float:
         """How many standard errors the value lies above `truth`; where it has no error, infinite or NaN."""
@@ -48,6 +99,12 @@ class Estimate:
         if self.stderr == 0.0:
             return math.copysign(math.inf, difference) if difference else math.nan
         return difference / self.stderr
+
+
+def _number(other: object) -> float:
+    if isinstance(other, str) or not hasattr(other, "__float__"):
+        raise TypeError(f"an estimate is compared with numbers and estimates, got {type(other).__name__}")
+    return float(other)
 
 
 def mean_estimate(values: Tensor, unit: str = "nats") -> Estimate:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_SHOWN = 4  # estimates of a result that its repr names
+
+
 class Result(ABC):
     """What a calculation gives.
 
@@ -32,6 +36,27 @@ class Result(ABC):
     title: ClassVar[str] = ""
     """The heading of the result's page."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Result.__repr__  # type: ignore[method-assign]  # which a dataclass then leaves as it is
+
+    def __repr__(self) -> str:
+        named = list(self.estimates().items())
+        if not named:
+            return f"{type(self).__name__}: {self.summary().splitlines()[0]}"
+        shown = [f"{name} = {estimate} {estimate.unit}".rstrip() for name, estimate in named[:_SHOWN]]
+        return f"{type(self).__name__}({', '.join([*shown, *['…'] * (len(named) > _SHOWN)])})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{escape(str(estimate))}</td>'
+            f"<td>{escape(estimate.unit)}</td></tr>"
+            for name, estimate in self.estimates().items()
+        )
+        about = f"<details><summary>summary</summary><pre>{escape(self.summary())}</pre></details>"
+        return f"<table><caption>{escape(self.title)}</caption><tbody>{rows}</tbody></table>{about}"
+
     @abstractmethod
     def summary(self) -> str:
         """The estimates, for people."""
@@ -39,6 +64,19 @@ class Result(ABC):
     @abstractmethod
     def numbers(self) -> dict[str, object]:
         """What :meth:`to_json` shows, by name: numbers, estimates, parts, other results; ``settings`` too."""
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The estimates among :meth:`numbers`, by name; ``estimate`` is the result itself, where it is one."""
+        own = {"estimate": self} if isinstance(self, Estimate) else {}
+        return own | {name: value for name, value in self.numbers().items() if isinstance(value, Estimate)}
+
+    def to_dict(self) -> dict[str, float]:
+        """The numbers alone, flat, for loggers: ``{"mean": 0.32, "mean_stderr": 0.01, …}``, parts as ``part/name``.
+
+        What is no number (words, settings, tensors, what is not known) is left out; lists count from 0, truth values
+        are 0 and 1. An estimate is two numbers, and as many more as it has fields.
+        """
+        return flat(self.numbers())
 
     def columns(self) -> Mapping[str, Tensor | Sequence[object]]:
         """The columns of :meth:`to_frame`, all of one length: tensors (n,), or sequences of numbers or estimates."""
@@ -117,6 +155,28 @@ def remarks(settings: Mapping[str, Any]) -> list[str]:
         for role, score in scores
         if isinstance(score, Mapping) and score.get("clip_sample") is not None
     ]
+
+
+def flat(numbers: Mapping[str, object], prefix: str = "") -> dict[str, float]:
+    """The numbers in nested `numbers`, each under its path; ``settings`` are left out."""
+    found: dict[str, float] = {}
+    for key, value in numbers.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, bool | int | float):
+            found[name] = value
+        elif isinstance(value, Result):
+            found |= flat(value.numbers(), f"{name}/")
+        elif isinstance(value, Estimate):
+            found |= {name: value.value, f"{name}_stderr": value.stderr}
+            more = {field.name: getattr(value, field.name) for field in fields(value)[len(fields(Estimate)) :]}
+            found |= flat(more, f"{name}_")
+        elif is_dataclass(value) and not isinstance(value, type):
+            found |= flat({field.name: getattr(value, field.name) for field in fields(value)}, f"{name}/")
+        elif isinstance(value, Mapping) and key != "settings":
+            found |= flat(value, f"{name}/")
+        elif isinstance(value, list | tuple):
+            found |= flat({str(i): item for i, item in enumerate(value)}, f"{name}/")
+    return found
 
 
 def encoded(value: object) -> Any:

@@ -42,6 +42,8 @@ def stored(kind: str) -> Callable[[Class], Class]:
         if kind in _KINDS:
             raise ValueError(f"kind: {kind!r} is taken by {_KINDS[kind].__name__}")
         _KINDS[kind], _NAMES[cls] = cls, kind
+        if cls.__repr__.__qualname__ == f"{cls.__qualname__}.__repr__":  # a dataclass's own: tensors would fill pages
+            cls.__repr__ = _short_repr  # type: ignore[method-assign]
         return cls
 
     return register
@@ -50,6 +52,16 @@ def stored(kind: str) -> Callable[[Class], Class]:
 def bring_kinds(bring: Callable[[], object]) -> None:
     """Have `bring` called, which imports further classes of results, when a file names a kind that is not known yet."""
     _ELSEWHERE.append(bring)
+
+
+def _short_repr(part: Any) -> str:
+    values = {each.name: getattr(part, each.name) for each in fields(part) if each.repr}
+    shown = (f"{name}={_sized(value) if isinstance(value, Tensor) else repr(value)}" for name, value in values.items())
+    return f"{type(part).__qualname__}({', '.join(shown)})"
+
+
+def _sized(tensor: Tensor) -> str:
+    return f"<{str(tensor.dtype)[6:]} {tuple(tensor.shape)}>"
 
 
 def kind_of(result: object) -> str:
