@@ -147,16 +147,19 @@ def test_the_collapsed_modes_are_named(result: tk.TAEP) -> None:
 
 def test_what_does_not_stand_out_is_not_named() -> None:
     assert "most collapsed" not in tk.taep(TARGET, TARGET, tk.VP(), n_paths=200, n_steps=5).summary()
-    mean = tk.Estimate(1.0, 0.03)
+    mean = tk.Estimate(1.0, 0.06)
 
     def mode(value: float, stderr: float, n_paths: int = 100) -> Mode:
         average = tk.taep(TARGET, TARGET, tk.VP(), n_paths=0, n_steps=1).fluctuation_theorem
         return Mode(3, 0.1, n_paths, tk.Estimate(value, stderr), tk.Estimate(0.5, 0.1, ""), average)
 
-    # The standard error of the difference is 0.05: three of them are 0.15.
-    line = collapse_line([mode(1.16, 0.04), mode(0.9, 0.04, n_paths=300)], mean)
-    assert line == "3: mean 1.160 ± 0.040 nats, 25.0% of the paths, 50.0% of the variance"
-    assert collapse_line([mode(1.14, 0.04)], mean) is None
+    # The standard error of the difference is 0.1: three of them are 0.3.
+    line = collapse_line([mode(1.32, 0.08), mode(0.9, 0.04, n_paths=300)], mean)
+    assert line == "3: mean 1.320 ± 0.080 nats, 25.0% of the paths, 50.0% of the variance"
+    assert collapse_line([mode(1.28, 0.08)], mean) is None
+    # However well it is known, a fifth of the weight is no collapse: ln 1.25 = 0.223.
+    assert collapse_line([mode(1.21, 0.001)], tk.Estimate(1.0, 0.001)) is None
+    assert collapse_line([mode(1.23, 0.001)], tk.Estimate(1.0, 0.001)) is not None
     assert collapse_line([mode(0.5, 0.04)], mean) is None
     assert collapse_line([mode(9.0, 0.04, n_paths=9)], mean) is None
     assert collapse_line([mode(math.nan, math.nan)], mean) is None

@@ -107,7 +107,41 @@ class EntropyProduction(Result):
         unknown = [name for name in PARTS if name not in self.parts()]
         if unknown:
             lines.append(f"  not known: {', '.join(unknown)} (they need log_density or stationary)")
-        return "\n".join([*lines, f"  backend       {self.backend}{reason}"])
+        return "\n".join([*lines, f"  backend       {self.backend}{reason}", *self.closing()])
+
+    def law(self) -> str:
+        """The law along whose paths is averaged."""
+        s = self.settings
+        return f"the system's own law along its paths, from t = {s['t_start']:g} to {s['t_end']:g}"
+
+    def conclusion(self) -> list[str]:
+        """Whether the theorems hold, and how large the total is."""
+        tested = {name: part for name, part in self.parts().items() if part.fluctuation_theorem is not None}
+        if not tested or not len(self.x_start):
+            return []
+        far = {
+            name: part.fluctuation_theorem.z(1.0)
+            for name, part in tested.items()
+            if part.fluctuation_theorem is not None and abs(part.fluctuation_theorem.z(1.0)) > 3.0
+        }
+        doubtful = [
+            name
+            for name, part in tested.items()
+            if part.fluctuation_theorem and not part.fluctuation_theorem.is_reliable
+        ]
+        if far:
+            name, z = max(far.items(), key=lambda item: abs(item[1]))
+            first = (
+                f"Doubtful: ⟨exp(−X)⟩ of {name} differs from 1 by {z:+.1f} standard errors; use more steps and paths."
+            )
+        elif doubtful:
+            first = f"⟨exp(−X)⟩ of {', '.join(doubtful)} is carried by too few paths to test anything; the means stand."
+        else:
+            first = f"Trustworthy: ⟨exp(−X)⟩ of {', '.join(tested)} agrees with 1, as theory has it."
+        lead = "total" if "total" in tested else next(iter(tested))
+        mean = tested[lead].mean
+        dim = self.x_start[0].numel()
+        return [first, f"The {lead} is {mean} nats along a path, {mean.value / dim:.3g} per dimension."]
 
     def numbers(self) -> dict[str, object]:
         """The parts that are known, and what ran."""

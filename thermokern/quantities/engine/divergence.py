@@ -51,11 +51,18 @@ class Divergence(Result):
     def summary(self) -> str:
         """The mean over the points and how it was made, for people."""
         reason = f" ({self.reason})" if self.reason else ""
-        return (
-            f"Divergence at {len(self.values)} points\n"
-            f"  mean over the points    {mean_estimate(self.values.detach(), '')}\n"
-            f"  method                  {self.method}, {self.mode} mode{reason}"
+        return "\n".join(
+            [
+                f"Divergence at {len(self.values)} points",
+                f"  mean over the points    {mean_estimate(self.values.detach(), '')}",
+                f"  method                  {self.method}, {self.mode} mode{reason}",
+                *self.closing(),
+            ]
         )
+
+    def law(self) -> str:
+        """No law: a field at points."""
+        return "the score at the given points and time, whatever law they are from"
 
     def numbers(self) -> dict[str, object]:
         """The mean over the points, and how it was made."""

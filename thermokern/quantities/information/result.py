@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thermokern.quantities.information.curve import InformationCurve, curve_numbers
 from thermokern.quantities.information.estimates import level_estimate, total
+from thermokern.quantities.information.verdicts import information_in_words, measured
 from thermokern.quantities.likelihood import Verdict
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
@@ -92,7 +93,19 @@ class NeuralEntropy(LevelResult):
         ]
         if self.mismatch is not None:
             lines.append(f"  ∫ D E|s_θ − s|² dt      {self.mismatch}")
-        return "\n".join([*lines, f"  effective pairs         {self.effective_sample_size:,.0f}"])
+        lines.append(f"  effective pairs         {self.effective_sample_size:,.0f}")
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """The law whose information it is."""
+        return f"the model's law, what it must know beyond noise, from t = {self.settings['t_eps']:.3g} on and below it"
+
+    def conclusion(self) -> list[str]:
+        """How large it is, and how much of it was measured."""
+        return [
+            f"The network stores {self.value} nats, {self.value.value / self.settings['dim']:.3g} per dimension.",
+            measured(self.value, self.below, self.above),
+        ]
 
     def numbers(self) -> dict[str, object]:
         """The estimates and the curve."""
@@ -196,7 +209,15 @@ class MutualInformation(LevelResult):
         if self.growth is not None:
             lines.append(f"  Kelly growth            {self.growth} (a lower bound)")
         lines.append(f"  effective pairs         {self.effective_sample_size:,.0f}")
-        return "\n".join([*lines, *(f"  {verdict.line()}" for verdict in self.verdicts)])
+        return "\n".join([*lines, *(f"  {verdict.line()}" for verdict in self.verdicts), *self.closing()])
+
+    def law(self) -> str:
+        """The law whose information it is."""
+        return "the joint law of x and y at data time, as the two scores have it"
+
+    def conclusion(self) -> list[str]:
+        """Whether the estimators agree, and how much of what can be known is known."""
+        return information_in_words(self.value, self.label_entropy, self.verdicts, self.below, self.above)
 
     def numbers(self) -> dict[str, object]:
         """The estimates, curves and verdicts."""
@@ -271,7 +292,11 @@ class PointwiseMutualInformation(Result):
             lines.append(f"  typical standard error  {self.stderr.square().mean().sqrt().item():.4f} of one value")
         if self.growth is not None:
             lines.append(f"  Kelly growth            {self.growth} (a lower bound of the information)")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """The law whose information it is."""
+        return "the joint law of x and y at data time, pair by pair, as the two scores have it"
 
     def numbers(self) -> dict[str, object]:
         """The mean, the growth and the settings."""
@@ -341,8 +366,17 @@ class TotalCorrelation(LevelResult):
                 f"  below it                {self.below}",
                 f"  above t_end             {self.above}",
                 f"  effective pairs         {self.effective_sample_size:,.0f}",
+                *self.closing(),
             ]
         )
+
+    def law(self) -> str:
+        """The law whose correlation it is."""
+        return "the law of the data at data time, as the scores have it"
+
+    def conclusion(self) -> list[str]:
+        """How large it is, and how much of it was measured."""
+        return [f"The blocks share {self.value} nats.", measured(self.value, self.below, self.above)]
 
     def numbers(self) -> dict[str, object]:
         """The estimates and the curve."""

@@ -45,3 +45,36 @@ def verdicts_on(
 def _difference(left: Estimate, right: Estimate) -> Estimate:
     """Left minus right, of independent estimates."""
     return Estimate(left.value - right.value, math.hypot(left.stderr, right.stderr))
+
+
+def information_in_words(
+    value: Estimate,
+    label_entropy: Estimate | None,
+    verdicts: tuple[Verdict, ...],
+    below: Estimate,
+    above: Estimate,
+) -> list[str]:
+    """Whether the estimators agree, and how much of what can be known is known."""
+    broken = [verdict.statement for verdict in verdicts if verdict.outcome == "fails"]
+    first = (
+        f"Take care: {broken[0]} fails, so the scores or the evaluations do not suffice."
+        if broken
+        else "Trustworthy as far as the checks go: the estimators agree with one another and with the bounds."
+    )
+    share = ""
+    if label_entropy is not None and label_entropy.value > 0.0:
+        share = f", {value.value / label_entropy.value:.0%} of what the labels hold"
+    return [first, f"y tells {value} nats of x{share}.", measured(value, below, above)]
+
+
+def measured(value: Estimate, below: Estimate, above: Estimate) -> str:
+    """How much of a value was extrapolated beyond the noise levels that were evaluated."""
+    share = (abs(below.value) + abs(above.value)) / max(abs(value.value), 1e-300)
+    if not math.isfinite(share):
+        return "What lies beyond the noise levels that were evaluated is not known."
+    if share > 0.1:
+        return (
+            f"{share:.0%} of it is extrapolated beyond the noise levels that were evaluated: a smaller t_eps "
+            "measures it."
+        )
+    return f"All but {share:.1%} of it was measured, not extrapolated."

@@ -78,8 +78,21 @@ class Elbo(Result):
                 f"Variational bound of {len(self.values)} points, {s['method']}, {s['process']}, t from {s['t_eps']:g}",
                 f"  NLL of the sampler ≤    {self.nll} nats, {self.bits_per_dim()} bits/dim without offset",
                 *remarks(s),
+                *self.closing(),
             ]
         )
+
+    def law(self) -> str:
+        """The law of the stochastic sampler."""
+        return f"the law of the stochastic sampler at t = {self.settings['t_eps']:.3g}, on the scale of the data"
+
+    def conclusion(self) -> list[str]:
+        """What the bound bounds."""
+        return [
+            f"The sampler's NLL is at most {self.nll} nats, {self.nll.value / self.dim:.3g} per dimension; how far "
+            "below "
+            "it lies, the bound does not say."
+        ]
 
     def numbers(self) -> dict[str, object]:
         """The mean over the points."""

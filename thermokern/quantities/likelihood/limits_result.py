@@ -110,8 +110,36 @@ class Limits(Result):
             *remarks(s),
             "verdicts:",
             *(f"  {verdict.line()}" for verdict in self.verdicts),
+            *self.closing(),
         ]
         return "\n".join(lines)
+
+    def law(self) -> str:
+        """The laws that the three likelihoods are of."""
+        s = self.settings
+        return (
+            f"the data's law at t = {s['t_eps']:.3g}, on the scale of the data, and the model's laws there: the "
+            "deterministic sampler's (ode), the stochastic sampler's (elbo, kl upper)"
+        )
+
+    def conclusion(self) -> list[str]:
+        """Whether the bounds hold, and how far the model is from the best."""
+        broken = [verdict for verdict in self.verdicts if verdict.outcome == "fails" and verdict.promised]
+        lines = [
+            f"Not to be trusted: {broken[0].statement} is broken, which holds for any model; use more steps or paths."
+            if broken
+            else "Trustworthy: no bound that must hold is broken."
+        ]
+        gap = self.kl_ode if self.kl_ode is not None else self.kl_upper
+        if gap is not None:
+            name = "the deterministic sampler's law" if gap is self.kl_ode else "the stochastic sampler's law, at most,"
+            entropy = "" if self.data_entropy is None else f", beside an entropy of {self.data_entropy.value:.2f} nats"
+            lines.append(
+                f"KL from the data to {name} is {gap} nats, {gap.value / self.dim:.3g} per dimension{entropy}: no "
+                "model "
+                "has less than 0."
+            )
+        return lines
 
     def numbers(self) -> dict[str, object]:
         """The estimates that are known, the verdicts, the rates and the likelihood."""

@@ -145,8 +145,24 @@ class EntropyRates(Result):
             f"  ∫E[∇·b]dt / intrinsic   {self.exchange_ratio}   b = −f x + 2 D s",
             f"  backend                 {self.backend}{reason}",
             *remarks(s),
+            *self.closing(),
         ]
         return "\n".join(lines)
+
+    def law(self) -> str:
+        """The law that is averaged over."""
+        return f"the data's law from t = {self.settings['t_eps']:.3g} to the end, with the model's score"
+
+    def conclusion(self) -> list[str]:
+        """Whether the score obeys Stein's identity, as the true one does."""
+        miss = self.stein_residual.integral
+        if miss.stderr > 0.0 and abs(miss.z(0.0)) > 3.0:
+            return [
+                f"The score breaks Stein's identity by {miss} nats, so it is not the score of the data's law: rates "
+                "with "
+                "it are the model's, not the data's."
+            ]
+        return ["The score obeys Stein's identity within its error, as that of the data's law does."]
 
     def numbers(self) -> dict[str, object]:
         """The rates that are known, at each time and integrated."""

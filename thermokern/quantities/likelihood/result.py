@@ -97,7 +97,35 @@ class LogLikelihood(Result):
         ]
         if self.prior_mismatch is not None:
             lines.insert(3, f"  prior mismatch          {mean_estimate(-self.prior_mismatch)} nats of the NLL")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """The law of the deterministic sampler."""
+        s = self.settings
+        return (
+            f"the law that the probability flow carries the prior to at t = {s['t_eps']:.3g}, on the scale of the "
+            "data; "
+            "it is not that of the stochastic sampler"
+        )
+
+    def conclusion(self) -> list[str]:
+        """How sure the likelihood is, and how large beside what is left out."""
+        if not len(self.values):
+            return []
+        bad = int((~self.values.isfinite()).sum())
+        left_out = mean_estimate(-self.t_eps_term)
+        trust = (
+            f"Not to be trusted: {bad} of {len(self.values)} points have no likelihood."
+            if bad
+            else "The likelihood is that of the model's equation to the tolerance that was asked for; its error is "
+            "that "
+            f"of {len(self.values)} points."
+        )
+        size = f"The NLL is {self.nll / self.dim} nats per dimension"
+        blur = abs(left_out.value)
+        if blur > max(2.0 * self.nll.stderr, 0.02 * abs(self.nll.value)):
+            return [trust, f"{size}; the blur of t_eps is {blur:.2g} nats of it, which a smaller t_eps would show."]
+        return [trust, f"{size}, and the blur of t_eps does not matter beside its error."]
 
     def numbers(self) -> dict[str, object]:
         """The mean over the points, and what ran."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 4  # estimates of a result that its repr names
+_COLUMNS, _INDENT = 110, 26  # of the sentences below a summary
 
 
 class Result(ABC):
@@ -60,6 +62,23 @@ class Result(ABC):
     @abstractmethod
     def summary(self) -> str:
         """The estimates, for people."""
+
+    def law(self) -> str:
+        """Which law the numbers speak of, and at which time; empty where none is meant."""
+        return ""
+
+    def conclusion(self) -> list[str]:
+        """Two or three plain sentences: whether to trust the numbers and why, how large they are, what stands out."""
+        return []
+
+    def closing(self) -> list[str]:
+        """The last lines of a summary: the law, and the conclusion."""
+        law, words = self.law(), self.conclusion()
+        lines = [line for sentence in words for line in textwrap.wrap(sentence, _COLUMNS, break_on_hyphens=False)]
+        about = textwrap.wrap(law, _COLUMNS - _INDENT, break_on_hyphens=False)
+        starts = ["  speaks of".ljust(_INDENT), *[" " * _INDENT] * len(about)]
+        named = [start + line for start, line in zip(starts, about, strict=False)]
+        return [*named, *(["", *lines] if lines else [])]
 
     @abstractmethod
     def numbers(self) -> dict[str, object]:

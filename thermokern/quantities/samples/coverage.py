@@ -70,8 +70,32 @@ class Coverage(Result):
                 f"  density                 {self.density}   (of one law: 1)",
                 f"  precision               {self.precision}",
                 f"  recall                  {self.recall}",
+                *self.closing(),
             ]
         )
+
+    def law(self) -> str:
+        """The laws that are compared."""
+        return "the laws of the two samples, at the scale of the distance to the k-th neighbour"
+
+    def conclusion(self) -> list[str]:
+        """Whether the generated points reach all real ones, beside what two samples of one law would do."""
+        short = self.expected_coverage - self.coverage.value
+        known = math.isfinite(self.coverage.stderr)
+        if not known:
+            first = (
+                "The samples are too small to tell errors (they come from parts of them): give some hundreds of points."
+            )
+        elif short > 3.0 * self.coverage.stderr:
+            first = (
+                f"Part of the real points is not reached: coverage is {self.coverage}, where two samples of one law "
+                "have "
+                f"{self.expected_coverage:.3f}, so about {short / self.expected_coverage:.0%} is missing."
+            )
+        else:
+            first = "No real region is seen to be missing: coverage is what two samples of one law have."
+        wrong = 1.0 - self.precision.value
+        return [first, f"{wrong:.1%} of the generated points lie where no real point is near."]
 
     def named(self) -> dict[str, Estimate]:
         """The four estimates by name."""

@@ -80,7 +80,19 @@ class EntropyTable(Result):
         for label, checked in (("k-NN", self.knn), ("histogram", self.histogram)):
             if checked is not None and checked.bias_exceeds_error:
                 lines.append(f"{label}: the bias exceeds the standard error, which is sampling error alone")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """The law of the points."""
+        return self.knn.law()
+
+    def conclusion(self) -> list[str]:
+        """Whether the nearest neighbours' estimate is to be trusted, and how large it is for each dimension."""
+        return [
+            *self.knn.conclusion(),
+            f"Nearest neighbours find {self.knn} nats, {self.knn.bits_per_dim} bits for each "
+            "dimension; a histogram is good for few dimensions only.",
+        ]
 
     def numbers(self) -> dict[str, object]:
         """The table, and its two estimates in full."""

@@ -60,7 +60,23 @@ class SampleEstimate(Estimate, Result):
     def summary(self) -> str:
         """The estimate, its bias and how it was made, for people."""
         line = f"{self.method}: {self} {self.unit} from {len(self.local):,} points".rstrip()
-        return line + f"\n  estimated bias          {self._bias_in_words()}" * math.isfinite(self.bias.value)
+        line += f"\n  estimated bias          {self._bias_in_words()}" * math.isfinite(self.bias.value)
+        return "\n".join([line, *self.closing()])
+
+    def law(self) -> str:
+        """The law of the points."""
+        return "the law that the points were drawn from, as far as their number resolves it"
+
+    def conclusion(self) -> list[str]:
+        """Whether the bias is small beside the error."""
+        if not math.isfinite(self.bias.value):
+            return ["The error is that of sampling; the bias of so few points is not known."]
+        if self.bias_exceeds_error:
+            return [
+                f"Take care: the bias, about {self.bias.value:.2g} {self.unit}, exceeds the sampling error that stands "
+                "beside the value; more points make it smaller."
+            ]
+        return ["The bias is smaller than the sampling error that stands beside the value."]
 
     def _bias_in_words(self) -> str:
         if not math.isfinite(self.bias.value):
@@ -122,7 +138,7 @@ class EntropyEstimate(SampleEstimate):
             f"  estimated bias          {self._bias_in_words()}",
         ]
         lines.append(f"  bits per dimension      {self.bits_per_dim}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
 
     def numbers(self) -> dict[str, object]:
         """The estimate, its bias, and the estimate at other k and from parts of the sample."""

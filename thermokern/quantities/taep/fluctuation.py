@@ -63,11 +63,31 @@ class DetailedFluctuationTheorem(Result):
 
     def summary(self) -> str:
         """Slope and intercept, for people."""
-        return (
-            "detailed fluctuation theorem: log p_F(a)/p_R(a) = intercept + slope a\n"
-            f"  slope                   {self.slope}   (1 expected, z = {self.slope.z(1.0):+.1f})\n"
-            f"  intercept               {self.intercept}   (0 expected, z = {self.intercept.z(0.0):+.1f})"
+        return "\n".join(
+            [
+                "detailed fluctuation theorem: log p_F(a)/p_R(a) = intercept + slope a",
+                f"  slope                   {self.slope}   (1 expected, z = {self.slope.z(1.0):+.1f})",
+                f"  intercept               {self.intercept}   (0 expected, z = {self.intercept.z(0.0):+.1f})",
+                *self.closing(),
+            ]
         )
+
+    def law(self) -> str:
+        """The paths that are compared."""
+        return "paths of the reference's law forward in time, and those that the model drives back"
+
+    def conclusion(self) -> list[str]:
+        """Whether the theorem holds."""
+        slope, intercept = self.slope.z(1.0), self.intercept.z(0.0)
+        if not (math.isfinite(slope) and math.isfinite(intercept)):
+            return ["Too few bins hold paths of both directions to test the theorem."]
+        if max(abs(slope), abs(intercept)) <= 3.0:
+            return ["Trustworthy: forward and reverse paths obey the theorem, so Δs is what it should be along both."]
+        return [
+            f"Doubtful: the theorem is missed (slope z = {slope:+.1f}, intercept z = {intercept:+.1f}); the usual "
+            "cause is "
+            "steps too long for the reverse paths."
+        ]
 
     def numbers(self) -> dict[str, object]:
         """Slope and intercept."""

@@ -17,6 +17,8 @@ from thermokern.targets import GaussianMixture
 # Standard errors above the overall mean from which a mode counts as collapsed, and paths from which on its standard
 # error is known well enough to say so.
 COLLAPSED_Z = 3.0
+# Nats above the overall mean below which a mode does not count, however well it is known: a quarter of its weight.
+COLLAPSED_LEAST = math.log(1.25)
 COLLAPSED_PATHS = 10
 
 
@@ -123,7 +125,7 @@ def _shares_of_variance(values: Tensor, component: Tensor, count: int) -> tuple[
 
 
 def collapsed_modes(modes: Sequence[Mode], mean: Estimate) -> list[Mode]:
-    """Modes whose mean lies over 3 standard errors above the overall `mean`, the highest first.
+    """Modes whose mean lies over 3 standard errors, and ln 1.25, above the overall `mean`, the highest first.
 
     The standard error is that of the difference as if both were independent, which is on the safe side; a mode of
     under ten paths does not know its own.
@@ -132,7 +134,7 @@ def collapsed_modes(modes: Sequence[Mode], mean: Estimate) -> list[Mode]:
         mode
         for mode in modes
         if mode.n_paths >= COLLAPSED_PATHS
-        and mode.mean.value - mean.value > COLLAPSED_Z * math.hypot(mode.mean.stderr, mean.stderr)
+        and mode.mean.value - mean.value > max(COLLAPSED_LEAST, COLLAPSED_Z * math.hypot(mode.mean.stderr, mean.stderr))
     ]
     return sorted(found, key=lambda mode: -mode.mean.value)
 

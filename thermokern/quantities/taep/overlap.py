@@ -49,9 +49,18 @@ class Overlap(Result):
                 f"  missing overlap         {self.missing}   (1 − <exp(-TAEP)>, the weight that the model invents)",
                 f"  outside                 {self.outside}   (share of reverse paths below every forward one)",
                 f"  Bennett                 {self.bennett} nats   (0 expected, z = {self.bennett.z(0.0):+.1f})",
-                f"  {self.verdict()}",
+                *self.closing(),
             ]
         )
+
+    def law(self) -> str:
+        """The paths that are compared."""
+        return "paths of the reference's law forward in time, and those that the model drives back"
+
+    def conclusion(self) -> list[str]:
+        """The verdict."""
+        verdict = self.verdict()
+        return [verdict[0].upper() + verdict[1:] + "."]
 
     def verdict(self) -> str:
         """One sentence."""

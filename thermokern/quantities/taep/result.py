@@ -12,6 +12,7 @@ from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
 from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep.attribution import Attribution, LabelPart, Map, Rate, Table
+from thermokern.quantities.taep.conclusion import conclusion, law
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
 from thermokern.quantities.taep.step_error import EndpointError, StepError
@@ -64,6 +65,8 @@ class TAEP(Result):
         ``Var/(2 mean)``, which is 1 near the optimum (Eq. 41).
     attribution : Attribution or None
         Where Δs arises, where that was to be resolved.
+    data_entropy : Estimate or None
+        Of the law that paths start from, at the first time, nats; where the reference is exact.
     """
 
     title: ClassVar[str] = "Time-asymmetry entropy production"
@@ -88,6 +91,7 @@ class TAEP(Result):
     consistency: Estimate | None = None
     half_variance_ratio: Estimate | None = None
     attribution: Attribution | None = None
+    data_entropy: Estimate | None = None
 
     @property
     def rate(self) -> Rate:
@@ -171,7 +175,15 @@ class TAEP(Result):
             lines += ["  " + line for line in self.attribution.summary().splitlines()]
         reason = f" ({self.backend_reason})" if self.backend_reason else ""
         lines += [f"  reference               {exact}", f"  backend                 {self.backend}{reason}"]
-        return "\n".join([*lines, *remarks(s)])
+        return "\n".join([*lines, *remarks(s), *self.closing()])
+
+    def law(self) -> str:
+        """The laws at both ends of the paths."""
+        return law(self)
+
+    def conclusion(self) -> list[str]:
+        """Whether to trust the mean, how large it is, and which mode or label gets too little."""
+        return conclusion(self)
 
     def numbers(self) -> dict[str, object]:
         """The estimates, what ran, and the modes where they are known."""
@@ -192,6 +204,7 @@ class TAEP(Result):
             "consistency": self.consistency,
             "half_variance_ratio": self.half_variance_ratio,
             "attribution": self.attribution,
+            "data_entropy": self.data_entropy,
         }
 
     def columns(self) -> dict[str, Tensor]:

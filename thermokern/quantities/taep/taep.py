@@ -323,6 +323,7 @@ def taep(
             "reference": describe(reference),
             "n_steps": n_steps,
             "t_eps": ends[0],
+            "t_end": ends[1],
             "spacing": "given" if times is not None else spacing or process.default_spacing,
             **({} if times is None else {"times": grid.tolist()}),
             **({} if variance is None else {"variance": torch.as_tensor(variance, device="cpu").tolist()}),
@@ -344,6 +345,9 @@ def taep(
         if continuum and (reference_is_exact or driver == "reference")
         else None,
         half_variance_ratio=half_variance_ratio(values),
+        data_entropy=mean_estimate(-reference.log_prob(x_start.detach(), ends[0], process).double())
+        if reference_is_exact and isinstance(reference, Distribution) and not reverse and len(x_start)
+        else None,
         attribution=None
         if streaming.resolved is None
         else attribution(streaming.resolved, table, resolved, values, shape, labels, time_bins),
