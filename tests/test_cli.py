@@ -55,7 +55,7 @@ def test_own_checkpoint_and_own_points(folder: Path, capsys: pytest.CaptureFixtu
         direct = tk.taep(network, tk.GaussianMixture.ring(), x0=points, n_steps=50, seed=4)
     assert result["mean"]["value"] == direct.mean.value
     page = (out / "report.html").read_text()
-    assert "data:image/png;base64," in page
+    assert "data:image/svg+xml;base64," in page
     assert "http://" not in page
     assert "https://" not in page
     assert (out / "taep.png").stat().st_size > 10_000

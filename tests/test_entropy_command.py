@@ -103,7 +103,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert numbers["knn"]["value"] == direct.knn.value
     assert tk.load(out / "result.safetensors").summary() == direct.summary()
     page = (out / "report.html").read_text()
-    assert "data:image/png;base64," in page
+    assert "data:image/svg+xml;base64," in page
     assert "http" not in page.replace("http-equiv", "")
     assert "roll.npy: 600 points in 2 dimensions" in page
     assert (out / "entropy-table.png").stat().st_size > 20_000

@@ -65,7 +65,7 @@ def test_report_is_whole(result: ModeCollapse, tmp_path: Path) -> None:
     assert models[0]["network"]["variance"]["value"] == first.network.variance.value
     assert models[0]["training"]["n_steps"] == 50_000
     text = page.read_text()
-    assert "data:image/png;base64," in text
+    assert "data:image/svg+xml;base64," in text
     assert "http" not in text.replace("http-equiv", "")
     assert str(first.exact.mean) in text
     assert picture.stat().st_size > 50_000

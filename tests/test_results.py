@@ -197,10 +197,10 @@ def test_show_opens_every_kind(result: Result, tmp_path: Path, capsys: pytest.Ca
     assert json.loads((out / "result.json").read_text()) == result.to_json()
     page = (out / "report.html").read_text()
     assert f"<h1>{result.title}</h1>" in page
-    assert "data:image/png;base64," in page
+    assert "data:image/svg+xml;base64," in page
     for name, value in result.numbers().items():
         if isinstance(value, tk.Estimate) and math.isfinite(value.stderr):
-            assert f"<td>{name.replace('_', ' ')}</td><td>{value}</td>" in page
+            assert f'<th scope="row">{name.replace("_", " ")}</th><td data-label="estimate">{value}</td>' in page
     if "settings" in result.numbers():
         assert "<h2>Settings</h2>" in page
 

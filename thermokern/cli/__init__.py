@@ -11,6 +11,7 @@ import torch
 import thermokern
 from thermokern.cli import entropy, information, limits, reproduce, schedule, show, taep, tools
 from thermokern.cli.options import common_options, output_options
+from thermokern.cli.provenance import begin
 
 COMMANDS = (reproduce, taep, show, limits, schedule, entropy, information, tools)
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", thermokern.FewPathsWarning)
             warnings.showwarning = _show_warning  # type: ignore[assignment]
+            begin(sys.argv[1:] if arguments is None else arguments, options)
             options.run(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

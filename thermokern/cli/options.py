@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from matplotlib.figure import Figure
 
-import thermokern
+from thermokern.cli.provenance import made
 from thermokern.quantities import Result
 from thermokern.report import write_result
 
@@ -52,13 +52,4 @@ def hand_over(
         out.mkdir(parents=True, exist_ok=True)
         saved = out / "result.safetensors"
         result.save(saved)
-        list_files([saved, *write_result(result, out, footer(), lead=lead, picture=picture, caption=caption)])
-
-
-def footer() -> str:
-    """What made a report."""
-    about = thermokern.info()
-    return (
-        f"thermokern {about['thermokern']}, PyTorch {about['torch']}, instruction set {about['instruction set']}, "
-        f"{about['threads']} thread(s)."
-    )
+        list_files([saved, *write_result(result, out, made(), lead=lead, picture=picture, caption=caption)])

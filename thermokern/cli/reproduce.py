@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from thermokern.cli.options import Parsers, footer, list_files, output_options
+from thermokern.cli.options import Parsers, list_files, output_options
+from thermokern.cli.provenance import made
 from thermokern.papers.experiment import Experiment
 from thermokern.papers.experiments import EXPERIMENTS
 
@@ -60,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
     result = experiment.run(profile, out, seed=options.seed or 0, progress=not options.quiet, **own)
     print(result.summary())
     print(f"in {time.perf_counter() - start:.1f} s on {torch.get_num_threads()} thread(s)")
-    written = result.write(out, footer())
+    written = result.write(out, made())
     if experiment.saved:
         result.save(out / "result.safetensors")
         written.append(out / "result.safetensors")

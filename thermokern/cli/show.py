@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 import thermokern
-from thermokern.cli.options import Parsers, footer, list_files
+from thermokern.cli.options import Parsers, list_files
+from thermokern.cli.provenance import made
 from thermokern.papers.experiment import ExperimentResult
 from thermokern.quantities import Result
 from thermokern.report import write_result
@@ -27,6 +28,6 @@ def _show(options: argparse.Namespace) -> None:
     print(result.summary())
     if options.out is not None:
         if isinstance(result, ExperimentResult):
-            list_files(result.write(options.out, footer()))
+            list_files(result.write(options.out, made()))
         else:
-            list_files(write_result(result, options.out, footer()))
+            list_files(write_result(result, options.out, made()))

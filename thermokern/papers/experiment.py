@@ -39,10 +39,10 @@ class ExperimentResult(Result):
             raise ValueError("ax: this figure has several panels and makes its own axes; leave ax out")
         return self.figure()
 
-    def write(self, out: Path, footer: str) -> list[Path]:
+    def write(self, out: Path, made: html.Made) -> list[Path]:
         """Write the figure, ``result.json`` and ``report.html`` into the folder `out`; the files written."""
         picture = self.figure()
-        page = html.page(self.title, self.lead(), self.sections(picture), footer)
+        page = html.page(self.title, self.lead(), self.sections(picture), made, self.conclusion())
         return html.write_files(out, self.picture, picture, self.to_json(), page)
 
 

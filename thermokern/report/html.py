@@ -1,54 +1,66 @@
-"""One self-contained HTML page: tables and figures inside, nothing fetched."""
+"""One self-contained HTML page: tables and figures inside, nothing fetched. What it looks like is in ``templates``."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
-from collections.abc import Sequence
-from html import escape
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from thermokern.quantities import Estimate
 from thermokern.quantities.results.result import encoded
+from thermokern.report.glossary import WORDS
+from thermokern.report.panels import panels_of
 
-_STYLE = """
-:root { --ink: #1f2933; --muted: #616e7c; --line: #e4e7eb; --accent: #2b6cb0; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; color: var(--ink);
-       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; background: #fff; }
-h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .4rem; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
-p { max-width: 46rem; margin: .4rem 0; }
-.lead { color: var(--muted); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .4rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child, th.text, td.text { text-align: left; }
-thead th { border-bottom: 2px solid var(--ink); font-weight: 600; }
-figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
-figcaption { color: var(--muted); font-size: .88rem; max-width: 60rem; }
-code, pre { font: .85rem/1.5 ui-monospace, SFMono-Regular, Menlo, monospace; }
-pre { background: #f7f9fb; border: 1px solid var(--line); padding: .8rem 1rem; overflow-x: auto; }
-footer { margin-top: 3rem; color: var(--muted); font-size: .82rem; }
-"""
+_TEMPLATES = Path(__file__).parent / "templates"
+_PROSE = 40  # letters from which on a cell is prose, which may be broken
+_NUMBER = re.compile(r"[-+−≤≥<>]?\s*(\d|∞|–|\?|nan|inf|unknown|$)")
+
+Made = Mapping[str, str] | str  # what made a page: named facts, or a line
 
 
-def page(title: str, lead: str, sections: Sequence[str], footer: str) -> str:
-    """A whole page of `sections`, each HTML already."""
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f'<p class="lead">{escape(lead)}</p>\n' + "\n".join(sections) + f"\n<footer>{escape(footer)}</footer>\n"
-        "</body></html>\n"
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["base64"] = lambda text: base64.b64encode(text.encode()).decode()
+    return environment
+
+
+def _filled(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+def page(title: str, lead: str, sections: Sequence[str], made: Made, conclusion: Sequence[str] = ()) -> str:
+    """A whole page of `sections`, each HTML already; words of the glossary that stand on it are explained at its "
+    "end.
+    """
+    return _filled(
+        "page.html",
+        title=title,
+        lead=lead,
+        conclusion=conclusion,
+        sections=[Markup(part) for part in sections],
+        words=words_of(" ".join([lead, *conclusion, *sections])),
+        made=made,
+        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+    )
+
+
+def words_of(html: str) -> list[tuple[str, str]]:
+    """The entries of the glossary whose word stands in the text of some HTML."""
+    text = unescape(re.sub(r"<img[^>]*>|<[^>]+>", " ", html)).casefold()
+    return [(word, meaning) for word, (pattern, meaning) in WORDS.items() if re.search(pattern, text)]
 
 
 def section(title: str, *parts: str) -> str:
@@ -61,30 +73,52 @@ def paragraph(text: str) -> str:
 
 
 def preformatted(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>"
+    return f'<pre tabindex="0">{escape(text)}</pre>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; cells are escaped."""
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+def folded(title: str, *parts: str) -> str:
+    """What is shown on demand."""
+    return f"<details><summary>{escape(title)}</summary>\n" + "\n".join(parts) + "</details>"
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    caption: str = "",
+    *,
+    stack: bool = False,
+    labels: bool = True,
+) -> str:
+    """A table; cells are escaped. The first of each row names it.
+
+    Columns of numbers are set to the right, words to the left; with `stack` each row is a block on a phone,
+    its cells under their columns' names unless `labels` is false.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    kinds = [_kind([row[i] for row in cells]) for i in range(len(head))]
+    return _filled("table.html", head=head, rows=cells, caption=caption, kinds=kinds, stack=stack, labels=labels)
+
+
+def _kind(column: Sequence[str]) -> str:
+    if all(_NUMBER.match(cell) for cell in column):
+        return ""
+    return "prose" if any(len(cell) > _PROSE for cell in column) else "text"
+
+
+def named(values: Mapping[str, object], caption: str = "") -> str:
+    """A table of names and values."""
+    return table(("", "value"), [(name, value) for name, value in values.items()], caption, stack=True, labels=False)
 
 
 def figure(picture: Figure, alt: str, caption: str) -> str:
-    """A figure as an embedded PNG."""
-    buffer = io.BytesIO()
-    picture.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    """A figure as embedded pictures of its panels; `alt` leads the description of each."""
+    panels = [panel._replace(alt=f"{alt}. {panel.alt}") for panel in panels_of(picture)]
+    return _filled("figure.html", panels=panels, caption=caption)
 
 
 def percent(share: Estimate) -> str:
     """A share and its standard error in percent."""
-    return f"{Estimate(100.0 * share.value, 100.0 * share.stderr)} %" if math.isfinite(share.value) else "–"
+    return f"{100.0 * share} %" if math.isfinite(share.value) else "–"
 
 
 def write_files(out: Path, name: str, picture: Figure, numbers: dict[str, Any], page: str) -> list[Path]:
@@ -93,5 +127,5 @@ def write_files(out: Path, name: str, picture: Figure, numbers: dict[str, Any], 
     paths = [out / name, out / "result.json", out / "report.html"]
     picture.savefig(paths[0])
     paths[1].write_text(json.dumps(encoded(numbers), indent=2, allow_nan=False) + "\n")
-    paths[2].write_text(page)
+    paths[2].write_text(page, encoding="utf-8")
     return paths

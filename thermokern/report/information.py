@@ -33,7 +33,7 @@ def _information(result: MutualInformation) -> Particulars:
             html.section(
                 "Verdicts",
                 html.paragraph("What the estimates say about one another; tight means equal within three errors."),
-                html.table(("", "statement", "left", "right", "margin", "why"), verdicts),
+                html.table(("", "statement", "left", "right", "margin", "why"), verdicts, stack=True),
             )
         ],
     )

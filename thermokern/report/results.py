@@ -52,7 +52,7 @@ class Particulars:
 
 
 def write_result(
-    result: Result, out: Path, footer: str, *, lead: str = "", picture: Figure | None = None, caption: str = ""
+    result: Result, out: Path, made: html.Made, *, lead: str = "", picture: Figure | None = None, caption: str = ""
 ) -> list[Path]:
     """The figure under the name of the result's kind, ``result.json`` and ``report.html``; the files written.
 
@@ -61,7 +61,8 @@ def write_result(
     result : Result
     out : path
         A folder, which is made.
-    footer : str
+    made : str or mapping
+        What made the page: named facts, or a line.
     lead : str
         What stands below the title; the first line of the summary where left out.
     picture, caption : optional
@@ -74,12 +75,17 @@ def write_result(
         result.title,
         lead or result.summary().splitlines()[0],
         [
-            html.section("Estimates", *_estimates(result, about.meaning), html.preformatted(result.summary())),
+            html.section(
+                "Estimates",
+                *_estimates(result, about.meaning),
+                html.folded("The same as text, with what ran", html.preformatted(result.summary())),
+            ),
             html.section("Figure", html.figure(picture, result.title, about.caption + caption)),
             *about.sections,
-            *([html.section("Settings", html.preformatted(_readable(settings)))] if settings else []),
+            *([html.section("Settings", *_settings(settings))] if isinstance(settings, dict) and settings else []),
         ],
-        footer,
+        made,
+        [*result.conclusion(), *([f"The numbers speak of {law}."] if (law := result.law()) else [])],
     )
     return html.write_files(out, f"{kind_of(result)}.png", picture, result.to_json(), page)
 
@@ -92,7 +98,29 @@ def _estimates(result: Result, meaning: dict[str, str]) -> list[str]:
     ]
     head = ("", "estimate", "unit", "what it is")
     width = len(head) if meaning else len(head) - 1
-    return [html.table(head[:width], [row[:width] for row in rows])] if rows else []
+    caption = "Value ± one standard error."
+    return [html.table(head[:width], [row[:width] for row in rows], caption, stack=True)] if rows else []
+
+
+def _settings(settings: dict[str, object]) -> list[str]:
+    """A table of what is a word or a number, and the rest on demand."""
+    short = {name.replace("_", " "): _word(value) for name, value in settings.items() if _word(value)}
+    rest = {name: value for name, value in settings.items() if not _word(value)}
+    more = [html.folded("More: " + ", ".join(rest), html.preformatted(_readable(rest)))] if rest else []
+    return [html.named(short, "All that defines the calculation."), *more]
+
+
+def _word(value: object) -> str:
+    """A setting in a table's cell; empty where it is too long for one."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {item}" for name, item in value.items() if isinstance(item, str | int | float)) * (
+            not any(isinstance(item, dict | list) for item in value.values())
+        )
+    if isinstance(value, list | tuple):
+        return "" if len(value) > 6 else ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value) or "none"
 
 
 @singledispatch
@@ -107,6 +135,15 @@ def _taep(result: TAEP) -> Particulars:
         f"Density of Δs, its mean marked. How the paths, and how their weights {result.weight_name}, are spread below "
         "Δs; an average carried by few paths rises in a few high steps at the left end."
         + (" The mean of each mode, the overall mean dashed." if result.modes else ""),
+        {
+            "mean": "⟨Δs⟩: how far the model is from the reference; 0 for the same score",
+            "variance": "of Δs over paths; near the optimum twice the mean",
+            "fluctuation_theorem": f"⟨{result.weight_name}⟩: 1 for an exact reference, and a check on the rest",
+            "score_matching": "integral of the score's squared error; the mean again, where the reference is exact",
+            "consistency": "mean less score matching: 0 where the identity holds",
+            "half_variance_ratio": "variance over twice the mean: 1 near the optimum",
+            "data_entropy": "of the law that paths start from, at the first time",
+        },
         sections=[*_modes(result), *_attribution(result)],
     )
 
@@ -153,7 +190,7 @@ def _limits(result: Limits) -> Particulars:
                     "equation's (SDE sampler) and the plug-in one. A bound on one need not hold for another. Tight: "
                     "equal within three standard errors and the error of quadrature."
                 ),
-                html.table(("", "statement", "speaks of", "promised", "margin", "why"), verdicts),
+                html.table(("", "statement", "speaks of", "promised", "margin", "why"), verdicts, stack=True),
             ),
             html.section(
                 "Entropy rates",
@@ -219,7 +256,8 @@ def _modes(result: TAEP) -> list[str]:
                 "Paths by the component of the reference that they start from. Mean Δs in nats, ± one standard error; "
                 "share of the variance: Σ (Δs − mean)² over the mode's paths divided by the same sum over all. "
                 f"⟨{result.weight_name}⟩ within a mode is, for modes far apart and forward paths, how many times its "
-                "due weight the model gives it. Collapsed: over three standard errors above the overall mean."
+                "due weight the model gives it. Collapsed: over three standard errors, and a quarter of the weight, "
+                "above the overall mean."
             ),
             html.table(
                 ("mode", "weight", "paths", "mean Δs", "share of variance", f"⟨{result.weight_name}⟩", ""), rows

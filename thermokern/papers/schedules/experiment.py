@@ -116,9 +116,9 @@ class ScheduleExperiment(ExperimentResult):
         parts.append(html.section("Where it arises", where, html.preformatted(self.attribution.summary())))
         return parts
 
-    def write(self, out: Path, footer: str) -> list[Path]:
+    def write(self, out: Path, made: html.Made) -> list[Path]:
         """The page with its figures, and the attribution's as a file of its own."""
-        written = super().write(out, footer)
+        written = super().write(out, made)
         self.attribution.plot().savefig(out / "attribution.png")
         return [*written, out / "attribution.png"]
 

@@ -143,6 +143,12 @@ class EntropyProduction(Result):
         dim = self.x_start[0].numel()
         return [first, f"The {lead} is {mean} nats along a path, {mean.value / dim:.3g} per dimension."]
 
+    def estimates(self) -> dict[str, Estimate]:
+        """The mean of each part, and the averages that are 1."""
+        averages = {f"⟨exp(−X)⟩ of {name}": part.fluctuation_theorem for name, part in self.parts().items()}
+        means = {name: part.mean for name, part in self.parts().items()}
+        return means | {name: average for name, average in averages.items() if average is not None}
+
     def numbers(self) -> dict[str, object]:
         """The parts that are known, and what ran."""
         return {

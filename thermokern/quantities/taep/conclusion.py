@@ -108,7 +108,8 @@ def _short(result: TAEP) -> list[str]:
                 f"Label {worst.label} is served worst: {worst.mean} nats, {above:.3g} above the mean, a density "
                 f"{_factor(above)} lower."
             ]
-        return ["No label stands out from the others."]
+        if not (result.sign < 0 and collapsed_modes(result.modes, result.mean)):
+            return ["No label stands out from the others."]
     if result.sign > 0 or len(result.modes) < 2:
         return []
     found = collapsed_modes(result.modes, result.mean)

@@ -193,8 +193,6 @@ def _share(value: float) -> float:
     return value if np.isfinite(value) else 0.0
 
 
-def _shade(colour: str, strength: float) -> tuple[float, float, float]:
-    """`colour` on white, from pale (0) to full (1)."""
-    alpha = 0.15 + 0.85 * strength
-    r, g, b = (1.0 - alpha * (1.0 - channel) for channel in mpl.colors.to_rgb(colour))
-    return r, g, b
+def _shade(colour: str, strength: float) -> tuple[float, float, float, float]:
+    """`colour` over whatever is behind it, from pale (0) to full (1)."""
+    return mpl.colors.to_rgba(colour, 0.15 + 0.85 * strength)

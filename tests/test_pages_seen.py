@@ -1,0 +1,171 @@
+"""Reports as a browser shows them: on a phone and a desk, light and dark. NOT RUN where there is no Chromium."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import thermokern as tk
+from thermokern.quantities.results import style
+from thermokern.report import write_result
+from thermokern.report.html import words_of
+from thermokern.report.panels import DARK, panels_of
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
+MADE = {"Command": "thermokern taep ring.yaml --out " + "a" * 90, "Configuration, ring.yaml": "model:\n  ring: {}\n"}
+SCHEMES = {"light": (), "dark": ("--blink-settings=preferredColorScheme=0",)}
+
+# Runs in the page: what overflows it, which images are empty, and the least contrast of any text with its ground.
+PROBE = """
+<script>
+addEventListener("load", () => {
+  const wide = document.documentElement.clientWidth, faults = [];
+  const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const lum = c => { const [r, g, b] = c.map(v => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b };
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const ground = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c.slice(0, 3) } return [255, 255, 255] };
+  let least = 99, texts = 0;
+  for (const e of document.querySelectorAll("body *")) {
+    if (["SCRIPT", "STYLE"].includes(e.tagName)) continue;
+    const box = e.getBoundingClientRect(), inside = e.closest(".scroll, pre, thead");
+    const free = inside && (inside !== e || e.tagName === "THEAD");
+    if (box.width && box.right > wide + 1 && !free) faults.push(e.tagName + " " + box.right);
+    if ([...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) && box.width) {
+      const one = lum(rgb(getComputedStyle(e).color).slice(0, 3)), other = lum(ground(e));
+      least = Math.min(least, (Math.max(one, other) + .05) / (Math.min(one, other) + .05)); texts++;
+    }
+  }
+  const images = [...document.images];
+  document.title = JSON.stringify({wide, page: document.documentElement.scrollWidth, faults, least, texts,
+    images: images.length, empty: images.filter(i => !i.complete || !i.naturalWidth).length,
+    mute: images.filter(i => i.alt.length < 40).length});
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    ring = tk.GaussianMixture.ring()
+    model = tk.GaussianMixture.ring(weights=[0.02] + [0.14] * 7)
+    x = ring.sample(400)
+    results = {
+        "taep": tk.taep(
+            *(model, ring, tk.VP()),
+            x0=x,
+            n_steps=60,
+            scheme="backward-ito",
+            resolve=("time", "component"),
+            labels=torch.arange(400) % 4,
+        ),
+        "limits": tk.limits(model, ring, tk.VP(), n_paths=100, n_likelihood=20, n_steps=20),
+        "entropy": tk.entropy_table(x),
+        "coverage": tk.coverage(x, model.sample(400)),
+    }
+    out = {}
+    for name, result in results.items():
+        folder = tmp_path_factory.mktemp(name)
+        out[name] = write_result(result, folder, MADE)[2]
+    return out
+
+
+def seen(page: Path, width: int, scheme: str, folder: Path) -> tuple[dict[str, float], np.ndarray]:
+    """What the probe finds in a page `width` pixels wide, and its picture."""
+    assert CHROMIUM is not None
+    (folder / "page.html").write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+    # Windows are at least 500 pixels wide: the page stands in a frame.
+    frame = folder / "frame.html"
+    frame.write_text(
+        f'<body style="margin:0"><iframe src="page.html" style="width:{width}px;height:1400px;border:0"></iframe>'
+        "<script>addEventListener('load', () => setTimeout(() => { document.body.dataset.found = "
+        "frames[0].document.title }, 50))</script>"
+    )
+    common = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *SCHEMES[scheme]]
+    common += ["--allow-file-access-from-files", "--virtual-time-budget=3000", f"--user-data-dir={folder / 'user'}"]
+    common += [f"--window-size={max(width, 500)},1400"]
+    picture = folder / "seen.png"
+    done = subprocess.run(
+        [*common, f"--screenshot={picture}", "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    if "data-found" not in done.stdout:  # one call gives either of the two
+        done = subprocess.run([*common, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120)
+    found = re.search(r'data-found="([^"]*)"', done.stdout)
+    assert found, done.stderr[-2000:]
+    pixels = np.asarray(Image.open(picture).convert("RGB"))[:, :width]
+    return json.loads(found[1].replace("&quot;", '"')), pixels
+
+
+@pytest.mark.parametrize("name", ["taep", "limits", "entropy", "coverage"])
+def test_a_browser_shows_all_of_it_at_every_width_in_both_colours(
+    name: str, reports: dict[str, Path], tmp_path: Path
+) -> None:
+    if CHROMIUM is None:
+        pytest.skip("NOT RUN: no Chromium is installed")
+    brightness = {}
+    cases = [(400, "light"), (400, "dark"), (1280, "light")] if name == "taep" else [(400, "dark")]
+    for width, scheme in cases:
+        found, pixels = seen(reports[name], width, scheme, tmp_path)
+        assert found["wide"] == width, found
+        assert found["page"] <= width, found
+        assert not found["faults"], found
+        assert found["images"] >= 1
+        assert not found["empty"], found
+        assert not found["mute"], found
+        assert found["texts"] > 30
+        assert found["least"] >= 4.5, found
+        brightness[width, scheme] = pixels.mean()
+    assert brightness[400, "dark"] < 70.0
+    if name == "taep":
+        assert brightness[400, "light"] > 200.0
+
+
+def test_pages_are_whole_and_say_how_they_were_made(reports: dict[str, Path]) -> None:
+    for name, page in reports.items():
+        text = page.read_text()
+        assert "http" not in re.sub(r'src="data:[^"]*"', "", text), name
+        assert len(re.findall(r"<h1>", text)) == 1
+        assert text.count("<caption>") >= 1
+        assert not re.findall(r"<th(?: class=\"\w+\")?>", text), "a header without a scope"
+        assert "How this page was made" in text
+        assert '<details><summary>show</summary><pre tabindex="0">model:' in text
+        for alt in re.findall(r'<img alt="([^"]*)"', text):
+            assert " to " in alt or "Colour" in alt, alt  # over which range
+
+
+def test_panels_are_pictures_that_follow_the_page(reports: dict[str, Path]) -> None:
+    text = reports["taep"].read_text()
+    pictures = [base64.b64decode(data).decode() for data in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    assert len(pictures) >= 5
+    for picture in pictures:
+        assert picture.startswith("<svg")
+        assert "prefers-color-scheme:dark" in picture
+        assert f"var(--{style.INK[1:]})" in picture
+        body = picture.split("</style>", 1)[1]
+        assert not any(colour in body for colour in DARK), "a colour that stays as it is on a dark page"
+    figure = tk.taep(tk.Gaussian([0.0]), tk.Gaussian([0.3]), tk.VP(), n_paths=50, n_steps=5).plot()
+    before = [axes.get_position().bounds for axes in figure.axes]
+    panels = panels_of(figure)
+    assert len(panels) == 2
+    assert all(axes.get_visible() for axes in figure.axes)
+    figure.canvas.draw()
+    assert len(panels_of(figure)) == 2
+    assert len(before) == len(figure.axes)
+    assert "density, " in panels[0].alt
+    assert "Shown: paths, weights" in panels[1].alt
+
+
+def test_words_are_explained_where_they_stand() -> None:
+    found = dict(words_of("<p>A NLL of 3 nats</p><img alt='coverage'>"))
+    assert set(found) == {"NLL", "nats"}

@@ -1,0 +1,151 @@
+"""A figure as pictures of its panels: each an SVG that follows the reader's light or dark colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS
+
+_MANY_POINTS = 400  # of a cloud, from which on it is an image inside the SVG
+_PAD = 0.06  # inches around a panel
+_WIDEST = 4.6  # inches of a panel whose letters a phone shows at a size that can be read
+# Colours of figures on white, and what they become on a dark page: of the same hue, and as far from the ground.
+DARK = {
+    INK: "#e6e9ee",
+    MUTED: "#9aa5b1",
+    POINTS: "#a9b4c2",
+    EXACT: "#63a4e8",
+    NETWORK: "#f0955a",
+    COLLAPSED: "#ff7b72",
+    "#000000": "#e6e9ee",
+}
+
+
+class Panel(NamedTuple):
+    """One picture of a figure."""
+
+    svg: str
+    alt: str
+    wide: bool  # by more than a phone shows at a size that can be read
+
+
+def panels_of(figure: Figure) -> list[Panel]:
+    """Each panel by itself: axes with their colour bars; small pictures without axes together."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")  # everything stays where it is
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    loose: list[Artist] = [*figure.legends, *figure.texts]
+    places = {axes: axes.get_position() for axes in figure.axes}
+    shown = {artist: artist.get_visible() for artist in [*figure.axes, *loose]}
+    out = []
+    try:
+        groups: list[list[Artist]] = [[*group] for group in _groups(figure)]
+        for group in groups + ([loose] if loose else []):
+            for artist in shown:
+                artist.set_visible(shown[artist] and artist in group)
+            axes = [artist for artist in group if isinstance(artist, Axes)]
+            inches = _box(figure, group, renderer)
+            if inches is None:
+                continue
+            if len(axes) == 1 and inches.width > _WIDEST:  # long names beside the axes
+                place = axes[0].get_position()
+                width = max(place.width - (inches.width - _WIDEST) / figure.get_figwidth(), 0.4 * place.width)
+                axes[0].set_position((place.x0, place.y0, width, place.height))
+                inches = _box(figure, group, renderer) or inches
+            out.append(Panel(_svg(figure, axes, inches), alt_of(axes), inches.width > _WIDEST + 1.0))
+            for one in axes:
+                one.set_position(places[one])
+    finally:
+        for artist, visible in shown.items():
+            artist.set_visible(visible)
+    return out
+
+
+def _box(figure: Figure, group: Sequence[Artist], renderer: Any) -> Bbox | None:
+    """What a group covers, in inches."""
+    boxes = [box for artist in group if (box := artist.get_tightbbox(renderer)) is not None and box.width > 0]
+    return Bbox.union(boxes).transformed(figure.dpi_scale_trans.inverted()).padded(_PAD) if boxes else None
+
+
+def _groups(figure: Figure) -> list[list[Axes]]:
+    bars: dict[Axes, list[Axes]] = {}
+    for axes in figure.axes:
+        for mappable in [*axes.images, *axes.collections]:
+            if mappable.colorbar is not None:
+                bars.setdefault(axes, []).append(mappable.colorbar.ax)
+    taken = {bar for group in bars.values() for bar in group}
+    out: list[list[Axes]] = []
+    pictures: dict[int, list[Axes]] = {}
+    for axes in figure.axes:
+        if axes in taken:
+            continue
+        if not axes.axison:  # a picture, or a place left empty
+            known = pictures.get(id(axes.figure))
+            if known is None:
+                pictures[id(axes.figure)] = known = []
+                out.append(known)
+            known += [axes, *bars.get(axes, [])]
+        else:
+            out.append([axes, *bars.get(axes, [])])
+    return out
+
+
+def _svg(figure: Figure, axes: Sequence[Axes], inches: Bbox) -> str:
+    clouds = [cloud for each in axes for cloud in each.collections if np.shape(cloud.get_offsets())[0] > _MANY_POINTS]
+    meshes = [mesh for each in axes for mesh in each.collections if type(mesh).__name__ == "QuadMesh"]
+    for artist in (*clouds, *meshes):
+        artist.set_rasterized(True)
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "thermokern", "savefig.dpi": 200}):
+        figure.savefig(buffer, format="svg", bbox_inches=inches, transparent=True, metadata={"Date": None})
+    return _following(buffer.getvalue())
+
+
+def _following(svg: str) -> str:
+    """The SVG with its named colours as variables, which have other values on a dark page."""
+    svg = svg[svg.index("<svg") :]
+    light = "".join(f"--{name[1:]}:{name};" for name in DARK)
+    dark = "".join(f"--{name[1:]}:{colour};" for name, colour in DARK.items())
+    svg = re.sub("|".join(DARK), lambda match: f"var(--{match[0][1:]})", svg)
+    rule = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    end = svg.index(">") + 1
+    return svg[:end] + rule + svg[end:]
+
+
+def alt_of(axes: Sequence[Axes]) -> str:
+    """What a panel shows, for those who do not see it: title, what is drawn against what, over which range."""
+    words = []
+    for each in axes:
+        if each.get_label() == "<colorbar>":
+            words.append(f"Colour: {each.get_ylabel() or each.get_xlabel()}, {_range(each.get_ylim())}.")
+            continue
+        title = " ".join(each.get_title().split())
+        if not each.axison:
+            words += [f"{title}." if title else "A picture."] * bool(each.images or title)
+            continue
+        y, x = each.get_ylabel() or "values", each.get_xlabel() or "the horizontal axis"
+        legend = each.get_legend()
+        names = [] if legend is None else [text.get_text() for text in legend.get_texts()]
+        drawn = f" Shown: {', '.join(names)}." if names else ""
+        words.append(
+            f"{title + '. ' if title else ''}{y}, {_range(each.get_ylim())}, against {x}, "
+            f"{_range(each.get_xlim())}.{drawn}"
+        )
+    plain = re.sub(r"\$|\\mathrm|\\", "", " ".join(words))
+    return plain or "The legend of the panels."
+
+
+def _range(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:.3g} to {limits[1]:.3g}"
