@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 from thermokern.quantities.taep.modes import Mode, collapsed_modes
 
-if TYPE_CHECKING:
-    from thermokern.quantities.taep.result import TAEP
-
+# Each `result` is a TAEP, whose class stands above this file.
 Z = 3.0  # standard errors from which a deviation is no chance
 _LARGE_STEP = 1.0  # of the step's error over the sampling error
 
 
-def conclusion(result: TAEP) -> list[str]:
+def conclusion(result: Any) -> list[str]:
     """Two or three sentences."""
     if len(result.values) < 2:
         return ["Too few paths to say anything of their mean: give n_paths of some thousands."]
     return [_trust(result), _size(result), *_short(result)]
 
 
-def law(result: TAEP) -> str:
+def law(result: Any) -> str:
     """Which laws the numbers are about, and at which times."""
     s = result.settings
     first, last = f"t = {s['t_eps']:.3g}", f"t = {s['t_end']:.3g}" if "t_end" in s else "the end"
@@ -34,11 +32,11 @@ def law(result: TAEP) -> str:
     return f"{start} at {first}, against what the model's reverse process makes of {ends} at {last}"
 
 
-def _trust(result: TAEP) -> str:
+def _trust(result: Any) -> str:
     average, mean = result.fluctuation_theorem, result.mean
     name = f"⟨{result.weight_name}⟩"
     step = 0.0 if result.step_error is None else abs(result.step_error.mean.value)
-    if step > max(_LARGE_STEP * mean.stderr, 0.02 * abs(mean.value)) and step > Z * result.step_error.mean.stderr:  # type: ignore[union-attr]
+    if step > max(_LARGE_STEP * mean.stderr, 0.02 * abs(mean.value)) and step > Z * result.step_error.mean.stderr:
         return (
             f"Not to be trusted yet: the step may move the mean by {step:.2g} nats, more than its sampling error "
             f"{mean.stderr:.2g}; use more steps."
@@ -81,7 +79,7 @@ def _trust(result: TAEP) -> str:
     )
 
 
-def _size(result: TAEP) -> str:
+def _size(result: Any) -> str:
     dim, mean = result.x_start[0].numel(), result.mean
     each = mean.value / dim
     of_size = f"{mean} nats" + (f", {each:.3g} nats per dimension" if dim > 1 else "")
@@ -97,7 +95,7 @@ def _size(result: TAEP) -> str:
     return f"The mean is {of_size}{beside}: {meaning}."
 
 
-def _short(result: TAEP) -> list[str]:
+def _short(result: Any) -> list[str]:
     """Who gets less weight than is due."""
     parts = () if result.attribution is None else result.attribution.by_label
     if len(parts) > 1:
