@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 
@@ -74,13 +73,11 @@ def test_paths_in_two_runs_are_the_paths_of_one(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["fused", "reference"])
-def test_paths_in_chunks_are_the_paths_of_one_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both backends take long runs a chunk of paths at a time."""
+def test_paths_in_blocks_are_the_paths_of_one_run(backend: str) -> None:
+    """Both backends take long runs a block of paths at a time."""
     options = {"n_paths": 20, "n_steps": 10, "backend": backend, "dtype": F64, "scheme": "sampler", "path_offset": 6}
     whole = tk.taep(perceptron(F64), RING, **options)
-    module = importlib.import_module("thermokern.quantities.engine.paths")
-    monkeypatch.setattr(module, "_chunks", lambda n, *_: [(0, 9), (9, n)])
-    parts = tk.taep(perceptron(F64), RING, **options)
+    parts = tk.taep(perceptron(F64), RING, block=9, **options)
     assert rms(parts.x_end - whole.x_end) < 1e-12
     assert rms(parts.values - whole.values) < 1e-12 * rms(whole.values)
 

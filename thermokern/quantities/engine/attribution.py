@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -53,6 +55,31 @@ class NodeSums:
         self.map_sums: Tensor | None = None  # (forms, d)
         self.map_squares: Tensor | None = None
         self.binned: Tensor | None = None  # (forms, bins, d)
+
+    def fresh(self) -> NodeSums:
+        """The same with no paths yet."""
+        return NodeSums(self.table, self.constant, self.forms > 1, self.component, self.bins)
+
+    def tensors(self) -> list[Tensor]:
+        """All that paths have left, for :meth:`merge`."""
+        parts = [torch.tensor([self.n], device="cpu"), self.sums, self.squares, torch.cat(self.totals, 1)]
+        more = (self.map_sums, self.map_squares, self.binned)
+        return parts + [part for part in more if part is not None]
+
+    def merge(self, parts: Sequence[Tensor]) -> None:
+        """Add what other paths have left, as :meth:`tensors` gave it."""
+        n, sums, squares, totals, *more = parts
+        self.n += int(n)
+        self.sums += sums
+        self.squares += squares
+        self.totals.append(totals)
+        if more:
+            if self.map_sums is None or self.map_squares is None:
+                self.map_sums, self.map_squares = torch.zeros_like(more[0]), torch.zeros_like(more[1])
+            self.map_sums += more[0]
+            self.map_squares += more[1]
+        if len(more) > 2:
+            self.binned = more[2].clone() if self.binned is None else self.binned + more[2]
 
     def begin(self, x: Tensor) -> None:
         """A chunk of paths x (n, d) starts."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from thermokern.models import ScoreLike, ScoreModel, exact_divergence, fuse
 from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_device
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.attribution import NodeSums
 from thermokern.quantities.engine.node_scores import NodeScores
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
 from thermokern.targets import Distribution, GaussianMixture
@@ -21,8 +23,15 @@ from thermokern.targets import Distribution, GaussianMixture
 BACKENDS = ("auto", "fused", "streamed", "reference")
 UNSTREAMED = ("auto", "fused", "reference")  # of quantities whose PyTorch backend takes networks as they are
 
-# (x (n, d), seed, path_offset) to the sums along each path.
-Runner = Callable[[Tensor, int, int], ops.TrajectorySums] | StreamedPaths
+
+class OneCall(Protocol):
+    """Runs paths of one block."""
+
+    def __call__(self, x: Tensor, seed: int, path_offset: int, resolved: NodeSums | None = None) -> ops.TrajectorySums:
+        """The sums along each path that begins at x (n, d); what they leave at nodes is added to `resolved`."""
+
+
+Runner = OneCall | StreamedPaths
 
 
 def choose_backend(
@@ -61,7 +70,7 @@ def choose_backend(
             NodeScores(score, process, table, shape, *options, name=role)
             for role, score in (("model", model), ("reference", reference))
         ]
-        return StreamedPaths(table, scores[0], scores[1], streaming), "streamed", reason
+        return StreamedPaths(table, scores[0], scores[1], replace(streaming, device=device)), "streamed", reason
     if device.type != "cpu":
         raise ValueError(f'device: backend="reference" runs on the CPU, not on {device}; "streamed" does ({reason})')
     if wanted := streaming.needed_for(reference=True):
@@ -69,11 +78,10 @@ def choose_backend(
     first_score = _node_score(model, process, table, shape)
     second_score = _node_score(reference, process, table, shape)
 
-    def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
+    def run(x: Tensor, seed: int, path_offset: int, resolved: NodeSums | None = None) -> ops.TrajectorySums:
         first, divergence = table.times[0].item(), table.divergence_weight != 0.0
         for role, score in (("model", model), ("reference", reference)):
             examine_score(role, score, process, x, first, torch.Size(shape), derivative=divergence)
-        resolved = streaming.resolved
         observe = None if resolved is None else resolved.visit
         if resolved is not None:
             resolved.begin(x)
@@ -89,7 +97,7 @@ def choose_backend(
 
 
 def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Runner:
-    def run(x: Tensor, seed: int, path_offset: int) -> ops.TrajectorySums:
+    def run(x: Tensor, seed: int, path_offset: int, resolved: NodeSums | None = None) -> ops.TrajectorySums:
         return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
 
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ _CPU = torch.device("cpu")
 # Without a budget: what stays near the cores' caches, but no fewer points than keep a matrix product busy.
 _CPU_BUDGET = 32 * 2**20
 _FEW_POINTS = 16
+_CUDA_BUDGET = 4 * 2**30  # the same on every device, whatever is free there, since results depend on it by rounding
 MAX_POINTS = 2**17
 
 
@@ -66,7 +66,8 @@ def points_within(
     Parameters
     ----------
     budget : int or None
-        Bytes; for None as the device has them: on the CPU what its caches hold, on others a quarter of what is free.
+        Bytes; for None 32 MiB on the CPU, about what its caches hold, and 4 GiB on others, or 16 points where that is
+        more; never what happens to be free.
     evaluate : callable
         Runs the evaluation on so many points.
     available : int
@@ -81,19 +82,9 @@ def points_within(
     each = max((high - low) / (many - few) if many > few else high / few, 1.0)
     fixed = max(0.0, low - few * each)
     if budget is None:
-        share = _free_memory(device) // 4
-        budget = share if device.type == "cuda" else max(_CPU_BUDGET, min(int(fixed + _FEW_POINTS * each), share))
+        least = _CUDA_BUDGET if device.type == "cuda" else _CPU_BUDGET
+        budget = max(least, int(fixed + _FEW_POINTS * each))
     return min(MAX_POINTS, max(1, int((budget - fixed) // each)))
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        size: int = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2**30
-    return size
 
 
 class Batches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,46 +9,55 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern.quantities.engine.backends import Runner
+from thermokern.quantities.engine.blocks import Rows, launch_block, run_blocks
 from thermokern.quantities.engine.problem import Problem
-from thermokern.quantities.engine.streamed import StreamedPaths
+from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
 
 
 class PathSums(NamedTuple):
-    """Sums along each path, on the CPU."""
+    """Sums along each path, on the CPU; empty on a rank that does not hold rows."""
 
     value: Tensor  # (n,)
     mismatch: Tensor  # (n,)
     x_last: Tensor  # (n, d)
     coarse: Tensor | None  # (n, 2)
     difference: Tensor | None  # (n,) by one set of probes minus the other
+    settings: dict[str, object]  # how it ran
 
 
-def run_paths(runner: Runner, x: Tensor, problem: Problem, n_steps: int, fused: bool, progress: bool) -> PathSums:
-    """Run the paths that begin at `x` (n, d), in chunks where the backend does not make its own."""
+def run_paths(
+    runner: Runner, x: Tensor, problem: Problem, n_steps: int, fused: bool, streaming: Streaming, device: torch.device
+) -> PathSums:
+    """Run the paths that begin at `x` (n, d), block by block."""
     seed, path_offset = problem.seed, problem.path_offset
-    difference: Tensor | None = None
     if isinstance(runner, StreamedPaths):
-        value, mismatch, x_last, difference, coarse = runner(x, seed, path_offset)
-    else:
-        parts = [
-            runner(x[low:high], seed, path_offset + low) for low, high in _chunks(len(x), n_steps, fused, progress)
-        ]
-        value, mismatch, x_last, coarser = (torch.cat(part) for part in zip(*parts, strict=True))
-        coarse = coarser if coarser.shape[1] else None
-    return PathSums(
-        value=value.cpu(),
-        mismatch=mismatch.cpu(),
-        x_last=x_last.cpu(),
-        coarse=None if coarse is None else coarse.cpu(),
-        difference=None if difference is None else difference.cpu(),
-    )
+        sums = runner(x, seed, path_offset)
+        return PathSums(
+            value=sums.value.cpu(),
+            mismatch=sums.mismatch.cpu(),
+            x_last=sums.x_last.cpu(),
+            coarse=None if sums.coarse is None else sums.coarse.cpu(),
+            difference=None if sums.probe_difference is None else sums.probe_difference.cpu(),
+            settings=runner.settings(),
+        )
+    n, resolved, sharing = len(x), streaming.resolved, streaming.sharing
+    size = sharing.block or launch_block(n, n_steps, fused, device.type)
+    with tqdm(total=n, disable=not streaming.progress, unit="path", unit_scale=True, desc="TAEP") as bar:
 
+        def compute(_: int, low: int, high: int) -> Rows:
+            own = None if resolved is None else resolved.fresh()
+            sums = runner(x[low:high].to(device), seed, path_offset + low, own)
+            bar.n = high
+            bar.refresh()
+            x_last = sums.x_last if sharing.keep_ends else sums.x_last[:, :0]
+            rows = (sums.value.cpu(), sums.mismatch.cpu(), x_last.cpu(), sums.coarse.cpu())
+            return rows if own is None else (*rows, *own.tensors())
 
-def _chunks(n: int, n_steps: int, fused: bool, progress: bool) -> Iterator[tuple[int, int]]:
-    """Ranges of paths, small enough that a progress bar moves. There is always one, so that n = 0 gives results."""
-    size = max(1024, (20_000_000 if fused else 2_000_000) // n_steps)
-    with tqdm(total=n, disable=not progress, unit="path", unit_scale=True, desc="TAEP") as bar:
-        for low in range(0, max(n, 1), size):
-            high = min(low + size, n)
-            yield low, high
-            bar.update(high - low)
+        blocks = run_blocks(n, size, sharing.ranks, compute)
+    if resolved is not None:
+        for rows in blocks:
+            resolved.merge(rows[4:])
+    if not blocks:  # another rank has them
+        return PathSums(x.new_zeros(0), x.new_zeros(0), x[:0], None, None, {"block": size})
+    value, mismatch, x_last, coarser = (torch.cat([rows[column] for rows in blocks]) for column in range(4))
+    return PathSums(value, mismatch, x_last, coarser if coarser.shape[1] else None, None, {"block": size})

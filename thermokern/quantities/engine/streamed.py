@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,11 @@ from thermokern import ops
 from thermokern.ops.step_table import COLUMNS
 from thermokern.quantities.engine.attribution import NodeSums
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
-from thermokern.quantities.engine.checkpoint import Checkpoint
+from thermokern.quantities.engine.blocks import Rows, Sharing, run_blocks, streamed_block
+from thermokern.quantities.engine.checkpoint import Checkpoint, Saved
 from thermokern.quantities.engine.node_scores import NodeScores
 
+_TRIED = 8  # first paths that a network is tried out on
 _REVERSE_NODES = 16  # of reverse paths between two states that can be saved or computed again
 _SMALL_DIM = 64  # up to which the noise is drawn for many paths at a time rather than along each
 
@@ -34,6 +37,8 @@ class Streaming:
     gradient: bool = False
     progress: bool = False
     resolved: NodeSums | None = None
+    sharing: Sharing = field(default_factory=Sharing)
+    device: torch.device | str = "cpu"  # where paths are run; those that are waiting are where they were given
 
     def needed_for(self, reference: bool = False) -> str:
         """Why only this backend serves (or, `reference` being another that does, only it), or nothing."""
@@ -54,6 +59,9 @@ class StreamedSums(NamedTuple):
     x_last: Tensor  # (n, d)
     probe_difference: Tensor | None  # (n,) Δs by one set of probes minus that by the other
     coarse: Tensor | None  # (n, 2) Δs over every second and every fourth node, where the table has them
+
+
+_COLUMNS = 7  # of the rows of a block: StreamedSums' five, the size of its batches, and how often they were halved
 
 
 class State(NamedTuple):
@@ -90,6 +98,7 @@ class StreamedPaths:
             2.0 * table.column("energy") - table.column("energy_2") if table.coarse else table.column("energy")
         )
         self.batches = Batches(1)
+        self.points, self.block, self.halved = 1, 1, 0
 
     def __call__(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
         with contextlib.nullcontext() if self.options.gradient else torch.no_grad():
@@ -100,87 +109,137 @@ class StreamedPaths:
         divergence = f"model: {self.model.divergence}; reference: {self.reference.divergence}"
         return {
             "divergence": divergence if self.table.divergence_weight else "none",
-            "points_in_a_batch": self.batches.size,
+            "block": self.block,
+            "points_in_a_batch": self.points,
             "one_time_in_a_batch": not (self.model.mixed or self.reference.mixed),
-            "halved_for_memory": self.batches.halved,
+            "halved_for_memory": self.halved,
         }
 
     def _run(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
-        n, saved = len(x), None
-        for scores in (self.model, self.reference):
-            scores.seed = seed
-            scores.try_out(x)
-        store = None
-        if self.options.checkpoint is not None:
-            store = Checkpoint(self.options.checkpoint, self.table, (self.model, self.reference), x, seed, path_offset)
-            saved = store.read()
-        if saved is None:
-            size = self._points(x, path_offset)
-            done: list[Tensor] = []
-            chunk, node, state = 0, 0, None
-        else:
-            size, chunk, node = saved.points, saved.chunk, saved.node
-            done = [part.to(x.device) for part in saved.done]
-            state = None if saved.state is None else State(*(part.to(x.device) for part in saved.state))
-        self.batches = Batches(size)
-        n_paths = max(1, min(n, size))
-        n_nodes = _REVERSE_NODES if self.reverse else max(1, size // n_paths)
-        starts = list(range(0, max(n, 1), n_paths))
+        n, ranks = len(x), self.options.sharing.ranks
+        device, scores = torch.device(self.options.device), (self.model, self.reference)
+        saved = store = None
+        with ranks.guarded():
+            for score in scores:
+                score.seed = seed
+                score.try_out(x[:_TRIED].to(device))
+            if self.options.checkpoint is not None:
+                store = Checkpoint(self.options.checkpoint, self.table, scores, x, seed, path_offset, device)
+                saved = store.read()
+        self.points, self.block = ranks.first(lambda: self._sizes(saved, x, path_offset))
+        self.batches = Batches(self.points)
+        if store is not None and saved is None and ranks.rank == 0:
+            store.write(self.points, self.block, 0, 0, None, now=True)
         with tqdm(
-            total=n * (self.last + 1),
-            initial=min(n, chunk * n_paths) * (self.last + 1) + node * n_paths if n else 0,
-            disable=not self.options.progress,
-            unit="point",
-            unit_scale=True,
-            desc="TAEP",
+            total=n * (self.last + 1), disable=not self.options.progress, unit="point", unit_scale=True, desc="TAEP"
         ) as bar:
-            for index in range(chunk, len(starts)):
-                low = starts[index]
-                part = x[low : low + n_paths]
-                state = _start(part, self.table.coarse) if state is None else state
-                if self.options.resolved is not None:
-                    self.options.resolved.begin(part)
-                for first in range(node, self.last + 1, n_nodes):
-                    nodes = range(first, min(first + n_nodes, self.last + 1))
-                    state = self._block(state, nodes, seed, path_offset + low)
-                    bar.update(len(part) * len(nodes))
-                    if store is not None and nodes.stop <= self.last:
-                        store.write(size, index, nodes.stop, done, tuple(state))
-                if self.options.resolved is not None:
-                    self.options.resolved.end()
-                done += [state.value, state.mismatch, state.x, state.difference, state.coarse]
-                node, state = 0, None
-                if store is not None:
-                    store.write(size, index + 1, 0, done, None, now=index + 1 == len(starts))
-        value, mismatch, x_last, difference, coarse = (torch.cat(done[i::5]) for i in range(5))
+
+            def compute(index: int, low: int, high: int) -> Rows:
+                bar.n = low * (self.last + 1)
+                bar.refresh()
+                rows = _rows_before(saved, index)
+                if rows is None and store is not None:
+                    rows = store.read_block(index, self.block, self.points)
+                if rows is None:
+                    start = saved if saved is not None and saved.chunk == index and ranks.alone else None
+                    rows = self._run_block(x[low:high].to(device), seed, path_offset + low, index, start, store, bar)
+                    if store is not None:
+                        store.write_block(index, self.block, self.points, rows)
+                return tuple(rows)
+
+            blocks = run_blocks(n, self.block, ranks, compute)
+        return self._sums(blocks, x)
+
+    def _run_block(
+        self,
+        x: Tensor,
+        seed: int,
+        path_offset: int,
+        index: int,
+        saved: Saved | None,
+        store: Checkpoint | None,
+        bar: tqdm,  # type: ignore[type-arg]
+    ) -> list[Tensor]:
+        """The rows that a block's paths `x` leave, from where they stood when they were saved."""
+        n_nodes = _REVERSE_NODES if self.reverse else max(1, self.points // self.block)
+        node, state = 0, _start(x, self.table.coarse)
+        if saved is not None and saved.state is not None:
+            node, state = saved.node, State(*(part.to(x.device) for part in saved.state))
+            bar.update(node * len(x))
+        resolved = None if self.options.resolved is None else self.options.resolved.fresh()
+        if resolved is not None:
+            resolved.begin(x)
+        for first in range(node, self.last + 1, n_nodes):
+            nodes = range(first, min(first + n_nodes, self.last + 1))
+            state = self._block(state, nodes, seed, path_offset, resolved)
+            bar.update(len(x) * len(nodes))
+            if store is not None and nodes.stop <= self.last and self.options.sharing.ranks.alone:
+                store.write(self.points, self.block, index, nodes.stop, tuple(state))
+        if resolved is not None:
+            resolved.end()
+        counts = [torch.tensor([count], device="cpu") for count in (self.batches.size, self.batches.halved)]
+        x_last = state.x if self.options.sharing.keep_ends else state.x[:, :0]
+        rows = [state.value, state.mismatch, x_last, state.difference, state.coarse, *counts]
+        return rows if resolved is None else rows + resolved.tensors()
+
+    def _sums(self, blocks: list[Rows], x: Tensor) -> StreamedSums:
+        """The rows of all blocks, put together."""
+        if not blocks:  # another rank has them
+            return StreamedSums(x.new_zeros(0), x.new_zeros(0), x[:0], None, None)
+        for rows in blocks:
+            if self.options.resolved is not None:
+                self.options.resolved.merge(rows[_COLUMNS:])
+        value, mismatch, x_last, difference, coarse, size, halved = (
+            torch.cat([rows[column] for rows in blocks]) for column in range(_COLUMNS)
+        )
+        self.points, self.halved = int(size.min()), int(halved.max())
         drawn = any(scores.divergence.method == "hutchinson" for scores in (self.model, self.reference))
-        sums = value.to(x), mismatch.to(x), x_last, difference if drawn else None
+        sums = value.to(x.dtype), mismatch.to(x.dtype), x_last, difference if drawn else None
         return StreamedSums(*sums, coarse if self.table.coarse else None)
 
-    def _points(self, x: Tensor, path_offset: int) -> int:
-        """Points of one batch, measured at the first node on the first paths."""
-        if not len(x):
+    def _sizes(self, saved: Saved | None, x: Tensor, path_offset: int) -> tuple[int, int]:
+        """Points of a batch and paths of a block, as they were saved, or as the problem asks."""
+        asked, n = self.options.sharing.block, len(x)
+        if saved is not None:
+            block = saved.block or max(1, min(n, saved.points))
+            if asked is not None and asked != block:
+                raise ValueError(
+                    f"checkpoint: {self.options.checkpoint} belongs to a run in blocks of {block} paths, not {asked}; "
+                    "pass another folder or remove this one"
+                )
+            return saved.points, block
+        points = self._points(x[:1].to(self.options.device), n, path_offset)
+        return points, asked or streamed_block(n, self.last + 1, points, self.reverse)
+
+    def _points(self, x: Tensor, n: int, path_offset: int) -> int:
+        """Points of one batch of `n` paths, measured at the first node on the first path `x` (1, d)."""
+        if not n:
             return 1
 
         def evaluate(points: int) -> None:
-            few = x[:1].expand(points, -1)
+            few = x.expand(points, -1)
             for scores in (self.model, self.reference):
                 pair = scores.at(few[None].contiguous(), range(1), path_offset, Batches(points))
                 del pair
             torch.empty(8, *few.shape, dtype=x.dtype, device=x.device)  # paths, noise and scores of the block
 
         most = points_within(self.options.memory_budget, evaluate, MAX_POINTS, x.device)
-        return min(most, len(x) * (self.last + 1))
+        return min(most, n * (self.last + 1))
 
-    def _block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
-        visit = self._reverse_block if self.reverse else self._forward_block
+    def _block(
+        self, state: State, nodes: range, seed: int, path_offset: int, resolved: NodeSums | None = None
+    ) -> State:
+        if self.reverse:
+            visit = partial(self._reverse_block, state, nodes, seed, path_offset)
+        else:
+            visit = partial(self._forward_block, state, nodes, seed, path_offset, resolved)
         if self.options.gradient:
-            return recompute(  # type: ignore[no-any-return]
-                visit, state, nodes, seed, path_offset, use_reentrant=False, preserve_rng_state=False
-            )
-        return visit(state, nodes, seed, path_offset)
+            return recompute(visit, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
+        return visit()
 
-    def _forward_block(self, state: State, nodes: range, seed: int, path_offset: int) -> State:
+    def _forward_block(
+        self, state: State, nodes: range, seed: int, path_offset: int, resolved: NodeSums | None
+    ) -> State:
         """Simulate over the nodes, then score all of their points at once, then contract."""
         noise = self._noise(state, nodes, seed, path_offset)  # (K + 1, n, d)
         points, x = self._simulate(state.x, nodes, noise)  # (K, n, d)
@@ -191,10 +250,10 @@ class StreamedPaths:
             divergence=None if divergences is None else divergences[0],
             previous=state.previous,
         )
-        if self.options.resolved is not None:
+        if resolved is not None:
             before = torch.cat([state.previous[None], points[:-1]]) if self.table.scheme == "sampler" else None
             divergence = None if divergences is None else divergences[0]
-            self.options.resolved.add(nodes.start, model, reference, divergence, noise[:-1], noise[1:], before)
+            resolved.add(nodes.start, model, reference, divergence, noise[:-1], noise[1:], before)
         return State(
             x=x,
             carried=noise[-1].clone(),
@@ -297,6 +356,16 @@ class StreamedPaths:
             )
             noise[1 : steps + 1] = numbers.view(n, steps, dim).transpose(0, 1)
         return noise
+
+
+def _rows_before(saved: Saved | None, index: int) -> list[Tensor] | None:
+    """Of a block that was done when all of them were kept in one file."""
+    held = [] if saved is None else saved.done[5 * index : 5 * index + 5]
+    return (
+        [*held, torch.tensor([saved.points], device="cpu"), torch.zeros(1, dtype=torch.int64, device="cpu")]
+        if held and saved is not None
+        else None
+    )
 
 
 def _start(x: Tensor, coarse: bool) -> State:

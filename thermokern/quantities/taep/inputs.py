@@ -11,6 +11,7 @@ from torch import Tensor
 from thermokern.models import ScoreLike
 from thermokern.ops.checks import checked_choice, checked_integer
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.blocks import Sharing
 from thermokern.quantities.engine.problem import DIVERGENCES, checked_data, drawn
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.targets import Distribution
@@ -37,6 +38,7 @@ def streaming_options(
     checkpoint: str | Path | None,
     gradient: bool,
     progress: bool,
+    sharing: Sharing,
 ) -> Streaming:
     """The options of streamed paths."""
     checked_choice("divergence", divergence, DIVERGENCES)
@@ -49,8 +51,10 @@ def streaming_options(
         )
     if gradient and checkpoint is not None:
         raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
+    if gradient and not sharing.ranks.alone:
+        raise ValueError("group: a run with gradients is not shared, its graph is in one process")
     folder = None if checkpoint is None else Path(checkpoint)
-    return Streaming(divergence, probes, memory_budget, folder, gradient, progress)
+    return Streaming(divergence, probes, memory_budget, folder, gradient, progress, sharing=sharing)
 
 
 def check_paths(values: Tensor, allow_nonfinite: bool) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, one_process
-from thermokern.ops.checks import MAX_DIM, checked_choice, checked_dtype, checked_integer, checked_seed
+from thermokern.ops.checks import MAX_DIM, checked_choice, checked_device, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import DEFAULT_CHAIN, LinearProcess, sampler_steps, step_table, weights_have_variance
 from thermokern.quantities.engine.backends import choose_backend
+from thermokern.quantities.engine.blocks import checked_sharing
 from thermokern.quantities.engine.paths import run_paths
 from thermokern.quantities.engine.problem import (
     blank,
@@ -23,20 +24,11 @@ from thermokern.quantities.engine.problem import (
     grid_of,
     problem_at,
 )
-from thermokern.quantities.engine.streamed import StreamedPaths
-from thermokern.quantities.results.estimate import exponential_average, mean_estimate, variance_estimate
-from thermokern.quantities.taep.attribution import attribution, checked_resolve, node_sums
-from thermokern.quantities.taep.inputs import (
-    check_paths,
-    endpoint_log_ratio,
-    starting_points,
-    streaming_options,
-    widest_variances,
-)
-from thermokern.quantities.taep.modes import mode_breakdown, start_component
-from thermokern.quantities.taep.probe_noise import probe_noise
+from thermokern.quantities.engine.ranks import Group
+from thermokern.quantities.taep.attribution import checked_resolve, node_sums
+from thermokern.quantities.taep.finish import Asked, finished
+from thermokern.quantities.taep.inputs import starting_points, streaming_options, widest_variances
 from thermokern.quantities.taep.result import TAEP
-from thermokern.quantities.taep.step_error import endpoint_error, extrapolated, half_variance_ratio, step_error
 from thermokern.quantities.taep.warn import (
     warn_of_long_steps,
     warn_of_missed_witnesses,
@@ -82,7 +74,11 @@ def taep(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     memory_budget: int | None = None,
+    block: int | None = None,
     checkpoint: str | Path | None = None,
+    group: Group = None,
+    gather: str = "all",
+    keep_ends: bool = True,
     gradient: bool = False,
     allow_nonfinite: bool = False,
     progress: bool = False,
@@ -167,9 +163,20 @@ def taep(
     memory_budget : int, optional
         Streamed: bytes that one batch of the network may take, measured on a few points; halved where memory runs out
         all the same. Results depend on it by rounding alone.
+    block : int, optional
+        Paths that are run together, dealt to ranks and kept in files: results depend on it by rounding alone, and not
+        at all on who runs which. Chosen by the problem where left out.
     checkpoint : path, optional
-        Streamed: a folder that keeps the state of the run, from which the same call goes on after a kill, to the same
-        bits.
+        Streamed: a folder that keeps the state of the run and each block that is done, from which the same call goes on
+        after a kill, on any number of ranks, to the same bits.
+    group : None, "world" or ProcessGroup
+        The processes of torch.distributed that share the paths; each makes the same call and has the same result, whose
+        bits do not depend on their number. None is this process alone.
+    gather : {"all", "rank0"}
+        Who has the tensors (n, …) in the end; ``rank0`` spares the other ranks, which have all else.
+    keep_ends : bool
+        False, for forward paths that are no sampler's nor compared with a law's density: `x_start` and `x_end` are
+        empty, so that those of many images are neither kept nor gathered.
     gradient : bool
         ``values`` are differentiable in the network's parameters, so that ``values.mean()`` can be a loss: streamed and
         in the reference backend. Streamed paths are computed again in the backward pass, block by block, to spare
@@ -244,7 +251,13 @@ def taep(
     dtype = checked_dtype(dtype)
     if scheme == "sampler" and not isinstance(reference, Distribution):
         raise TypeError("reference: the sampler scheme needs its density, so a distribution")
-    streaming = streaming_options(divergence, probes, memory_budget, checkpoint, gradient, progress)
+    sharing = checked_sharing(block, group, gather, keep_ends)
+    two_laws = isinstance(model, Distribution) and isinstance(reference, Distribution)
+    if not keep_ends and (reverse or scheme == "sampler" or from_prior or two_laws):
+        raise ValueError(
+            "keep_ends: what is known of two laws, reverse paths and samplers needs the ends; leave it out"
+        )
+    streaming = streaming_options(divergence, probes, memory_budget, checkpoint, gradient, progress, sharing)
     can_extrapolate = scheme != "sampler" and integrator == "exact"
     extrapolate = can_extrapolate if extrapolate is None else extrapolate
     if extrapolate and not can_extrapolate:
@@ -274,84 +287,45 @@ def taep(
     if driver == "reference":  # kernels let the first of two scores drive; the sums then change sign
         scores = (scores[1], scores[0])
     runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
-    sums = run_paths(runner, x_first.to(device), problem, n_steps, ran == "fused", progress)
-    values, coarse, x_last = sums.value, sums.coarse, sums.x_last
-    if driver == "reference":
-        values, coarse = -values, None if coarse is None else -coarse
-    if turned is not None:
-        x_first, x_last = turned.turn_back(x_first), turned.turn_back(x_last)
-    x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
-    ends = (table.times.min().item(), table.times.max().item())
-    if scheme == "sampler":
-        assert isinstance(reference, Distribution)
-        log_ratio = reference.log_prob(x_start, ends[0], process) - reference.log_prob(x_end, ends[1], process)
-        values = values + log_ratio + dim * table.chain_log_scale
-    coarser = None
-    if coarse is not None:
-        values, coarser = extrapolated(values, coarse)
-    endpoint = endpoint_log_ratio(model, reference, process, ends, x_start, x_end)
-    if from_prior:
-        assert isinstance(reference, Distribution)
-        log_prior = process.prior(dim).log_prob(x_end.double()).to(dtype)
-        start_term = reference.log_prob(x_end, ends[1], process) - log_prior
-        values, coarser = values + start_term, None if coarser is None else coarser + start_term
-    check_paths(values, allow_nonfinite)
-
-    sign = 1.0 if reverse and driver == "model" else -1.0
-    reference_is_exact = isinstance(reference, Distribution) and x0 is None
-    continuum = scheme != "sampler" and not from_prior
-    drawn_from = None if reverse else n_paths  # components that paths were drawn from; else that of where they lie
-    component = None
-    if not own_start:
-        component = start_component(
-            reference, process, x_start, ends[0], n_paths=drawn_from, seed=seed, path_offset=path_offset
-        )
-    result = TAEP(
-        values=values,
-        mean=mean_estimate(values),
-        variance=variance_estimate(values),
-        fluctuation_theorem=exponential_average(values, sign),
-        score_matching=mean_estimate(sums.mismatch),
-        x_start=x_start.detach().reshape(-1, *shape),
-        x_end=x_end.detach().reshape(-1, *shape),
-        endpoint_log_ratio=endpoint,
-        reference_is_exact=reference_is_exact,
+    settings = {
+        **problem.settings(dtype),
+        "reference": describe(reference),
+        "n_steps": n_steps,
+        "t_eps": table.times.min().item(),
+        "t_end": table.times.max().item(),
+        "spacing": "given" if times is not None else spacing or process.default_spacing,
+        **({} if times is None else {"times": grid.tolist()}),
+        **({} if variance is None else {"variance": torch.as_tensor(variance, device="cpu").tolist()}),
+        "scheme": scheme,
+        **options,
+        "extrapolate": extrapolate,
+        "direction": direction,
+        "driver": driver,
+        "from_prior": from_prior,
+        **({"resolve": list(resolved)} if resolved else {}),
+    }
+    asked = Asked(
+        model=model,
+        reference=reference,
+        problem=problem,
+        table=table,
+        n_paths=n_paths,
+        resolved=resolved,
+        labels=labels,
+        time_bins=time_bins,
+        allow_nonfinite=allow_nonfinite,
+        turned=turned,
+        streaming=streaming,
         backend=ran,
         backend_reason=reason if backend == "auto" else "",
-        settings={
-            **problem.settings(dtype),
-            "reference": describe(reference),
-            "n_steps": n_steps,
-            "t_eps": ends[0],
-            "t_end": ends[1],
-            "spacing": "given" if times is not None else spacing or process.default_spacing,
-            **({} if times is None else {"times": grid.tolist()}),
-            **({} if variance is None else {"variance": torch.as_tensor(variance, device="cpu").tolist()}),
-            "scheme": scheme,
-            **options,
-            "extrapolate": extrapolate,
-            "direction": direction,
-            "driver": driver,
-            "from_prior": from_prior,
-            **({"resolve": list(resolved)} if resolved else {}),
-            **(runner.settings() if isinstance(runner, StreamedPaths) else {}),
-        },
-        start_component=component,
-        modes=mode_breakdown(values, component, reference, scale=sign),
-        probe_noise=None if sums.difference is None else probe_noise(values, sums.difference, streaming.probes),
-        step_error=None if coarser is None else step_error(values, coarser, sign),
-        endpoint_error=endpoint_error(values, endpoint) if continuum and endpoint is not None else None,
-        consistency=mean_estimate(values.detach().double() + sign * sums.mismatch.double())
-        if continuum and (reference_is_exact or driver == "reference")
-        else None,
-        half_variance_ratio=half_variance_ratio(values),
-        data_entropy=mean_estimate(-reference.log_prob(x_start.detach(), ends[0], process).double())
-        if reference_is_exact and isinstance(reference, Distribution) and not reverse and len(x_start)
-        else None,
-        attribution=None
-        if streaming.resolved is None
-        else attribution(streaming.resolved, table, resolved, values, shape, labels, time_bins),
+        settings=settings,
+        own_points=x0 is not None,
+        own_start=own_start,
     )
+    ranks = sharing.ranks
+    ranks.agree(lambda: asked.parts(scores, x_first))
+    sums = run_paths(runner, x_first, problem, n_steps, ran == "fused", streaming, checked_device(device))
+    result = ranks.once(lambda: finished(asked, x_first, sums), len(x_first))
     infinite = chain_steps is not None and not weights_have_variance(
         process, grid, chain_steps, *widest_variances(reference, model)
     )

@@ -1,0 +1,289 @@
+"""Many ranks: the bits of one process for any number of them, one error on all, and what was done is not done twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import worlds
+from safetensors.torch import save_file
+from tolerances import assert_exact
+from torch import Tensor, nn
+
+import thermokern as tk
+from thermokern.quantities.engine.blocks import launch_block, streamed_block
+
+pytestmark = pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning", "ignore::thermokern.StepTooLongWarning")
+
+PROCESS = tk.VP()
+RING = tk.GaussianMixture.ring()
+TURNED = tk.GaussianMixture([[0.0, 1.0], [1.5, 0.0]], covariances=[[[1.0, 0.4], [0.4, 0.5]]] * 2)
+
+
+def perceptron(shift: float = 0.0, predicts: str = "epsilon") -> tk.ScoreModel:
+    torch.manual_seed(3)
+    network = tk.ScoreMLP(2, width=24, depth=2).requires_grad_(False)
+    with torch.no_grad():
+        network.layers[0].bias += shift
+    return tk.ScoreModel(network, PROCESS, predicts)
+
+
+def unet() -> tk.ScoreModel:
+    """With attention: a row's rounding depends on its company."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(5)
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=50, clip_sample=False)
+    return tk.from_diffusers(network.eval().requires_grad_(False), scheduler)
+
+
+def streamed(**options: object) -> dict[str, object]:
+    return {"n_steps": 12, "backend": "streamed", **options}
+
+
+def every_taep(group: object) -> dict[str, tk.TAEP]:
+    """Each backend and direction; numbers of paths that are no multiple of the block, and fewer than ranks."""
+    model, network, images = perceptron(), unet(), torch.randn(22, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    call = partial(tk.taep, group=group)
+    return {
+        "fused": call(model, RING, n_paths=5001, n_steps=8, seed=3),
+        "fused-sampler": call(RING, TURNED, PROCESS, n_paths=50, n_steps=8, scheme="sampler", block=16),
+        "fused-few": call(model, RING, n_paths=2, n_steps=8, block=1),
+        "fused-none": call(model, RING, n_paths=0, n_steps=8),
+        "streamed": call(model, RING, n_paths=301, **streamed(block=64)),
+        "streamed-by-itself": call(model, RING, n_paths=301, **streamed()),
+        "streamed-few": call(model, RING, n_paths=2, **streamed(block=5)),
+        "reverse": call(model, RING, n_paths=50, direction="reverse", **streamed(block=16)),
+        "probes": call(model, RING, n_paths=50, divergence="hutchinson", **streamed(block=16)),
+        "resolved": call(model, RING, n_paths=50, resolve=("time", "component"), **streamed(block=16)),
+        "resolved-reference": call(
+            model, RING, n_paths=50, resolve=("time",), n_steps=8, block=16, backend="reference"
+        ),
+        "reference": call(lambda x, t: -x, RING, PROCESS, n_paths=50, n_steps=8, block=16, backend="reference"),
+        "unet": call(network, lambda x, t: -x, x0=images, n_steps=4, block=4),
+    }
+
+
+def save_all(results: dict[str, tk.Result | Tensor], folder: Path) -> None:
+    for name, result in results.items():
+        if isinstance(result, Tensor):
+            save_file({"values": result}, folder / name, {"kind": "tensor"})
+        else:
+            result.save(folder / name)
+
+
+@pytest.mark.parametrize("quantities", [every_taep], ids=lambda function: function.__name__)
+def test_any_number_of_ranks_gives_the_bits_of_one_process(quantities: object, tmp_path: Path) -> None:
+    """Of a result's file: every tensor and every number, on every rank."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    save_all(quantities(None), alone)
+    expected = worlds.contents(alone)
+    for size in (1, 2, 3):
+        worlds.run(size, lambda folder: save_all(quantities("world"), folder), tmp_path / f"of {size}")
+        for rank in range(size):
+            found = worlds.contents(tmp_path / f"of {size}" / str(rank))
+            differ = [name for name in expected if found[name] != expected[name]]
+            assert not differ, f"rank {rank} of {size}"
+
+
+def test_large_results_stay_on_one_rank(tmp_path: Path) -> None:
+    """The others have all numbers, and no rows; ends of images are kept on none if so asked."""
+
+    def work(folder: Path) -> None:
+        tk.taep(perceptron(), RING, n_paths=40, **streamed(block=8), group="world", gather="rank0").save(
+            folder / "rows"
+        )
+        x0 = torch.ones(5, 1, 8, 8)
+        ends = tk.taep(unet(), lambda x, t: -x, x0=x0, n_steps=4, block=2, group="world", keep_ends=False)
+        ends.save(folder / "ends")
+
+    worlds.run(2, work, tmp_path)
+    whole = tk.taep(perceptron(), RING, n_paths=40, **streamed(block=8))
+    first, other = (tk.load(tmp_path / str(rank) / "rows") for rank in range(2))
+    assert_exact(first.values, whole.values)
+    assert_exact(first.x_end, whole.x_end)
+    assert other.to_json() == {**whole.to_json(), "n_paths": 0}
+    assert len(other.values) == len(other.x_start) == len(other.x_end) == 0
+    ends = tk.load(tmp_path / "1" / "ends")
+    assert (len(ends.values), ends.x_start.shape, ends.x_end.shape) == (5, (0, 1, 8, 8), (0, 1, 8, 8))
+    with pytest.raises(ValueError, match="^keep_ends: "):
+        tk.taep(RING, RING, PROCESS, n_paths=4, n_steps=4, keep_ends=False)
+
+
+DIFFERENT = {
+    "starting points, seed": lambda rank: {"seed": rank},
+    "parameters of the model, scores of the model at fixed points": lambda rank: {"model": perceptron(0.1 * rank)},
+    "settings of the model, scores of the model at fixed points, model": lambda rank: {
+        "model": perceptron(predicts=("epsilon", "v")[rank == 1])
+    },
+    "block": lambda rank: {"block": 3 + rank},
+    "starting points": lambda rank: {"n_paths": None, "x0": torch.full((9, 2), 1.0 + rank)},
+    "version of torch": lambda rank: {},
+}
+
+
+def test_another_call_on_one_rank_is_one_error_on_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(folder: Path) -> None:
+        rank = dist.get_rank()
+        for other, options in DIFFERENT.items():
+            if other == "version of torch":
+                monkeypatch.setattr(torch, "__version__", f"2.{rank}")
+            with pytest.raises(
+                ValueError, match=f"^group: the ranks make different calls: rank 1 has other {other} than"
+            ):
+                tk.taep(
+                    **{"model": perceptron(), "reference": RING, "n_paths": 9, "n_steps": 4, "group": "world"}
+                    | options(rank)
+                )
+        monkeypatch.undo()
+        whole = tk.taep(perceptron(), RING, n_paths=9, n_steps=4, group="world", block=2)
+        assert len(whole.values) == 9, "the group is of use afterwards"
+
+    start = time.monotonic()
+    worlds.run(2, work, tmp_path)
+    assert time.monotonic() - start < 60.0
+
+
+def test_a_rank_that_fails_tells_the_others(tmp_path: Path) -> None:
+    def work(folder: Path) -> None:
+        broken = dist.get_rank() == 1
+
+        def score(x: Tensor, t: float) -> Tensor:
+            if broken and len(x) == 5:  # a block, not a trial
+                raise ArithmeticError("its own trouble")
+            return -x
+
+        with pytest.raises((RuntimeError, ArithmeticError), match="its own trouble"):
+            tk.taep(score, RING, PROCESS, n_paths=200, **streamed(block=5, memory_budget=1 << 30), group="world")
+
+    worlds.run(2, work, tmp_path)
+
+
+def test_a_group_must_be_one() -> None:
+    for group, error in (("world", "not initialised"), ("all", "not initialised")):
+        with pytest.raises(ValueError, match=f"^group: .*{error}"):
+            tk.taep(RING, RING, PROCESS, n_paths=4, n_steps=4, group=group)
+    with pytest.raises(ValueError, match="^gather: "):
+        tk.taep(RING, RING, PROCESS, n_paths=4, n_steps=4, gather="some")
+
+
+class Counted(nn.Module):
+    """A network that takes its time and counts its calls."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        super().__init__()
+        self.network, self.delay, self.calls = perceptron().network, delay, 0
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.calls += 1
+        time.sleep(self.delay)
+        return self.network(x, t)
+
+
+def kept_run(checkpoint: Path, delay: float = 0.0, group: object = None) -> tuple[tk.TAEP, int]:
+    """A run in six blocks, and how often it called its network."""
+    network = Counted(delay)
+    model = tk.ScoreModel(network, PROCESS, "epsilon")
+    options = {"memory_budget": 40_000, "checkpoint": checkpoint, "group": group}
+    return tk.taep(model, RING, n_paths=24, **streamed(block=4), **options), network.calls
+
+
+def blocks_done(checkpoint: Path) -> int:
+    return len(list(checkpoint.glob("block-*.safetensors")))
+
+
+def kill_and_resume(folder: Path, draw: random.Random) -> None:
+    """One rank of two is killed at a random block, and the other with it, as torchrun does; then one, then three."""
+    expected, _ = kept_run(folder / "whole")
+    overhead = kept_run(folder / "whole")[1]
+    (folder / "whole" / "block-00000002.safetensors").unlink()
+    of_a_block = kept_run(folder / "whole")[1] - overhead
+    assert of_a_block > 1
+
+    def write(rank: Path, checkpoint: Path, delay: float = 0.0) -> None:
+        result, calls = kept_run(checkpoint, delay, "world")
+        result.save(rank / "result")
+        (rank / "calls").write_text(str(calls))
+
+    for size in (1, 3):
+        checkpoint = folder / f"run {size}"
+        processes = worlds.start(2, lambda rank: write(rank, checkpoint, 0.03), folder / f"killed {size}")  # noqa: B023
+        least = draw.randrange(1, 5)
+        while blocks_done(checkpoint) < least:
+            time.sleep(0.002)
+        for process in draw.sample(processes, 2):
+            os.kill(process, signal.SIGKILL)
+        assert worlds.finish(processes) == [-signal.SIGKILL] * 2
+        done = blocks_done(checkpoint)
+        assert least <= done < 6
+        again = folder / f"again {size}"
+        worlds.run(size, lambda rank: write(rank, checkpoint), again)  # noqa: B023
+        calls = [int((again / str(rank) / "calls").read_text()) for rank in range(size)]
+        expected_calls = size * (overhead + (size > 1)) + (6 - done) * of_a_block  # ranks compare scores, too
+        assert sum(calls) == expected_calls, "a block that was done was done again"
+        for rank in range(size):
+            result = tk.load(again / str(rank) / "result")
+            for name in ("values", "x_start", "x_end"):
+                assert_exact(getattr(result, name), getattr(expected, name), name)
+            assert result.to_json() == expected.to_json()
+
+
+def test_a_killed_world_goes_on_with_one_rank_and_with_three(tmp_path: Path, seed: int) -> None:
+    kill_and_resume(tmp_path, random.Random(seed))
+
+
+@pytest.mark.long
+def test_ten_killed_worlds_go_on(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed + 1)
+    for life in range(10):
+        kill_and_resume(tmp_path / str(life), draw)
+
+
+def test_a_block_of_another_run_is_refused(tmp_path: Path) -> None:
+    kept_run(tmp_path)
+    model = tk.ScoreModel(Counted(), PROCESS, "epsilon")
+    options = {"memory_budget": 40_000, "checkpoint": tmp_path}
+    with pytest.raises(ValueError, match="^checkpoint: .* belongs to a run in blocks of 4 paths, not 3"):
+        tk.taep(model, RING, n_paths=24, **streamed(block=3), **options)
+    (tmp_path / "state.safetensors").unlink()
+    with pytest.raises(ValueError, match="another calculation .other blocks: 4 paths"):
+        tk.taep(model, RING, n_paths=24, **streamed(block=3), **options)
+    with pytest.raises(ValueError, match="another calculation .other starting points, seed"):
+        tk.taep(model, RING, n_paths=24, seed=1, **streamed(block=4), **options)
+    path = tmp_path / "block-00000001.safetensors"
+    (tmp_path / "state.safetensors").unlink()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(tk.DamagedFile, match=path.name):
+        kept_run(tmp_path)
+
+
+def test_blocks_follow_from_the_problem() -> None:
+    """No batch of the network gets smaller; small problems stay whole; large ones have something to share."""
+    assert streamed_block(24, 31, 10**5, False) == 24
+    assert streamed_block(1000, 1001, 2**17, False) == 130
+    assert streamed_block(1000, 1001, 16, False) == 16, "no more paths than fit"
+    assert streamed_block(10**6, 1001, 2**17, False) == 62_500
+    assert streamed_block(10_000, 1001, 2**17, True) == 4096, "the network sees one node of a block at a time"
+    assert launch_block(4000, 1000, True, "cpu") == 4096
+    assert launch_block(10**6, 1000, True, "cpu") == 20_000
+    assert launch_block(10**4, 10, True, "cpu") == 200_000, "short paths are launched together"
+    assert launch_block(10**4, 1000, True, "cuda") == 2**16
+    assert launch_block(10**4, 1000, False, "cpu") == 2000
