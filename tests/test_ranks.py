@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +21,9 @@ from tolerances import assert_exact
 from torch import Tensor, nn
 
 import thermokern as tk
+from thermokern import ops
+from thermokern.cli import main
+from thermokern.cli.config import run_config
 from thermokern.quantities.engine.blocks import launch_block, streamed_block
 
 pytestmark = pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning", "ignore::thermokern.StepTooLongWarning")
@@ -81,6 +87,32 @@ def every_taep(group: object) -> dict[str, tk.TAEP]:
     }
 
 
+def every_other(group: object) -> dict[str, tk.Result | Tensor]:
+    """The other quantities, by kernels and in PyTorch."""
+    model, network = perceptron(), unet()
+    plain = tk.ScoreModel(Counted(), PROCESS, "epsilon")  # as a network that no kernel knows
+    points, images = RING.sample(50, seed=2), 0.3 * torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    loose = {"rtol": 1e-2, "atol": 1e-2}
+    labelled = tk.Labelled([tk.Gaussian([-1.0, 0.0], 0.5), tk.Gaussian([1.0, 0.5], 0.7)])
+    twins = torch.cat([points[:20], points[:20], points])
+    return {
+        "likelihood": tk.log_likelihood(model, RING.sample(600, seed=1), group=group),
+        "likelihood-plain": tk.log_likelihood(plain, points, block=16, group=group, **loose),
+        "likelihood-unet": tk.log_likelihood(network, images, block=2, dequantize=0.1, repeats=2, group=group, **loose),
+        "likelihood-few": tk.log_likelihood(plain, points[:2], block=1, group=group, **loose),
+        "rates": tk.entropy_rates(model, RING, n_paths=500, n_steps=8, block=64, group=group),
+        "rates-whole": tk.entropy_rates(model, RING, n_paths=500, n_steps=8, group=group),
+        "rates-plain": tk.entropy_rates(plain, RING, n_paths=50, n_steps=8, block=16, group=group),
+        "rates-unet": tk.entropy_rates(network, images, n_steps=4, block=2, group=group),
+        "limits": tk.limits(plain, RING, n_paths=50, n_steps=8, block=16, group=group, **loose),
+        "samples": tk.sample(model, n=50, n_steps=8, batch_size=16, shape=(2,), group=group),
+        "samples-unet": tk.sample(network, n=5, n_steps=4, batch_size=2, group=group),
+        "coverage": tk.coverage(RING.sample(900, seed=4), RING.sample(1100, seed=5), group=group),
+        "coverage-ties": tk.coverage(twins, points, k=3, group=group),
+        "information": tk.mutual_information(labelled, process=PROCESS, evaluations=2500, group=group),
+    }
+
+
 def save_all(results: dict[str, tk.Result | Tensor], folder: Path) -> None:
     for name, result in results.items():
         if isinstance(result, Tensor):
@@ -89,7 +121,7 @@ def save_all(results: dict[str, tk.Result | Tensor], folder: Path) -> None:
             result.save(folder / name)
 
 
-@pytest.mark.parametrize("quantities", [every_taep], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("quantities", [every_taep, every_other], ids=lambda function: function.__name__)
 def test_any_number_of_ranks_gives_the_bits_of_one_process(quantities: object, tmp_path: Path) -> None:
     """Of a result's file: every tensor and every number, on every rank."""
     alone = tmp_path / "alone"
@@ -287,3 +319,94 @@ def test_blocks_follow_from_the_problem() -> None:
     assert launch_block(10**4, 10, True, "cpu") == 200_000, "short paths are launched together"
     assert launch_block(10**4, 1000, True, "cuda") == 2**16
     assert launch_block(10**4, 1000, False, "cpu") == 2000
+
+
+def test_parts_of_a_job_array_are_the_whole() -> None:
+    """Each computed by itself, saved or not, in any order; networks where parts begin at multiples of a block."""
+    for options in (
+        {"n_steps": 8},
+        {"n_steps": 8, "scheme": "sampler"},
+        streamed(block=8, divergence="hutchinson"),
+        {"n_steps": 8, "direction": "reverse", "from_prior": True},
+    ):
+        whole = tk.taep(perceptron(), RING, n_paths=40, **options)
+        parts = [tk.taep(perceptron(), RING, n_paths=m, path_offset=k, **options) for k, m in ((16, 24), (0, 16))]
+        joined = tk.concatenate(parts)
+        for name in ("values", "x_start", "x_end", "start_component", "mismatch", "coarser", "probe_difference"):
+            assert_exact(getattr(joined, name), getattr(whole, name), name)
+        expected, found = whole.to_json(), joined.to_json()
+        for numbers in (expected, found):
+            numbers["settings"].pop("block")
+            numbers["settings"].pop("points_in_a_batch", None)
+        assert found == expected
+
+
+def test_parts_that_do_not_belong_together_are_refused() -> None:
+    def part(n: int, offset: int, **options: object) -> tk.TAEP:
+        return tk.taep(perceptron(), RING, n_paths=n, path_offset=offset, **{"n_steps": 8, **options})
+
+    one = part(5, 0)
+    for other, error in (
+        (part(5, 6), "a gap: one ends before path 5, the next begins with path 6"),
+        (part(5, 4), "an overlap: one ends before path 5, the next begins with path 4"),
+        (part(5, 5, seed=1), "seed differs: 0 and 1"),
+        (part(5, 5, n_steps=9), "n_steps differs"),
+        (part(5, 5, scheme="ito"), "scheme differs"),
+        (part(5, 5, backend="streamed"), "ran differently|divergence differs|differs"),
+        (replace(part(5, 5), mismatch=None), "older version"),
+    ):
+        with pytest.raises(ValueError, match=f"^parts: .*({error})"):
+            tk.concatenate([one, other])
+    resolved = part(5, 0, resolve=("time",), backend="streamed")
+    with pytest.raises(ValueError, match="an attribution cannot"):
+        tk.concatenate([resolved])
+    with pytest.raises(TypeError, match="^parts: "):
+        tk.concatenate([])
+
+
+def test_moments_and_exponential_sums_merge() -> None:
+    """Against those of all numbers at once, to rounding; nothing is neutral."""
+    x = torch.randn(1001, generator=torch.Generator().manual_seed(4), dtype=torch.float64) ** 3 + 2.0
+    none, half, rest, whole = (ops.moments(part) for part in (x[:0], x[:300], x[300:], x))
+    for found in (half.merge(rest), rest.merge(half)):
+        for name, one, other in zip(whole._fields, found, whole, strict=True):
+            assert abs(one - other) <= 1e-13 * max(abs(other), whole.m2), name
+    assert none.merge(half) == half == half.merge(none)
+    none, half, rest, whole = (ops.exponential_sums(part) for part in (x[:0], x[:300], x[300:], x))
+    for found in (half.merge(rest), rest.merge(half)):
+        for name, one, other in zip(whole._fields, found, whole, strict=True):
+            assert abs(one - other) <= 1e-14 * abs(other), name
+    assert none.merge(half) == half == half.merge(none)
+
+
+CONFIG = """
+model: {ring: {n_modes: 3}}
+reference: {ring: {}}
+process: VP
+n_paths: 9
+n_steps: 8
+block: 2
+"""
+
+
+def test_the_command_line_shares_under_torchrun(tmp_path: Path) -> None:
+    """One rank prints and writes; the file is that of one process. Commands for one process say so."""
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    torchrun += ["--rdzv-endpoint", "localhost:0", "-m", "thermokern"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = ["taep", str(tmp_path / "c.yaml"), "--quiet", "--threads", "1", "--out", str(tmp_path / "out")]
+    done = subprocess.run([*torchrun, *command], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("TAEP of 9 forward paths") == 1
+    whole = run_config(tmp_path / "c.yaml", progress=False)
+    found = tk.load(tmp_path / "out" / "result.safetensors")
+    assert_exact(found.values, whole.values)
+    assert found.to_json() == whole.to_json()
+
+
+def test_commands_for_one_process_say_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["info"]) == 2
+    assert "torchrun: this command is for one process" in capsys.readouterr().err

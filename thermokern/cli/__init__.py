@@ -9,9 +9,10 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import entropy, information, limits, reproduce, schedule, show, taep, tools
+from thermokern.cli import entropy, information, limits, reproduce, schedule, show, taep, tools, world
 from thermokern.cli.options import common_options, output_options
 from thermokern.cli.provenance import begin
+from thermokern.quantities.engine import OtherRankFailed
 
 COMMANDS = (reproduce, taep, show, limits, schedule, entropy, information, tools)
 
@@ -28,12 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", thermokern.FewPathsWarning)
             warnings.showwarning = _show_warning  # type: ignore[assignment]
+            if world.ranks() > 1 and not getattr(options, "shared", False):
+                raise ValueError("torchrun: this command is for one process; taep and limits share their work")
             begin(sys.argv[1:] if arguments is None else arguments, options)
             options.run(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, OtherRankFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

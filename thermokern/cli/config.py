@@ -14,12 +14,14 @@ from thermokern.models import ScoreModel, load_checkpoint
 from thermokern.ops.checks import checked_choice
 from thermokern.processes import PROCESSES, VP, LinearProcess
 from thermokern.quantities import TAEP, taep
+from thermokern.quantities.engine import Group
 from thermokern.targets import Distribution, Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
 
 _OPTIONS = (
     *("n_paths", "n_steps", "t_eps", "spacing", "times", "scheme", "chain", "variance", "direction", "from_prior"),
-    *("resolve", "seed", "backend"),
+    *("resolve", "seed", "backend", "device", "divergence", "probes", "memory_budget", "block", "gather", "keep_ends"),
 )
+_YES_OR_NO = ("from_prior", "keep_ends")
 _PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}
 _LAWS = {
     "ring": GaussianMixture.ring,
@@ -48,27 +50,30 @@ _Loader.add_implicit_resolver(
 )
 
 
-def run_config(path: Path, *, seed: int | None = None, progress: bool = True) -> TAEP:
+def run_config(path: Path, *, seed: int | None = None, group: Group = None, progress: bool = True) -> TAEP:
     """The TAEP that a configuration file describes; paths in it are relative to the file.
 
     Keys: ``model`` and ``reference`` (each ``checkpoint: FILE`` with ``predicts`` and ``architecture`` where the file
     does not say, or ``ring:``, ``mixture:``, ``gaussian:``, ``box:``, ``swiss-roll:``, ``empirical:`` with the
     arguments of the distribution; ``points`` of the last may name a .npy file), ``process`` (``kind``, such as VP,
-    VP.from_sigma or EDM, and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, and the options of
-    :func:`thermokern.taep`.
+    VP.from_sigma or EDM, and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, ``checkpoint`` (a
+    folder), and the options of :func:`thermokern.taep`.
     """
-    known = {"model", "reference", "process", "data", *_OPTIONS}
+    known = {"model", "reference", "process", "data", "checkpoint", *_OPTIONS}
     config = read_config(path, known, required=("model", "reference"))
     process = read_process(config.get("process"))
     options = {name: config[name] for name in _OPTIONS if name in config}
-    if not isinstance(options.get("from_prior", False), bool):
-        raise ValueError(f"from_prior: expected true or false, got {options['from_prior']!r}")
+    for name in _YES_OR_NO:
+        if not isinstance(options.get(name, False), bool):
+            raise ValueError(f"{name}: expected true or false, got {options[name]!r}")
     if seed is not None:
         options["seed"] = seed
     if "data" in config:
         options["x0"] = read_points(path.parent / config["data"])
+    if "checkpoint" in config:
+        options["checkpoint"] = path.parent / str(config["checkpoint"])
     model, reference = (read_score(name, config[name], path.parent, process) for name in ("model", "reference"))
-    return taep(model, reference, process, progress=progress, **options)
+    return taep(model, reference, process, group=group, progress=progress, **options)
 
 
 def read_config(path: Path, known: set[str], required: tuple[str, ...]) -> dict[str, Any]:

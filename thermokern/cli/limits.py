@@ -8,7 +8,9 @@ from typing import Any
 
 from thermokern.cli import config as files
 from thermokern.cli.options import Parsers, hand_over
+from thermokern.cli.world import world
 from thermokern.quantities import Limits, limits
+from thermokern.quantities.engine import Group
 
 _OPTIONS = (
     "data_entropy",
@@ -21,6 +23,7 @@ _OPTIONS = (
     "rtol",
     "atol",
     "seed",
+    "block",
 )
 
 
@@ -30,14 +33,17 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
         "limits", parents=[common, output], help="likelihoods of a model and the bounds between them, from a YAML file"
     )
     parser.add_argument("config", type=Path)
-    parser.set_defaults(run=_limits)
+    parser.set_defaults(run=_limits, shared=True)
 
 
 def _limits(options: argparse.Namespace) -> None:
-    hand_over(run_limits(options.config, seed=options.seed, progress=not options.quiet), options.out)
+    with world() as (group, speaks):
+        result = run_limits(options.config, seed=options.seed, group=group, progress=speaks and not options.quiet)
+        if speaks:
+            hand_over(result, options.out)
 
 
-def run_limits(path: Path, *, seed: int | None = None, progress: bool = True) -> Limits:
+def run_limits(path: Path, *, seed: int | None = None, group: Group = None, progress: bool = True) -> Limits:
     """The limits that a configuration file describes; paths in it are relative to the file.
 
     Keys: ``model`` and ``process`` as :func:`thermokern.cli.config.run_config` has them; ``data``, a law as ``model``
@@ -50,4 +56,4 @@ def run_limits(path: Path, *, seed: int | None = None, progress: bool = True) ->
         arguments["seed"] = seed
     model = files.read_score("model", config["model"], path.parent, process)
     data = files.read_data(config["data"], path.parent, process)
-    return limits(model, data, process, progress=progress, **arguments)
+    return limits(model, data, process, group=group, progress=progress, **arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,33 @@ class Moments(NamedTuple):
     m3: float
     m4: float
 
+    def merge(self, other: Moments) -> Moments:
+        """Those of both samples together.
+
+        References
+        ----------
+        Pébay, *Formulas for robust, one-pass parallel computation of covariances and arbitrary-order statistical
+        moments*, Sandia SAND2008-6212, Eq. 3.1.
+        """
+        if not self.n or not other.n:
+            return other if not self.n else self
+        n, delta = self.n + other.n, other.mean - self.mean
+        shift, product = delta / n, self.n * other.n
+        return Moments(
+            n,
+            self.mean + other.n * shift,
+            self.m2 + other.m2 + product * delta * shift,
+            self.m3
+            + other.m3
+            + product * (self.n - other.n) * delta * shift**2
+            + 3.0 * shift * (self.n * other.m2 - other.n * self.m2),
+            self.m4
+            + other.m4
+            + product * (self.n**2 - product + other.n**2) * delta * shift**3
+            + 6.0 * shift**2 * (self.n**2 * other.m2 + other.n**2 * self.m2)
+            + 4.0 * shift * (self.n * other.m3 - other.n * self.m3),
+        )
+
 
 class ExponentialSums(NamedTuple):
     """``top = max x``, ``first = Σ e^{x − top}``, ``second = Σ e^{2(x − top)}``."""
@@ -27,6 +55,14 @@ class ExponentialSums(NamedTuple):
     top: float
     first: float
     second: float
+
+    def merge(self, other: ExponentialSums) -> ExponentialSums:
+        """Those of both samples together."""
+        if not self.first or not other.first:
+            return other if not self.first else self
+        top = max(self.top, other.top)
+        one, two = math.exp(self.top - top), math.exp(other.top - top)
+        return ExponentialSums(top, self.first * one + other.first * two, self.second * one**2 + other.second * two**2)
 
 
 def moments_reference(values: Tensor) -> Moments:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from thermokern import ops
 from thermokern._files import DamagedFile, remove_parts, sealed, unsealed, write_whole
-from thermokern._info import VERSION, instruction_set
+from thermokern._info import VERSION
 from thermokern.models import ScoreModel
+from thermokern.quantities.engine.identity import bytes_of, digest, versions
 from thermokern.quantities.engine.node_scores import NodeScores
 from thermokern.targets import Distribution
 
@@ -171,12 +172,10 @@ def parts_of(
     """All that the numbers of a run depend on, in words or as digests, by the name under which it is refused."""
     fixed = ops.normals(2, x.shape[1], seed=0, dtype=x.dtype, device=device)
     parts = {
-        "version of thermokern": VERSION,
-        "version of torch": torch.__version__,
-        "instruction set": instruction_set(),
+        **versions(),
         "scheme": f"{table.scheme}, {table.direction}",
-        "time grid or process": _digest(table.times, table.columns),
-        "starting points": f"{tuple(x.shape)} {x.dtype} {device.type} {_digest(x)}",
+        "time grid or process": digest(table.times, table.columns),
+        "starting points": f"{tuple(x.shape)} {x.dtype} {device.type} {digest(x)}",
         "seed": f"{seed}, {path_offset}",
     }
     for name, item in zip(("model", "reference"), scores, strict=True):
@@ -189,18 +188,10 @@ def parts_of(
         state = network.state_dict() if isinstance(network, nn.Module) else {}
         parts |= {
             f"settings of the {name}": json.dumps(settings, default=str),
-            f"parameters of the {name}": f"{', '.join(state)} {_digest(*state.values())}",
-            f"scores of the {name} at fixed points": _digest(item.fingerprint(fixed)),
+            f"parameters of the {name}": f"{', '.join(state)} {digest(*state.values())}",
+            f"scores of the {name} at fixed points": digest(item.fingerprint(fixed)),
         }
     return parts
-
-
-def _digest(*tensors: Tensor) -> str:
-    out = hashlib.sha256()
-    for tensor in tensors:
-        out.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        out.update(_bytes(tensor))
-    return out.hexdigest()
 
 
 def _digest_before(table: ops.StepTable, scores: Sequence[NodeScores], x: Tensor, seed: int, path_offset: int) -> str:
@@ -209,7 +200,7 @@ def _digest_before(table: ops.StepTable, scores: Sequence[NodeScores], x: Tensor
     settings: list[object] = [VERSION, torch.__version__, table.scheme, table.direction, seed, path_offset]
     for tensor in (table.times, table.columns, x):
         settings.append(f"{tuple(tensor.shape)} {tensor.dtype}")
-        out.update(_bytes(tensor))
+        out.update(bytes_of(tensor))
     for item in scores:
         settings += [item.shape, item.probes, str(item.divergence), type(item.score).__name__]
         if isinstance(item.score, Distribution):
@@ -220,10 +211,6 @@ def _digest_before(table: ops.StepTable, scores: Sequence[NodeScores], x: Tensor
         if isinstance(network, nn.Module):
             for name, tensor in network.state_dict().items():
                 settings.append(name)
-                out.update(_bytes(tensor))
+                out.update(bytes_of(tensor))
     out.update(json.dumps(settings, default=str).encode())
     return out.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return bytes(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()) if tensor.numel() else b""

@@ -17,7 +17,10 @@ from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import CHAIN_NAMES, Chain, LinearProcess, chain_of
 from thermokern.quantities.engine.batching import Batches
+from thermokern.quantities.engine.blocks import Rows, run_blocks
+from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.problem import grid_of
+from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.targets import Distribution
 
 _STOCHASTIC = {"ancestral": "ddpm", **{name: name for name in CHAIN_NAMES}}  # and the chain that each is
@@ -67,6 +70,8 @@ def sample(  # type: ignore[misc]  # the options are those below
     path_offset: int = 0,
     dtype: torch.dtype | None = None,
     batch_size: int = _BATCH,
+    group: Group = None,
+    gather: str = "all",
     allow_nonfinite: bool = False,
     return_path: bool = False,
     progress: bool = False,
@@ -108,7 +113,9 @@ def sample(  # type: ignore[misc]  # the options are those below
     dtype : torch.dtype, optional
         float32 when left out.
     batch_size : int
-        Samples that the model sees at once.
+        Samples that the model sees at once, and that ranks are dealt.
+    group, gather
+        As in :func:`thermokern.taep`: the processes that share the samples, and who has them in the end.
     allow_nonfinite : bool
         Return samples that stop being finite instead of raising.
     return_path : bool
@@ -156,6 +163,19 @@ def sample(  # type: ignore[misc]  # the options are those below
     if chain is None and variance is not None:
         raise ValueError(f"variance: expected none with the method {method!r}, which draws no noise")
     dim = math.prod(shape)
+    ranks = Ranks(group, gather)
+    ranks.agree(
+        lambda: parts_of_call(
+            {"model": model},
+            process,
+            torch.Size(shape),
+            {"x_end": x_end, "times": grid},
+            {
+                **{"n": n, "method": method, "seed": [seed, path_offset], "dtype": real, "denoise": denoise},
+                **{"variance": variance, "batch_size": batch_size, "gather": gather, "quantity": "sample"},
+            },
+        )
+    )
     with tqdm(total=n * n_steps, disable=not progress, unit="step", unit_scale=True, desc="samples") as bar:
 
         def draw(low: int, high: int) -> Tensor:
@@ -177,8 +197,18 @@ def sample(  # type: ignore[misc]  # the options are those below
                 x = (x + process.variance(t) * score(x, t)) / process.mean_scale(t)
             return torch.stack([*visited, x]).reshape(len(visited) + 1, high - low, *shape)
 
+        batches = Batches(batch_size)
+
+        def compute(_: int, first: int, end: int) -> Rows:
+            bar.update(first * n_steps - bar.n)
+            return (torch.cat(batches.run(end - first, lambda low, high: draw(first + low, first + high)), dim=1),)
+
         with torch.no_grad():
-            path = torch.cat(Batches(batch_size).run(n, draw), dim=1)
+            rows = run_blocks(n, batch_size, ranks, compute)
+    if not rows:  # another rank has them
+        nothing = torch.zeros(len(grid) if return_path else 1, 0, *shape, dtype=real, device="cpu")
+        return SamplePath(grid.flip(0), nothing) if return_path else nothing[-1]
+    path = torch.cat([part for (part,) in rows], 1)
     samples = path[-1]
     bad = n - int(samples.flatten(1).isfinite().all(1).sum())
     if bad and not allow_nonfinite:

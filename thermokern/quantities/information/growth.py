@@ -65,7 +65,7 @@ def pointwise_losses(
 
     with tqdm(total=n * pairs, disable=not options.progress, unit="point", unit_scale=True, desc="pairs") as bar:
         flat = levels.log_snr.reshape(-1)
-        found = evaluate(rates, process, flat, repeated, _POINTS, options.seed, bar)
+        found = evaluate(rates, process, flat, repeated, _POINTS, options, bar)
     values = levels.weight[:, :, None] * found.reshape(n, pairs, count)
     apart = (values[:, 0::2] - values[:, 1::2]).square().mean(1) / 2.0
     return Pointwise(values.mean(1), (apart / pairs).sqrt())
@@ -91,7 +91,7 @@ def pilot_density(
         return 0.5 * (one.square() - other.square()).sum(1)[:, None]
 
     with tqdm(total=len(draws.x), disable=True) as bar:
-        seen = evaluate(rates, process, levels.log_snr, draws, _PILOT, options.seed, bar)
+        seen = evaluate(rates, process, levels.log_snr, draws, _PILOT, options, bar)
     return adapted_density(levels, seen[:, 0], density.edges)
 
 

@@ -8,7 +8,7 @@ the first and the last level. :func:`evaluate` is the one place that calls score
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,9 @@ from tqdm.auto import tqdm
 from thermokern import ops
 from thermokern.ops.checks import checked_choice, checked_integer, checked_seed
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.blocks import Rows, run_blocks
 from thermokern.quantities.engine.problem import first_time
+from thermokern.quantities.engine.ranks import Ranks
 from thermokern.quantities.information.estimates import (
     beyond,
     effective_sample_size,
@@ -67,6 +69,7 @@ class Options:
     t_eps: float | None = None
     seed: int = 0
     progress: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
 
     def checked(self, process: LinearProcess) -> tuple[float, float, float]:
         """The first time, and the range of λ; a ValueError that names what is wrong."""
@@ -142,7 +145,7 @@ def integrate(integrand: Integrand, source: Source, process: LinearProcess, lead
 
         def rates(levels: Levels, offset: int) -> tuple[Tensor, Draws]:
             draws = source.draw(len(levels.log_snr), offset)
-            return evaluate(integrand, process, levels.log_snr, draws, offset, seed, bar), draws
+            return evaluate(integrand, process, levels.log_snr, draws, offset, options, bar), draws
 
         if n_pilot:
             pilot = stratified(density, uniforms(n_pilot, seed, _PILOT))
@@ -173,30 +176,35 @@ def evaluate(
     log_snr: Tensor,
     draws: Draws,
     offset: int,
-    seed: int,
+    options: Options,
     bar: tqdm,  # type: ignore[type-arg]
 ) -> Tensor:
-    """Rates (n, columns) of data at noise levels (n,), in batches; evaluation i draws its noise by ``offset + i``."""
+    """Rates (n, columns) of data at noise levels (n,), in batches; evaluation i draws its noise by ``offset + i``.
+
+    Ranks share the batches.
+    """
     n, dim = draws.x.shape
     times = process.times_at(log_snr)
     m, root = process.mean_scale(times)[:, None], process.variance(times).sqrt()[:, None]
     rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _NUMBERS // dim))
-    parts = []
-    for low in range(0, n, rows):
-        which = slice(low, min(low + rows, n))
-        count = which.stop - low
-        noise = ops.normals(count, dim, seed=seed, path_offset=offset + low, dtype=torch.float64)
+    done = bar.n
+
+    def compute(_: int, low: int, high: int) -> Rows:
+        which = slice(low, high)
+        noise = ops.normals(high - low, dim, seed=options.seed, path_offset=offset + low, dtype=torch.float64)
         x = m[which] * draws.x[which] + root[which] * noise
         y = None if draws.y is None else draws.y[which]
         with torch.no_grad():
-            parts.append(integrand(Batch(x, times[which], noise, root[which], y)))
-        if not bool(parts[-1].isfinite().all()):
+            part = integrand(Batch(x, times[which], noise, root[which], y))
+        if not bool(part.isfinite().all()):
             raise FloatingPointError(
                 f"a score gave NaN or infinite numbers at log signal-to-noise ratios of {log_snr[which].min():.3g} to "
                 f"{log_snr[which].max():.3g}; a larger t_eps or float64 may help"
             )
-        bar.update(count)
-    return torch.cat(parts)
+        bar.update(done + high - bar.n)
+        return (part,)
+
+    return torch.cat([part for (part,) in run_blocks(n, rows, options.ranks, compute)])
 
 
 def _pairwise(values: Tensor) -> Tensor:

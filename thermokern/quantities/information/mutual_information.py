@@ -10,6 +10,8 @@ from torch import Tensor
 
 from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.identity import parts_of_call
+from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.growth import growth_of
@@ -46,6 +48,7 @@ def mutual_information(
     growth: bool = True,
     t_eps: float | None = None,
     seed: int = 0,
+    group: Group = None,
     progress: bool = False,
 ) -> MutualInformation:
     """``I(X;Y) = ∫ D E|s(x, t|y) − s(x, t)|² dt``, with its error, both missing ends, and what tells a model's faults.
@@ -78,6 +81,8 @@ def mutual_information(
     t_eps : float, optional
         1e-5, or the process's own where it has one.
     seed : int
+    group : None, "world" or ProcessGroup
+        The processes that share the evaluations, see :func:`thermokern.taep`.
     progress : bool
 
     Returns
@@ -113,7 +118,8 @@ def mutual_information(
     process = process_of(process, conditional=conditional, unconditional=unconditional)
     data = pairs_of(conditional, x, y)
     source = source_of(data, y, seed)
-    options = Options(evaluations, sampling, ends, t_eps, seed, progress)
+    options = Options(evaluations, sampling, ends, t_eps, seed, progress, Ranks(group))
+    options.ranks.agree(lambda: parts_of_information(conditional, unconditional, data, process, source, options))
     exact = isinstance(conditional, ConditionalLaw) and isinstance(unconditional, Distribution)
     name = ("gap" if exact else "loss") if estimator == "both" else estimator
     lead, other = (GAP, LOSS) if name == "gap" else (LOSS, GAP)
@@ -158,6 +164,25 @@ def mutual_information(
             "estimator": estimator,
             **options.settings(process),
         },
+    )
+
+
+def parts_of_information(
+    conditional: ConditionalLike,
+    unconditional: ScoreLike,
+    data: Data,
+    process: LinearProcess,
+    source: Source,
+    options: Options,
+) -> dict[str, str]:
+    """All that the numbers depend on, for ranks to compare."""
+    points = source.x if isinstance(source, PointSource) else None
+    return parts_of_call(
+        {"conditional": conditional, "unconditional": unconditional},
+        process,
+        source.shape,
+        {"x": points, "y": source.y if isinstance(source, PointSource) else None},
+        {"data": described_data(data, source), "options": options.settings(process), "quantity": "mutual_information"},
     )
 
 

@@ -13,7 +13,9 @@ from thermokern.models import ScoreLike, one_process
 from thermokern.ops.checks import checked_integer
 from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.blocks import checked_sharing
 from thermokern.quantities.engine.problem import check_prior, checked_data, log_prior
+from thermokern.quantities.engine.ranks import Group
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.limits_result import Limits
 from thermokern.quantities.likelihood.log_likelihood import log_likelihood
@@ -46,6 +48,8 @@ def limits(
     path_offset: int = 0,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
+    block: int | None = None,
+    group: Group = None,
     progress: bool = False,
 ) -> Limits:
     """Negative log-likelihoods of a model, bounds on them, and which bound speaks of which.
@@ -74,6 +78,8 @@ def limits(
         As in :func:`log_likelihood`.
     rtol, atol : float
         Of the probability-flow equation.
+    block, group
+        As in :func:`entropy_rates` and :func:`log_likelihood`.
 
     Returns
     -------
@@ -102,6 +108,7 @@ def limits(
         path_offset=path_offset,
         backend=backend,
         dtype=dtype,
+        sharing=checked_sharing(block, group),
         progress=progress,
     )
     check_prior(prior, a.dim)
@@ -133,6 +140,8 @@ def limits(
         seed=seed,
         path_offset=path_offset,
         backend=backend,
+        block=block,
+        group=group,
     )
     plugin = noise - drift + spread - shift
     elbo = cross_prior - drift + energy + 2.0 * spread - shift

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import ScoreLike, ScoreModel, fuse
+from thermokern.models import ScoreLike, ScoreModel
 from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
-from thermokern.ops.checks import MAX_DIM, NotFusable, checked_choice, checked_dtype, checked_integer, checked_number
+from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.ops.probability_flow import TOO_MANY, checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
 from thermokern.quantities.engine.backends import UNSTREAMED
+from thermokern.quantities.engine.blocks import Rows, checked_sharing, count_of, run_blocks
+from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.jumps import warn_of_jumps
 from thermokern.quantities.engine.problem import (
     check_prior,
@@ -26,13 +27,11 @@ from thermokern.quantities.engine.problem import (
     probes_of,
     problem_at,
 )
+from thermokern.quantities.engine.ranks import Group
+from thermokern.quantities.likelihood.flows import Kernel, by_kernel, by_reference, flow_block, fusable
 from thermokern.quantities.likelihood.patience import Watched
 from thermokern.quantities.likelihood.result import LogLikelihood
-from thermokern.targets import Distribution, GaussianMixture, common_axes
-
-_LEVELS = (8, 11, 14, 17)  # of the grids tried in turn; a point that needs finer steps than one has moves to the next
-_FUSED_LEVELS = (8, 10, 12, 14)
-_REFERENCE_BATCH = 2**22  # numbers of x and its probes that PyTorch takes at once
+from thermokern.targets import Distribution, common_axes
 
 
 def log_likelihood(
@@ -52,6 +51,9 @@ def log_likelihood(
     path_offset: int = 0,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
+    block: int | None = None,
+    group: Group = None,
+    gather: str = "all",
     allow_nonfinite: bool = False,
     max_evaluations: int | None = None,
     progress: bool = False,
@@ -92,6 +94,11 @@ def log_likelihood(
         those axes in either backend. ``reference``: PyTorch, any score.
     dtype : torch.dtype, optional
         float64 where left out, but for a network that PyTorch runs: its own.
+    block : int, optional
+        Points that are solved together and dealt to ranks. In PyTorch results depend on it within the tolerance; what
+        memory is for where left out.
+    group, gather
+        As in :func:`thermokern.taep`: the processes that share the points, and who has the tensors (n, …).
     allow_nonfinite : bool
         Return NaN for points whose path stops being finite, or takes too many evaluations, instead of raising.
     max_evaluations : int, optional
@@ -132,6 +139,7 @@ def log_likelihood(
     """
     problem = problem_at(model, process, checked_data("x", x), seed, path_offset)
     process, points, shape = problem.process, problem.points, problem.shape
+    sharing = checked_sharing(block, group, gather)
     seed, path_offset, (n, dim) = problem.seed, problem.path_offset, points.shape
     probes = probes_of(divergence, probes, model, dim)
     hutchinson = probes > 0
@@ -150,7 +158,7 @@ def log_likelihood(
     turned = common_axes(model, model)  # a full covariance runs in its own axes
     own_axes = model if turned is None else turned.model
     dtype = None if dtype is None else checked_dtype(dtype)
-    fused = _fusable(own_axes, process, t_eps, dim, dtype, reason)
+    fused = fusable(own_axes, process, t_eps, dim, dtype, reason)
     if isinstance(fused, str) and backend == "fused":
         raise ValueError(f'backend: "fused" cannot run this: {fused}')
     dtype = own_dtype(model, isinstance(fused, str)) if dtype is None else dtype
@@ -162,65 +170,92 @@ def log_likelihood(
     signs = rademacher(n, repeats * probes, dim, seed, path_offset, dtype) if hutchinson else None
     scale = process.mean_scale(t_eps)
     columns = max(probes, 1)
-    rounds = []
-    if isinstance(fused, str):
+    ranks, in_pytorch = sharing.ranks, isinstance(fused, str)
+    size = sharing.block or flow_block(n, dim, columns, not in_pytorch, ranks.alone)
+    ranks.agree(
+        lambda: parts_of_call(
+            {"model": model},
+            process,
+            shape,
+            {"x": points},
+            {
+                **{"seed": [seed, path_offset], "t_eps": t_eps, "divergence": divergence, "probes": probes},
+                **{"rtol": rtol, "atol": atol, "dequantize": dequantize, "repeats": repeats, "backend": backend},
+                **{"dtype": dtype, "max_evaluations": max_evaluations, "block": block, "gather": gather},
+                **{"prior": None if prior is None else prior.settings(), "quantity": "log_likelihood"},
+            },
+        )
+    )
+    if in_pytorch:
         examine_score("model", own_axes, process, (scale * points[:2]).to(dtype), t_eps, shape, derivative=True)
         warn_of_jumps("model", own_axes, process, scale * points[:2], shape)
-    for r in range(repeats):
-        start = scale * (points + noise[r])
-        start = (start if turned is None else turned.turn(start)).to(dtype)
-        own = None if signs is None else signs[:, r * probes : (r + 1) * probes]
-        if isinstance(fused, str):
-            watched = Watched(max_evaluations, progress)
-            rounds.append(_by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol, watched))
-        else:
-            rounds.append(_by_kernel(fused, process, start, t_eps, rtol, atol, max_evaluations))
-    parts = ops.FlowSums(*(torch.stack(part) for part in zip(*rounds, strict=True)))  # (repeats, n, …)
-    bad = (parts.status != ops.FLOW_DONE).any(0)
-    if bool(bad.any()) and not allow_nonfinite:
-        many = int((parts.status == TOO_MANY).any(0).sum())
-        limit = f", {many} of them took more than max_evaluations={max_evaluations}" if many else ""
-        raise FloatingPointError(
-            f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance{limit}: a larger "
-            "rtol or atol, or allow_nonfinite=True, which returns NaN for them"
+    watched = Watched(max_evaluations, progress, repeats * count_of(n, size))
+
+    def solve(index: int, low: int, high: int) -> Rows:
+        rounds = []
+        for r in range(repeats):
+            start = scale * (points[low:high] + noise[r, low:high])
+            start = (start if turned is None else turned.turn(start)).to(dtype)
+            own = None if signs is None else signs[low:high, r * probes : (r + 1) * probes]
+            if isinstance(fused, str):
+                watched.begin(index * repeats + r)
+                rounds.append(by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol, watched))
+            else:
+                rounds.append(by_kernel(fused, process, start, t_eps, rtol, atol, max_evaluations))
+        return tuple(torch.stack(part) for part in zip(*rounds, strict=True))  # (repeats, high − low, …)
+
+    with watched.bar():
+        blocks = run_blocks(n, size, ranks, solve)
+
+    def build() -> LogLikelihood:
+        parts = ops.FlowSums(*(torch.cat(part, 1) for part in zip(*blocks, strict=True)))  # (repeats, n, …)
+        bad = (parts.status != ops.FLOW_DONE).any(0)
+        if bool(bad.any()) and not allow_nonfinite:
+            many = int((parts.status == TOO_MANY).any(0).sum())
+            limit = f", {many} of them took more than max_evaluations={max_evaluations}" if many else ""
+            raise FloatingPointError(
+                f"{int(bad.sum())} of {n} points stopped being finite or cannot meet the tolerance{limit}: a larger "
+                "rtol or atol, or allow_nonfinite=True, which returns NaN for them"
+            )
+        end = parts.x_last.double().reshape(repeats * n, dim)
+        end = end if turned is None else turned.turn_back(end)
+        prior_term = log_prior(process, prior, dim, end).reshape(repeats, n)
+        gathered = parts.divergence.double().mean(2)
+        start_term = dim * math.log(scale)
+        each = prior_term + gathered + start_term
+        each[parts.status != ops.FLOW_DONE] = math.nan
+        undisturbed = scale * points if turned is None else turned.turn(scale * points)
+        exact_end = None
+        if isinstance(model, Distribution):
+            at_end = model.log_prob(end, process.t_end, process).reshape(repeats, n)
+            exact_end = (at_end - prior_term).mean(0)
+        return LogLikelihood(
+            values=each.mean(0),
+            stderr=_stderr(each, parts.divergence.double(), hutchinson),
+            nfe=parts.evaluations.sum(0),
+            prior_term=prior_term.mean(0),
+            divergence_term=gathered.mean(0),
+            start_term=start_term,
+            t_eps_term=_t_eps_term(own_axes, fused, process, undisturbed.to(dtype), shape, t_eps, signs),
+            prior_mismatch=exact_end,
+            x_end=end[len(end) - n :].to(dtype),
+            dim=dim,
+            backend="reference" if isinstance(fused, str) else "fused",
+            backend_reason=fused if isinstance(fused, str) and backend == "auto" else "",
+            settings={
+                **problem.settings(dtype),
+                "t_eps": t_eps,
+                "divergence": "hutchinson" if hutchinson else "exact",
+                "probes": probes,
+                "rtol": rtol,
+                "atol": atol,
+                "prior": "process" if prior is None else prior.settings(),
+                "dequantize": dequantize,
+                "repeats": repeats,
+            },
         )
-    end = parts.x_last.double().reshape(repeats * n, dim)
-    end = end if turned is None else turned.turn_back(end)
-    prior_term = log_prior(process, prior, dim, end).reshape(repeats, n)
-    gathered = parts.divergence.double().mean(2)
-    start_term = dim * math.log(scale)
-    each = prior_term + gathered + start_term
-    each[parts.status != ops.FLOW_DONE] = math.nan
-    undisturbed = scale * points if turned is None else turned.turn(scale * points)
-    exact_end = None
-    if isinstance(model, Distribution):
-        at_end = model.log_prob(end, process.t_end, process).reshape(repeats, n)
-        exact_end = (at_end - prior_term).mean(0)
-    return LogLikelihood(
-        values=each.mean(0),
-        stderr=_stderr(each, parts.divergence.double(), hutchinson),
-        nfe=parts.evaluations.sum(0),
-        prior_term=prior_term.mean(0),
-        divergence_term=gathered.mean(0),
-        start_term=start_term,
-        t_eps_term=_t_eps_term(own_axes, fused, process, undisturbed.to(dtype), shape, t_eps, signs),
-        prior_mismatch=exact_end,
-        x_end=end[len(end) - n :].to(dtype),
-        dim=dim,
-        backend="reference" if isinstance(fused, str) else "fused",
-        backend_reason=fused if isinstance(fused, str) and backend == "auto" else "",
-        settings={
-            **problem.settings(dtype),
-            "t_eps": t_eps,
-            "divergence": "hutchinson" if hutchinson else "exact",
-            "probes": probes,
-            "rtol": rtol,
-            "atol": atol,
-            "prior": "process" if prior is None else prior.settings(),
-            "dequantize": dequantize,
-            "repeats": repeats,
-        },
-    )
+
+    return ranks.once(build, n)
 
 
 def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
@@ -239,7 +274,7 @@ def _stderr(each: Tensor, gathered: Tensor, hutchinson: bool) -> Tensor:
 
 def _t_eps_term(
     model: ScoreLike,
-    fused: _Kernel | str,
+    fused: Kernel | str,
     process: LinearProcess,
     x: Tensor,
     shape: torch.Size,
@@ -247,7 +282,7 @@ def _t_eps_term(
     signs: Tensor | None,
 ) -> Tensor:
     """``−(v/2)(|s|² + ∇·s)`` at t_eps, (n,): what undoes the blur of that time, to first order in v."""
-    if isinstance(fused, _Kernel) and isinstance(model, ScoreModel):
+    if isinstance(fused, Kernel) and isinstance(model, ScoreModel):
         source = fused.source(flow_table(process, t_eps, 0))
         assert isinstance(source, ops.MlpSource)
         first = source.output_scale[0].item(), source.skip[0].item()
@@ -256,110 +291,3 @@ def _t_eps_term(
     else:
         score, divergence = score_and_divergence(model, process, x, t_eps, shape, signs)
     return -0.5 * process.variance(t_eps) * (score.double().square().sum(1) + divergence.double().mean(1))
-
-
-# --- what runs the paths ---------------------------------------------------------------------------------------------
-
-
-class _Kernel:
-    """A score that the kernels know: makes its source on a flow table."""
-
-    def __init__(self, model: GaussianMixture | ScoreModel, dim: int, dtype: torch.dtype | None) -> None:
-        self.model, self.dim, self.dtype = model, dim, torch.float64 if dtype is None else dtype
-
-    def source(self, table: ops.FlowTable) -> ops.Source:
-        model = self.model
-        if isinstance(model, GaussianMixture):
-            return ops.MixtureSource(model.means, model.eigenvalues, model.weights, table.mean_scale, table.variance)
-        # Level by level, so that the numbers of a level do not depend on how many there are.
-        return fuse(model, table.times, self.dim, self.dtype, parts=table.level_slices())
-
-
-def _fusable(
-    model: ScoreLike, process: LinearProcess, t_eps: float, dim: int, dtype: torch.dtype | None, reason: str
-) -> _Kernel | str:
-    """What makes the kernels' source, or why they cannot run this."""
-    if reason:
-        return reason
-    if dim > MAX_DIM:
-        return f"the kernels take at most {MAX_DIM} dimensions, not {dim}"
-    if isinstance(model, GaussianMixture):
-        if model.eigenvectors is not None:
-            return "the kernels take covariances that one rotation makes diagonal"
-        return _Kernel(model, dim, dtype)
-    if not isinstance(model, ScoreModel):
-        return f"only the reference knows scores of the kind {type(model).__name__}"
-    kernel = _Kernel(model, dim, dtype)
-    try:
-        kernel.source(flow_table(process, t_eps, 0))
-    except NotFusable as error:
-        return str(error)
-    return kernel
-
-
-def _by_kernel(
-    kernel: _Kernel,
-    process: LinearProcess,
-    x: Tensor,
-    t_eps: float,
-    rtol: float,
-    atol: float,
-    max_evaluations: int | None,
-) -> ops.FlowSums:
-    def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
-        out = ops.probability_flow(x[rows], table, kernel.source(table), rtol=rtol, atol=atol)
-        if max_evaluations is not None:
-            out.status[(out.evaluations > max_evaluations) & (out.status != ops.FLOW_DONE)] = TOO_MANY
-        return out._replace(divergence=out.divergence[:, None])
-
-    return _on_finer_grids(run, process, t_eps, torch.arange(len(x), device="cpu"), _FUSED_LEVELS)
-
-
-def _by_reference(
-    model: ScoreLike,
-    process: LinearProcess,
-    x: Tensor,
-    shape: torch.Size,
-    t_eps: float,
-    signs: Tensor | None,
-    columns: int,
-    rtol: float,
-    atol: float,
-    watched: Watched,
-) -> ops.FlowSums:
-    def run(table: ops.FlowTable, rows: Tensor) -> ops.FlowSums:
-        times = table.times.tolist()
-
-        def field(points: Tensor, node: int, which: Tensor) -> tuple[Tensor, Tensor]:
-            own = None if signs is None else signs[rows[which]]
-            return score_and_divergence(model, process, points, times[node], shape, own)
-
-        return ops.probability_flow_reference(
-            *(x[rows], table, field),
-            rtol=rtol,
-            atol=atol,
-            probes=columns,
-            max_evaluations=watched.max_evaluations,
-            watch=watched,
-        )
-
-    size = max(1, _REFERENCE_BATCH // (x.shape[1] * (1 + columns)))
-    parts = []
-    for rows in watched.over(torch.split(torch.arange(len(x), device="cpu"), size) or [torch.arange(0, device="cpu")]):
-        parts.append(_on_finer_grids(run, process, t_eps, rows, _LEVELS))
-    return ops.FlowSums(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
-def _on_finer_grids(
-    run: Any, process: LinearProcess, t_eps: float, rows: Tensor, levels: tuple[int, ...]
-) -> ops.FlowSums:
-    """Run on the first grid, and again, on finer and finer ones, the points whose steps it does not have."""
-    out: ops.FlowSums = run(flow_table(process, t_eps, levels[0]), rows)
-    for finer in levels[1:]:
-        left = (out.status == ops.FLOW_NEEDS_FINER).nonzero()[:, 0]
-        if not len(left):
-            break
-        again = run(flow_table(process, t_eps, finer), rows[left])
-        for whole, part in zip(out, again, strict=True):
-            whole[left] = part
-    return out

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from torch import Tensor
 from tqdm.auto import tqdm
 
 LONG = 10_000  # evaluations of a point
@@ -26,21 +26,26 @@ class Watched:
         Of a point, as the caller wants it.
     progress : bool
         Whether to show the bar.
+    solves : int
+        Blocks of points, each as often as it is repeated.
     """
 
-    def __init__(self, max_evaluations: int | None, progress: bool) -> None:
-        self.max_evaluations, self.progress = max_evaluations, progress
+    def __init__(self, max_evaluations: int | None, progress: bool, solves: int) -> None:
+        self.max_evaluations, self.progress, self.solves = max_evaluations, progress, solves
         self._warned, self._bar = False, tqdm(disable=True)
         self._done = 0
 
-    def over(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The batches, with the bar over all of them."""
-        every = list(batches)
-        with tqdm(total=_MARKS * len(every), disable=not self.progress, desc="log-likelihood") as self._bar:
-            for index, batch in enumerate(every):
-                self._done = _MARKS * index
-                yield batch
-                self._move(_MARKS * (index + 1))
+    @contextmanager
+    def bar(self) -> Iterator[None]:
+        """The bar over all solves."""
+        with tqdm(total=_MARKS * self.solves, disable=not self.progress, desc="log-likelihood") as self._bar:
+            yield
+            self._move(_MARKS * self.solves)
+
+    def begin(self, solve: int) -> None:
+        """A solve begins: those before it are done, here or elsewhere."""
+        self._done = _MARKS * solve
+        self._move(self._done)
 
     def __call__(self, share: float, evaluations: int) -> None:
         """The last point is at `share` of its path, and a point has had so many evaluations."""

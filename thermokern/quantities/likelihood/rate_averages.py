@@ -14,6 +14,7 @@ from thermokern.models.evaluate import examine_score, rademacher, score_and_dive
 from thermokern.ops.checks import NotFusable
 from thermokern.processes import LinearProcess, rate_table
 from thermokern.quantities.engine.backends import source_of
+from thermokern.quantities.engine.blocks import Rows, Sharing, run_blocks
 from thermokern.targets import Distribution, common_axes
 
 # The columns of ops.OBSERVABLES: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s and f x·(f x − D s).
@@ -92,9 +93,11 @@ def rate_averages(
     backend: str,
     dtype: torch.dtype,
     progress: bool,
+    sharing: Sharing | None = None,
 ) -> RateAverages:
     """One pass of forward paths from the data `x0` (n, d), with the process's exact transitions between nodes."""
     n, dim = x0.shape
+    sharing = Sharing() if sharing is None else sharing
     weight, half_weight = quadrature(process, times)
     table = rate_table(process, times, weight)
     turned = common_axes(model, model if reference is None else reference)  # rates do not depend on the axes
@@ -104,16 +107,33 @@ def rate_averages(
     start = (process.mean_scale(times[0]) * x0 + process.variance(times[0]).sqrt() * z).to(dtype)
     reason = 'backend="reference" was asked for' if backend == "reference" else ""
     reason = reason or ("the kernels give the exact divergence" if probes else "")
-    out: ops.TrajectoryAverages | None = None
+    sources: tuple[ops.Source, ops.Source] | None = None
     if not reason:
         try:
-            out = _by_kernel(model, reference, table, start, seed, path_offset)
+            sources = _sources(model, reference, table, dim, dtype)
         except NotFusable as error:
             reason = str(error)
-    if out is None:
+    if sources is None:
         if backend == "fused":
             raise ValueError(f'backend: "fused" cannot run this: {reason}')
-        out = _in_pytorch(model, reference, process, table, start, shape, probes, seed, path_offset, progress)
+        examine_score("model", model, process, start, times[0].item(), shape, derivative=True)
+    size = sharing.block or (max(1, n) if sources is not None else max(1, _CHUNK // dim))
+    with tqdm(
+        total=n * len(times),
+        disable=not progress or sources is not None,
+        unit="point",
+        unit_scale=True,
+        desc="rates",
+    ) as bar:
+
+        def compute(_: int, low: int, high: int) -> Rows:
+            x, here = start[low:high], path_offset + low
+            if sources is not None:
+                return _by_kernel(sources, reference is not None, table, x, seed, here)
+            bar.update(low * len(times) - bar.n)
+            return _in_pytorch(model, reference, process, table, x, shape, probes, seed, here, bar)
+
+        out = _merged(run_blocks(n, size, sharing.ranks, compute))
     columns = [CROSS, MISMATCH] if reference is None else []
     known = [column for column in range(len(ops.OBSERVABLES)) if column not in columns]
     if bad := int((~out.integrals[:, known].isfinite()).any(1).sum()):
@@ -140,21 +160,30 @@ def rate_averages(
     )
 
 
+def _sources(
+    model: ScoreLike, reference: Distribution | None, table: ops.RateTable, dim: int, dtype: torch.dtype
+) -> tuple[ops.Source, ops.Source]:
+    """What the kernels read of the scores; the model stands in for a reference that is not known."""
+    source = source_of("model", model, table, dim, dtype)
+    return source, source if reference is None else source_of("data", reference, table, dim, dtype)
+
+
 def _by_kernel(
-    model: ScoreLike,
-    reference: Distribution | None,
+    sources: tuple[ops.Source, ops.Source],
+    known: bool,
     table: ops.RateTable,
     x: Tensor,
     seed: int,
     path_offset: int,
-) -> ops.TrajectoryAverages:
-    source = source_of("model", model, table, x.shape[1], x.dtype)
-    other = source if reference is None else source_of("data", reference, table, x.shape[1], x.dtype)
-    out = ops.trajectory_averages(x, table, source, other, seed=seed, path_offset=path_offset)
-    if reference is None:  # the model stood in for it
+) -> Rows:
+    """Number of paths, mean, Σ (value − mean)², variance, integrals, ends, of one block."""
+    out = ops.trajectory_averages(x, table, *sources, seed=seed, path_offset=path_offset)
+    if not known:
         for part in (out.mean, out.variance, out.integrals):
             part[:, [CROSS, MISMATCH]] = torch.nan
-    return out
+    n = len(x)
+    m2 = out.variance * (n - 1) if n > 1 else torch.zeros_like(out.variance)
+    return torch.tensor([n], device="cpu"), out.mean, m2, out.variance, out.integrals, out.x_last
 
 
 def _in_pytorch(
@@ -162,41 +191,30 @@ def _in_pytorch(
     reference: Distribution | None,
     process: LinearProcess,
     table: ops.RateTable,
-    start: Tensor,
+    x: Tensor,
     shape: torch.Size,
     probes: int,
     seed: int,
     path_offset: int,
-    progress: bool,
-) -> ops.TrajectoryAverages:
-    """The same for any score, chunk by chunk of paths, in the dtype of `start` but for the sums."""
-    n, dim = start.shape
-    times = table.times
-    size = max(1, _CHUNK // dim)
-    examine_score("model", model, process, start, times[0].item(), shape, derivative=True)
-    count = 0
+    bar: tqdm,  # type: ignore[type-arg]
+) -> Rows:
+    """The same for any score, in the dtype of `x` but for the sums."""
+    (n, dim), times = x.shape, table.times
     mean, m2 = (torch.zeros(len(times), len(ops.OBSERVABLES), dtype=torch.float64, device="cpu") for _ in range(2))
-    integrals, ends = [], []
-    with tqdm(total=n * len(times), disable=not progress, unit="point", unit_scale=True, desc="rates") as bar:
-        for low in range(0, max(n, 1), size):
-            x = start[low : low + size]
-            along = torch.zeros(len(x), len(ops.OBSERVABLES), dtype=torch.float64, device="cpu")
-            values = torch.zeros_like(along)
-            for k, t in enumerate(times.tolist()):
-                values = _observe(model, reference, process, x, t, shape, probes, seed, path_offset + low, k)
-                _, _, w, scaled_up, scaled = table.rates[k].tolist()
-                along += values * torch.tensor([scaled_up] * 4 + [scaled, w, scaled], dtype=torch.float64, device="cpu")
-                _merge(mean[k], m2[k], count, values)
-                if k + 1 < len(times):
-                    here = path_offset + low
-                    noise = ops.normals(len(x), dim, seed=seed, path_offset=here, first=k * dim, dtype=x.dtype)
-                    x = table.column("drift")[k].item() * x + table.column("noise")[k].item() * noise
-                bar.update(len(x))
-            count += len(x)
-            integrals.append(along)
-            ends.append(x)
+    along = torch.zeros(n, len(ops.OBSERVABLES), dtype=torch.float64, device="cpu")
+    for k, t in enumerate(times.tolist()):
+        values = _observe(model, reference, process, x, t, shape, probes, seed, path_offset, k)
+        _, _, w, scaled_up, scaled = table.rates[k].tolist()
+        along += values * torch.tensor([scaled_up] * 4 + [scaled, w, scaled], dtype=torch.float64, device="cpu")
+        if n:
+            mean[k] = values.mean(0)
+            m2[k] = (values - mean[k]).square().sum(0)
+        if k + 1 < len(times):
+            noise = ops.normals(n, dim, seed=seed, path_offset=path_offset, first=k * dim, dtype=x.dtype)
+            x = table.column("drift")[k].item() * x + table.column("noise")[k].item() * noise
+        bar.update(n)
     variance = m2 / (n - 1) if n > 1 else torch.full_like(m2, torch.nan)
-    return ops.TrajectoryAverages(mean, variance, torch.cat(integrals), torch.cat(ends))
+    return torch.tensor([n], device="cpu"), mean, m2, variance, along, x
 
 
 def _observe(
@@ -238,12 +256,15 @@ def _observe(
     )
 
 
-def _merge(mean: Tensor, m2: Tensor, count: int, values: Tensor) -> None:
-    """Add paths to the mean and Σ (value − mean)² of one node, in place."""
-    n = len(values)
-    if not n:
-        return
-    own = values.mean(0)
-    delta = own - mean
-    m2 += (values - own).square().sum(0) + delta.square() * (count * n / (count + n))
-    mean += delta * (n / (count + n))
+def _merged(blocks: list[Rows]) -> ops.TrajectoryAverages:
+    """The averages over the paths of all blocks, one block after the other."""
+    counts, means, squares, variances, integrals, ends = zip(*blocks, strict=True)
+    if len(blocks) == 1:
+        return ops.TrajectoryAverages(means[0], variances[0], integrals[0], ends[0])
+    count, mean, m2 = 0, torch.zeros_like(means[0]), torch.zeros_like(means[0])
+    for n, own, own_m2 in zip(map(int, counts), means, squares, strict=True):
+        delta = own - mean
+        m2 += own_m2 + delta.square() * (count * n / (count + n))
+        mean += delta * (n / (count + n))
+        count += n
+    return ops.TrajectoryAverages(mean, m2 / (count - 1), torch.cat(integrals), torch.cat(ends))

@@ -13,7 +13,10 @@ from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.backends import UNSTREAMED
+from thermokern.quantities.engine.blocks import Sharing, checked_sharing
+from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.problem import checked_data, drawn, first_time, probes_of, problem_at
+from thermokern.quantities.engine.ranks import Group
 from thermokern.quantities.likelihood import rate_averages as ra
 from thermokern.quantities.likelihood.rates_result import EntropyRate, EntropyRates
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -41,6 +44,8 @@ def entropy_rates(
     path_offset: int = 0,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
+    block: int | None = None,
+    group: Group = None,
     progress: bool = False,
 ) -> EntropyRates:
     """Entropy rates with a model's score in the place of the true one, over time and integrated.
@@ -77,6 +82,12 @@ def entropy_rates(
     backend : {"auto", "fused", "reference"}
     dtype : torch.dtype, optional
         Of the paths: float32 where left out, but for a network in float64; the averages are in float64.
+    block : int, optional
+        Paths that are averaged together and dealt to ranks; averages of blocks are merged in their order, so that
+        results depend on it by rounding. Left out: in PyTorch what memory is for; all paths of the kernels, which are
+        shared only in blocks that are asked for.
+    group : None, "world" or ProcessGroup
+        The processes that share the paths, see :func:`thermokern.taep`.
 
     Returns
     -------
@@ -111,6 +122,7 @@ def entropy_rates(
         path_offset=path_offset,
         backend=backend,
         dtype=dtype,
+        sharing=checked_sharing(block, group),
         progress=progress,
     )
     return rates_from(averages, process, {**settings, "direction": direction})
@@ -132,8 +144,10 @@ def averages_of(
     backend: str,
     dtype: torch.dtype | None,
     progress: bool,
+    sharing: Sharing | None = None,
 ) -> tuple[ra.RateAverages, dict[str, object]]:
     """The pass over paths behind :func:`entropy_rates`, and the settings that define it."""
+    sharing = Sharing() if sharing is None else sharing
     problem = problem_at(model, process, _starts(data, n_paths, seed, path_offset), seed, path_offset)
     x0 = problem.points
     n_steps = checked_integer("n_steps", n_steps, 4, even=True)
@@ -144,9 +158,22 @@ def averages_of(
     double = parameter is not None and parameter.dtype == torch.float64
     dtype = checked_dtype(dtype, torch.float64 if double else torch.float32)
     times = process.grid(n_steps, first_time(process) if t_eps is None else t_eps, spacing)
+    law = data if isinstance(data, Distribution) else None
+    sharing.ranks.agree(
+        lambda: parts_of_call(
+            {"model": model} | ({} if law is None else {"data": law}),
+            process,
+            problem.shape,
+            {"points": x0, "times": times},
+            {
+                **{"seed": [problem.seed, problem.path_offset], "divergence": divergence, "probes": probes},
+                **{"backend": backend, "dtype": dtype, "block": sharing.block, "quantity": "entropy_rates"},
+            },
+        )
+    )
     averages = ra.rate_averages(
         model,
-        data if isinstance(data, Distribution) else None,
+        law,
         process,
         times,
         x0,
@@ -156,6 +183,7 @@ def averages_of(
         path_offset=problem.path_offset,
         backend=backend,
         dtype=dtype,
+        sharing=sharing,
         progress=progress,
     )
     settings: dict[str, object] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from thermokern.ops import KDTree
 from thermokern.ops.checks import checked_seed
+from thermokern.quantities.engine.blocks import Rows, run_blocks
+from thermokern.quantities.engine.identity import parts_of_call
+from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
@@ -18,6 +22,7 @@ from thermokern.quantities.samples.errors_by_parts import block_errors
 from thermokern.quantities.samples.inputs import SampleLike, checked_neighbours, checked_sample, scaled, search_device
 
 NAMES = ("coverage", "density", "precision", "recall")
+_FEW_POINTS, _MANY = 1024, 64  # whose searches a rank does at once, at least; and into how many blocks of points
 _NEAR = 16  # balls tried first for a point, by their centres' distance
 
 
@@ -110,7 +115,9 @@ class Coverage(Result):
         return {"name": [*NAMES], "estimate": [*self.named().values()]}
 
 
-def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: bool = True, seed: int = 0) -> Coverage:
+def coverage(
+    real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: bool = True, seed: int = 0, group: Group = None
+) -> Coverage:
     """Coverage, density, precision and recall of `generated` with respect to `real`.
 
     With ``r_i`` the distance of real point i to its k-th nearest other, ``B_i = {y: |y − x_i| < r_i}``:
@@ -128,6 +135,8 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
         smaller sample has fewer than eight parts of ``max(80, 10 k)`` points: fewer than 640 points at k ≤ 8.
     seed : int
         Of the partitions that the errors come from.
+    group : None, "world" or ProcessGroup
+        The processes that share the searches, see :func:`thermokern.taep`; each has all points.
 
     Returns
     -------
@@ -168,7 +177,13 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
     both, _ = scaled(torch.cat([first, second]), None)
     first, second = both[:n], both[n:]
     device = search_device(real)
-    hits, precise, recalled = _balls(first.to(device), second.to(device), k)
+    words = {"k": k, "seed": seed, "stderr": stderr, "quantity": "coverage"}
+    ranks = Ranks(group)
+    ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {"real": first, "generated": second}, words))
+    if ranks.alone:
+        hits, precise, recalled = _balls(first.to(device), second.to(device), k)
+    else:
+        hits, precise, recalled = _shared_balls(first.to(device), second.to(device), k, ranks)
     values = _shares(hits, precise, recalled, k)
     errors = [math.nan] * len(NAMES)
     if stderr:
@@ -177,6 +192,7 @@ def coverage(real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: boo
             lambda parts: _shares(*_balls(parts[0].to(device), parts[1].to(device), k), k),
             k=k,
             seed=seed,
+            ranks=ranks,
         )
         sizes = {"coverage": n, "precision": m, "recall": n}
         errors = [
@@ -216,6 +232,38 @@ def _balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor, Ten
     radius = tree.neighbours(k)[:, k - 1]
     hits = other.count_within(real, radius, strict=True)
     return hits, _in_some_ball(tree, radius, generated), _in_some_ball(other, other.neighbours(k)[:, k - 1], real)
+
+
+def _shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, the points' searches dealt to ranks: first all radii, then what lies in the balls."""
+    trees, sizes = (KDTree(real), KDTree(generated)), (len(real), len(generated))
+    radii, found = [], []
+    for tree, points in zip(trees, (real, generated), strict=True):
+
+        def radius(_: int, low: int, high: int) -> Rows:
+            distances, _indices = tree.query(points[low:high], k + 1, workers=-1)  # noqa: B023  itself among them
+            return (distances[:, k].cpu(),)
+
+        radii.append(_over_rows(len(points), ranks, radius).to(points))
+    for own, points in enumerate((real, generated)):
+        other = trees[1 - own]
+
+        def inside(_: int, low: int, high: int) -> Rows:
+            rows = points[low:high]  # noqa: B023
+            return (_in_some_ball(other, radii[1 - own], rows).cpu(),)  # noqa: B023
+
+        found.append(_over_rows(sizes[own], ranks, inside))
+
+    def count(_: int, low: int, high: int) -> Rows:
+        return (trees[1].count_within(real[low:high], radii[0][low:high], strict=True).cpu(),)
+
+    hits = _over_rows(len(real), ranks, count)
+    return hits.to(real.device), found[1].to(real.device), found[0].to(real.device)
+
+
+def _over_rows(n: int, ranks: Ranks, compute: Callable[[int, int, int], Rows]) -> Tensor:
+    """What a function of a range of points gives for all of them."""
+    return torch.cat([part for (part,) in run_blocks(n, max(_FEW_POINTS, -(-n // _MANY)), ranks, compute)])
 
 
 def _in_some_ball(tree: KDTree, radius: Tensor, y: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from thermokern.quantities.engine.blocks import Rows, run_blocks
+from thermokern.quantities.engine.ranks import Ranks
 from thermokern.quantities.samples.inputs import random_order
 
 # Parts of a partition at most, the points in one at least, and partitions that are averaged.
@@ -17,7 +19,12 @@ _LARGE = 200_000  # points from which one partition serves
 
 
 def block_errors(
-    samples: Sequence[Tensor], statistic: Callable[[list[Tensor]], Sequence[float]], *, k: int, seed: int = 0
+    samples: Sequence[Tensor],
+    statistic: Callable[[list[Tensor]], Sequence[float]],
+    *,
+    k: int,
+    seed: int = 0,
+    ranks: Ranks | None = None,
 ) -> tuple[list[float], list[float]]:
     """Standard error of each number that `statistic` makes of samples (n, d), (m, d), …, and its mean over parts.
 
@@ -28,7 +35,7 @@ def block_errors(
     averaged to steady s². Partitions depend on the points' values and `seed`, not on the order of the points.
 
     NaN where there are too few points for parts of ``max(80, 10 k)``. On the large side where a part is too small to
-    see what the whole resolves.
+    see what the whole resolves. Ranks share the parts.
 
     References
     ----------
@@ -48,9 +55,13 @@ def block_errors(
         split = [
             torch.tensor_split(x[order], parts) for x, order in zip(samples, orders, strict=True)
         ]  # parts of each sample
-        values = torch.tensor(
-            [statistic([pieces[b] for pieces in split]) for b in range(parts)], dtype=torch.float64, device="cpu"
-        )  # (parts, numbers)
+
+        def compute(b: int, *_: int) -> Rows:
+            found = statistic([pieces[b] for pieces in split])  # noqa: B023  called before the next partition
+            return (torch.tensor(found, dtype=torch.float64, device="cpu"),)
+
+        blocks = run_blocks(parts, 1, Ranks() if ranks is None else ranks, compute)
+        values = torch.stack([found for (found,) in blocks])  # (parts, numbers)
         variances.append(values.var(0))
         means.append(values.mean(0))
     errors = (torch.stack(variances).mean(0) / parts).sqrt()

@@ -1,5 +1,6 @@
 """Time-asymmetry entropy production of trajectories."""
 
+from thermokern.quantities.taep.concatenate import concatenate
 from thermokern.quantities.taep.fluctuation import DetailedFluctuationTheorem, detailed_fluctuation_theorem
 from thermokern.quantities.taep.modes import Mode
 from thermokern.quantities.taep.overlap import Overlap, overlap
@@ -19,6 +20,7 @@ __all__ = [
     "StepError",
     "StepTooLongWarning",
     "TimesBetweenWarning",
+    "concatenate",
     "detailed_fluctuation_theorem",
     "overlap",
     "taep",

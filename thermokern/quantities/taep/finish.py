@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -101,7 +101,6 @@ def finished(asked: Asked, x_first: Tensor, sums: PathSums) -> TAEP:
 
     sign = 1.0 if reverse and not driven_by_reference else -1.0
     reference_is_exact = isinstance(reference, Distribution) and not asked.own_points
-    continuum = scheme != "sampler" and not from_prior
     drawn_from = (
         None if reverse else asked.n_paths
     )  # components that paths were drawn from; else that of where they lie
@@ -111,12 +110,8 @@ def finished(asked: Asked, x_first: Tensor, sums: PathSums) -> TAEP:
         component = start_component(
             reference, process, x_start, ends[0], n_paths=drawn_from, seed=seed, path_offset=path_offset
         )
-    return TAEP(
-        values=values,
-        mean=mean_estimate(values),
-        variance=variance_estimate(values),
-        fluctuation_theorem=exponential_average(values, sign),
-        score_matching=mean_estimate(sums.mismatch),
+    result = TAEP(
+        **statistics(values, coarser, sums.mismatch, sums.difference, sign, asked.streaming.probes),
         x_start=kept[0].detach().reshape(-1, *shape),
         x_end=kept[1].detach().reshape(-1, *shape),
         endpoint_log_ratio=endpoint,
@@ -126,14 +121,46 @@ def finished(asked: Asked, x_first: Tensor, sums: PathSums) -> TAEP:
         settings={**settings, **sums.settings},
         start_component=component,
         modes=mode_breakdown(values, component, reference, scale=sign),
-        probe_noise=None if sums.difference is None else probe_noise(values, sums.difference, asked.streaming.probes),
-        step_error=None if coarser is None else step_error(values, coarser, sign),
-        endpoint_error=endpoint_error(values, endpoint) if continuum and endpoint is not None else None,
-        consistency=mean_estimate(values.detach().double() + sign * sums.mismatch.double())
-        if continuum and (reference_is_exact or driven_by_reference)
-        else None,
-        half_variance_ratio=half_variance_ratio(values),
         attribution=None
         if asked.streaming.resolved is None
         else attribution(asked.streaming.resolved, table, asked.resolved, values, shape, asked.labels, asked.time_bins),
     )
+    return replace(result, **witnesses(result))
+
+
+def statistics(
+    values: Tensor,
+    coarser: Tensor | None,
+    mismatch: Tensor,
+    difference: Tensor | None,
+    sign: float,
+    probes: int,
+) -> dict[str, Any]:
+    """The fields of a TAEP that follow from its paths alone; all (n,), `sign` is that of the exponential average."""
+    return {
+        "values": values,
+        "mean": mean_estimate(values),
+        "variance": variance_estimate(values),
+        "fluctuation_theorem": exponential_average(values, sign),
+        "score_matching": mean_estimate(mismatch),
+        "probe_noise": None if difference is None else probe_noise(values, difference, probes),
+        "step_error": None if coarser is None else step_error(values, coarser, sign),
+        "half_variance_ratio": half_variance_ratio(values),
+        "mismatch": mismatch.detach(),
+        "coarser": None if coarser is None else coarser.detach(),
+        "probe_difference": None if difference is None else difference.detach(),
+    }
+
+
+def witnesses(result: TAEP) -> dict[str, Any]:
+    """The fields that compare the values with what they are in continuous time, where that is known."""
+    if result.settings["scheme"] == "sampler" or result.settings["from_prior"]:
+        return {}
+    values, endpoint, mismatch = result.values, result.endpoint_log_ratio, result.mismatch
+    known = result.reference_is_exact or result.driven_by_reference
+    return {
+        "endpoint_error": None if endpoint is None else endpoint_error(values, endpoint),
+        "consistency": mean_estimate(values.detach().double() + result.sign * mismatch.double())
+        if known and mismatch is not None
+        else None,
+    }

@@ -82,14 +82,19 @@ def mode_breakdown(
     """Statistics of `values` (n,) within each component; empty when there is no `component` (n,)."""
     if component is None or not isinstance(reference, GaussianMixture):
         return ()
-    count = len(reference.weights)
+    return modes_of(values, component, reference.weights.tolist(), scale)
+
+
+def modes_of(values: Tensor, component: Tensor, weights: Sequence[float], scale: float) -> tuple[Mode, ...]:
+    """The same, from the weights of the components."""
+    count = len(weights)
     counts = torch.bincount(component, minlength=count)
     parts = torch.split(values[component.argsort(stable=True)], counts.tolist())
     shares, errors = _shares_of_variance(values, component, count)
     return tuple(
         Mode(
             index,
-            reference.weights[index].item(),
+            weights[index],
             len(part),
             mean_estimate(part),
             Estimate(shares[index].item(), errors[index].item(), ""),

@@ -67,6 +67,12 @@ class TAEP(Result):
         Where Δs arises, where that was to be resolved.
     data_entropy : Estimate or None
         Of the law that paths start from, at the first time, nats; where the reference is exact.
+    mismatch : Tensor or None
+        (n,) ``∫ D |s_θ − s_*|² dt`` along each path, whose mean is `score_matching`.
+    coarser : Tensor or None
+        (n,) the values on twice the step, where they are extrapolated.
+    probe_difference : Tensor or None
+        (n,) Δs by one set of probes less that by the other, where a divergence came from probes.
     """
 
     title: ClassVar[str] = "Time-asymmetry entropy production"
@@ -92,6 +98,9 @@ class TAEP(Result):
     half_variance_ratio: Estimate | None = None
     attribution: Attribution | None = None
     data_entropy: Estimate | None = None
+    mismatch: Tensor | None = None
+    coarser: Tensor | None = None
+    probe_difference: Tensor | None = None
 
     @property
     def rate(self) -> Rate:
