@@ -113,7 +113,7 @@ def test_a_file_says_what_made_it(file: Path, result: tk.TAEP) -> None:
     with safe_open(str(file), framework="pt") as handle:
         metadata = handle.metadata()
         names = set(handle.keys())
-    assert names == {"values", "x_start", "x_end", "endpoint_log_ratio", "start_component"}
+    assert names == {"values", "x_start", "x_end", "endpoint_log_ratio", "start_component", "mismatch", "coarser"}
     assert (metadata["format"], metadata["format_version"], metadata["kind"]) == ("thermokern.result", "1", "taep")
     versions = {"thermokern": tk.__version__, "torch": torch.__version__}
     assert json.loads(metadata["versions"]) == {**versions, "instruction_set": _core.instruction_set}

@@ -227,4 +227,5 @@ def _distance(one: Tensor, other: Tensor) -> float:
 def _eps(x: Tensor, network: object) -> float:
     """Rounding of the coarsest precision at work, where it is known."""
     parameters = network.parameters() if isinstance(network, nn.Module) else ()
-    return max(torch.finfo(each.dtype).eps for each in (x, *parameters) if each.is_floating_point())
+    stated: float = getattr(network, "rounding", 0.0)  # of arithmetic coarser than what it is done on
+    return max(stated, *(torch.finfo(each.dtype).eps for each in (x, *parameters) if each.is_floating_point()))

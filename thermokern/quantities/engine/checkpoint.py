@@ -19,6 +19,7 @@ from thermokern._info import VERSION
 from thermokern.models import ScoreModel
 from thermokern.quantities.engine.identity import bytes_of, digest, versions
 from thermokern.quantities.engine.node_scores import NodeScores
+from thermokern.quantities.engine.starts import Points
 from thermokern.targets import Distribution
 
 _SHARE = 0.05  # of the time that may go into writing
@@ -51,7 +52,7 @@ class Checkpoint:
         folder: Path,
         table: ops.StepTable,
         scores: Sequence[NodeScores],
-        x: Tensor,
+        x: Points,
         seed: int,
         path_offset: int,
         device: torch.device,
@@ -60,7 +61,7 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.path = folder, folder / "state.safetensors"
         self.parts = parts_of(table, scores, x, seed, path_offset, device)
-        self.before = _digest_before(table, scores, x, seed, path_offset)
+        self.before = _digest_before(table, scores, x, seed, path_offset) if isinstance(x, Tensor) else ""
         self._next = 0.0
 
     def read(self) -> Saved | None:
@@ -164,7 +165,7 @@ class Checkpoint:
 def parts_of(
     table: ops.StepTable,
     scores: Sequence[NodeScores],
-    x: Tensor,
+    x: Points,
     seed: int,
     path_offset: int,
     device: torch.device,

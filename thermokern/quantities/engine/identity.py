@@ -14,15 +14,20 @@ from thermokern._info import VERSION, instruction_set
 from thermokern.models import ConditionalModel, ScoreModel
 from thermokern.models.evaluate import score_of
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.starts import Points, in_parts
 from thermokern.targets import ConditionalLaw, Distribution
 
 
-def digest(*tensors: Tensor) -> str:
-    """SHA-256 of tensors, their shapes and dtypes included."""
+def digest(*tensors: Points) -> str:
+    """SHA-256 of tensors, their shapes and dtypes included; points that are stored are read in parts."""
     out = hashlib.sha256()
     for tensor in tensors:
         out.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        out.update(bytes_of(tensor))
+        if isinstance(tensor, Tensor):
+            out.update(bytes_of(tensor))
+        else:
+            for low, high in in_parts(tensor):
+                out.update(bytes_of(tensor[low:high]))
     return out.hexdigest()
 
 

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from thermokern.quantities.engine.backends import Runner
 from thermokern.quantities.engine.blocks import Rows, launch_block, run_blocks
 from thermokern.quantities.engine.problem import Problem
+from thermokern.quantities.engine.starts import Points
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
 
 
@@ -26,7 +27,7 @@ class PathSums(NamedTuple):
 
 
 def run_paths(
-    runner: Runner, x: Tensor, problem: Problem, n_steps: int, fused: bool, streaming: Streaming, device: torch.device
+    runner: Runner, x: Points, problem: Problem, n_steps: int, fused: bool, streaming: Streaming, device: torch.device
 ) -> PathSums:
     """Run the paths that begin at `x` (n, d), block by block."""
     seed, path_offset = problem.seed, problem.path_offset
@@ -58,6 +59,6 @@ def run_paths(
         for rows in blocks:
             resolved.merge(rows[4:])
     if not blocks:  # another rank has them
-        return PathSums(x.new_zeros(0), x.new_zeros(0), x[:0], None, None, {"block": size})
+        return PathSums(x[:0].new_zeros(0), x[:0].new_zeros(0), x[:0], None, None, {"block": size})
     value, mismatch, x_last, coarser = (torch.cat([rows[column] for rows in blocks]) for column in range(4))
     return PathSums(value, mismatch, x_last, coarser if coarser.shape[1] else None, None, {"block": size})

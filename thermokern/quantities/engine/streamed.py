@@ -20,6 +20,7 @@ from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_wi
 from thermokern.quantities.engine.blocks import Rows, Sharing, run_blocks, streamed_block
 from thermokern.quantities.engine.checkpoint import Checkpoint, Saved
 from thermokern.quantities.engine.node_scores import NodeScores
+from thermokern.quantities.engine.starts import Points
 
 _TRIED = 8  # first paths that a network is tried out on
 _REVERSE_NODES = 16  # of reverse paths between two states that can be saved or computed again
@@ -100,7 +101,7 @@ class StreamedPaths:
         self.batches = Batches(1)
         self.points, self.block, self.halved = 1, 1, 0
 
-    def __call__(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
+    def __call__(self, x: Points, seed: int, path_offset: int) -> StreamedSums:
         with contextlib.nullcontext() if self.options.gradient else torch.no_grad():
             return self._run(x, seed, path_offset)
 
@@ -115,7 +116,7 @@ class StreamedPaths:
             "halved_for_memory": self.halved,
         }
 
-    def _run(self, x: Tensor, seed: int, path_offset: int) -> StreamedSums:
+    def _run(self, x: Points, seed: int, path_offset: int) -> StreamedSums:
         n, ranks = len(x), self.options.sharing.ranks
         device, scores = torch.device(self.options.device), (self.model, self.reference)
         saved = store = None
@@ -182,10 +183,10 @@ class StreamedPaths:
         rows = [state.value, state.mismatch, x_last, state.difference, state.coarse, *counts]
         return rows if resolved is None else rows + resolved.tensors()
 
-    def _sums(self, blocks: list[Rows], x: Tensor) -> StreamedSums:
+    def _sums(self, blocks: list[Rows], x: Points) -> StreamedSums:
         """The rows of all blocks, put together."""
         if not blocks:  # another rank has them
-            return StreamedSums(x.new_zeros(0), x.new_zeros(0), x[:0], None, None)
+            return StreamedSums(x[:0].new_zeros(0), x[:0].new_zeros(0), x[:0], None, None)
         for rows in blocks:
             if self.options.resolved is not None:
                 self.options.resolved.merge(rows[_COLUMNS:])
@@ -197,7 +198,7 @@ class StreamedPaths:
         sums = value.to(x.dtype), mismatch.to(x.dtype), x_last, difference if drawn else None
         return StreamedSums(*sums, coarse if self.table.coarse else None)
 
-    def _sizes(self, saved: Saved | None, x: Tensor, path_offset: int) -> tuple[int, int]:
+    def _sizes(self, saved: Saved | None, x: Points, path_offset: int) -> tuple[int, int]:
         """Points of a batch and paths of a block, as they were saved, or as the problem asks."""
         asked, n = self.options.sharing.block, len(x)
         if saved is not None:

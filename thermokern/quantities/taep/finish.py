@@ -16,6 +16,7 @@ from thermokern.quantities.engine.checkpoint import parts_of
 from thermokern.quantities.engine.node_scores import NodeScores
 from thermokern.quantities.engine.paths import PathSums
 from thermokern.quantities.engine.problem import Problem
+from thermokern.quantities.engine.starts import Points, whole
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.quantities.results.estimate import exponential_average, mean_estimate, variance_estimate
 from thermokern.quantities.taep.attribution import attribution
@@ -48,7 +49,7 @@ class Asked:
     own_points: bool  # whether data points were given
     own_start: bool  # whether paths start from the process's prior for want of another law
 
-    def parts(self, scores: Sequence[ScoreLike], x_first: Tensor) -> dict[str, str]:
+    def parts(self, scores: Sequence[ScoreLike], x_first: Points) -> dict[str, str]:
         """All that the numbers depend on, by name."""
         problem, shape = self.problem, tuple(self.problem.shape)
         nodes = [NodeScores(score, problem.process, self.table, shape, "auto", 1, 0) for score in scores]
@@ -69,8 +70,10 @@ class Asked:
         return {**parts, **{name: json.dumps(word, default=str) for name, word in words.items()}}
 
 
-def finished(asked: Asked, x_first: Tensor, sums: PathSums) -> TAEP:
-    """The result of paths that began at `x_first` (n, d)."""
+def finished(asked: Asked, starts: Points, sums: PathSums) -> TAEP:
+    """The result of paths that began at `starts` (n, d)."""
+    keep_ends = asked.streaming.sharing.keep_ends
+    x_first = whole(starts) if keep_ends or isinstance(starts, Tensor) else starts[:0]
     model, reference, process = asked.model, asked.reference, asked.problem.process
     settings, table, shape = asked.settings, asked.table, asked.problem.shape
     scheme, reverse = settings["scheme"], settings["direction"] == "reverse"
@@ -82,7 +85,7 @@ def finished(asked: Asked, x_first: Tensor, sums: PathSums) -> TAEP:
     if asked.turned is not None:
         x_first, x_last = asked.turned.turn_back(x_first), asked.turned.turn_back(x_last)
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
-    kept = (x_start, x_end) if asked.streaming.sharing.keep_ends else (x_start[:0], x_start[:0])
+    kept = (x_start, x_end) if keep_ends else (x_start[:0], x_start[:0])
     ends = (table.times.min().item(), table.times.max().item())
     if scheme == "sampler":
         assert isinstance(reference, Distribution)
@@ -105,7 +108,7 @@ def finished(asked: Asked, x_first: Tensor, sums: PathSums) -> TAEP:
         None if reverse else asked.n_paths
     )  # components that paths were drawn from; else that of where they lie
     component = None
-    if not asked.own_start:
+    if not asked.own_start and (keep_ends or isinstance(starts, Tensor)):
         seed, path_offset = asked.problem.seed, asked.problem.path_offset
         component = start_component(
             reference, process, x_start, ends[0], n_paths=drawn_from, seed=seed, path_offset=path_offset

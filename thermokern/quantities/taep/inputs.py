@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from thermokern.models import ScoreLike
 from thermokern.ops.checks import checked_choice, checked_integer
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.blocks import Sharing
 from thermokern.quantities.engine.problem import DIVERGENCES, checked_data, drawn
+from thermokern.quantities.engine.starts import Points, StoredPoints, is_stored
 from thermokern.quantities.engine.streamed import Streaming
 from thermokern.targets import Distribution
 
+Data: TypeAlias = "Tensor | np.ndarray | Dataset[Any]"
+
 
 def starting_points(
-    reference: ScoreLike, n_paths: int | None, x0: Tensor | np.ndarray | None, seed: int, path_offset: int
-) -> tuple[Tensor, torch.Size]:
+    reference: ScoreLike, n_paths: int | None, x0: Data | None, seed: int, path_offset: int
+) -> tuple[Points, torch.Size]:
     """Data points at t = 0, (n, d) float64, and the shape of one."""
     if (n_paths is None) == (x0 is None):
         raise ValueError("n_paths, x0: pass exactly one of the two")
@@ -28,7 +33,10 @@ def starting_points(
             raise TypeError("n_paths: the reference cannot be sampled; pass data points x0 instead")
         return drawn(reference, n_paths, seed, path_offset)
     assert x0 is not None
-    return checked_data("x0", x0)
+    if is_stored(x0):
+        stored = StoredPoints("x0", x0)
+        return stored, stored.point
+    return checked_data("x0", x0)  # type: ignore[arg-type]
 
 
 def streaming_options(

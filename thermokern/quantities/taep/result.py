@@ -182,6 +182,12 @@ class TAEP(Result):
             lines.append(f"  against the end points  {miss.mean}   (z = {miss.mean.z(0.0):+.1f}), RMS {miss.rms}")
         if self.attribution is not None:
             lines += ["  " + line for line in self.attribution.summary().splitlines()]
+        if "precision_effect" in s:
+            effect = s["precision_effect"]
+            lines.append(
+                f"  against fp32            mean {effect['mean']:+.2g}, RMS {effect['rms']:.2g} nats of a path "
+                f"({effect['paths']} paths, whose spread is {effect['spread']:.2g})"
+            )
         reason = f" ({self.backend_reason})" if self.backend_reason else ""
         lines += [f"  reference               {exact}", f"  backend                 {self.backend}{reason}"]
         return "\n".join([*lines, *remarks(s), *self.closing()])

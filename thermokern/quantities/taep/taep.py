@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import ScoreLike, one_process
+from thermokern.models import ScoreLike, ScoreModel, one_process
+from thermokern.models.prepared import prepared
 from thermokern.ops.checks import MAX_DIM, checked_choice, checked_device, checked_dtype, checked_integer, checked_seed
 from thermokern.processes import DEFAULT_CHAIN, LinearProcess, sampler_steps, step_table, weights_have_variance
 from thermokern.quantities.engine.backends import choose_backend
@@ -25,9 +29,10 @@ from thermokern.quantities.engine.problem import (
     problem_at,
 )
 from thermokern.quantities.engine.ranks import Group
+from thermokern.quantities.engine.starts import Points, Starts, StoredPoints, is_stored, whole
 from thermokern.quantities.taep.attribution import checked_resolve, node_sums
 from thermokern.quantities.taep.finish import Asked, finished
-from thermokern.quantities.taep.inputs import starting_points, streaming_options, widest_variances
+from thermokern.quantities.taep.inputs import Data, starting_points, streaming_options, widest_variances
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.warn import (
     warn_of_long_steps,
@@ -41,6 +46,7 @@ SCHEMES = ("auto", *ops.SCHEMES)
 DRIVERS = ("model", "reference")
 # Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
 _REVERSE_OFFSET = 2**62
+_COMPARED = 64  # paths that are run in fp32 too where another precision was asked for
 
 
 def taep(
@@ -49,7 +55,7 @@ def taep(
     process: LinearProcess | None = None,
     *,
     n_paths: int | None = None,
-    x0: Tensor | np.ndarray | None = None,
+    x0: Data | None = None,
     n_steps: int | None = None,
     t_eps: float | None = None,
     spacing: str | None = None,
@@ -73,6 +79,9 @@ def taep(
     backend: str = "auto",
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
+    precision: str | None = None,
+    compile: bool = False,
+    channels_last: bool = False,
     memory_budget: int | None = None,
     block: int | None = None,
     checkpoint: str | Path | None = None,
@@ -98,8 +107,9 @@ def taep(
         May be left out where the model or the reference carries one; two that differ are an error.
     n_paths : int, optional
         Paths to start from `reference`, which must be a distribution. Exactly one of `n_paths` and `x0`.
-    x0 : Tensor or array, optional
-        (n, …) data points at t = 0, diffused exactly to ``t_eps``, where each path starts; images included.
+    x0 : Tensor, array or Dataset, optional
+        (n, …) data points at t = 0, diffused exactly to ``t_eps``, where each path starts; images included. Those of a
+        memory-mapped array or of a map-style dataset of PyTorch are read block by block.
     n_steps, t_eps, spacing
         The time grid, see :meth:`LinearProcess.grid`. 1000 steps when left out, fewer where a table has fewer.
     times : Tensor or sequence, optional
@@ -160,6 +170,11 @@ def taep(
         where their parameters are. What is returned is on the CPU.
     dtype : torch.dtype, optional
         Of the paths, float32 or float64; float32 when left out.
+    precision : {"fp32", "tf32", "bf16"}, optional
+        Of the networks' arithmetic: TF32 off or on where a GPU has it, or autocast to bfloat16. What it changes,
+        measured on 64 paths, is in `settings` and `summary`. Left out: as PyTorch is set.
+    compile, channels_last : bool
+        Networks through :func:`torch.compile`; and with their convolutions in the layout that is quicker on GPUs.
     memory_budget : int, optional
         Streamed: bytes that one batch of the network may take, measured on a few points; halved where memory runs out
         all the same. Results depend on it by rounding alone.
@@ -222,7 +237,15 @@ def taep(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
     """
+    given = locals().copy()
     process = one_process(process, model=model, reference=reference)
+    plain = (model, reference)
+    model, reference = (
+        prepared(score, precision, compile, channels_last) if isinstance(score, ScoreModel) else score
+        for score in plain
+    )
+    if (precision or compile or channels_last) and (model, reference) == plain:
+        raise ValueError("precision, compile, channels_last: neither score is a network to make ready")
     checked_choice("direction", direction, ops.DIRECTIONS)
     checked_choice("driver", driver, DRIVERS)
     reverse = direction == "reverse"
@@ -235,11 +258,15 @@ def taep(
     seed, path_offset = checked_seed(seed, path_offset)
     draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
     own_start = reverse and driver == "reference" and not isinstance(reference, Distribution)
+    start: Points
     if own_start:
         start, shape = blank(checked_integer("n_paths", n_paths, 0), model, reference)
     else:
         start, shape = starting_points(reference, n_paths, x0, seed, draws)
-    problem = problem_at(model, process, (start, shape), seed, path_offset)
+    waiting = not isinstance(start, Tensor)  # where they are stored
+    nothing = torch.zeros(0, shape.numel(), dtype=torch.float64, device="cpu")
+    points = start if isinstance(start, Tensor) else nothing
+    problem = problem_at(model, process, (points, shape), seed, path_offset)
     check_dim("reference", reference, shape)
     dim = problem.dim
     checked_choice("scheme", scheme, SCHEMES)
@@ -274,14 +301,19 @@ def taep(
         sums_at_nodes = node_sums(table, chain_steps, exact_steps, resolved, time_bins)
         streaming = replace(streaming, resolved=sums_at_nodes)
     turned = None if "component" in resolved else common_axes(model, reference)  # whose axes are not those of x
-    if turned is not None:
-        start = turned.turn(start)
-    z = ops.normals(len(start), dim, seed=seed, path_offset=draws, purpose="start")
-    if reverse and (from_prior or own_start):
-        x_first = process.prior(dim).stddev * z
-    else:  # data diffused exactly to the node where paths begin
-        x_first = table.mean_scale[0] * start + table.variance[0].sqrt() * z
-    x_first = x_first.to(dtype)
+
+    def first_node(low: int, high: int) -> Tensor:
+        z = ops.normals(high - low, dim, seed=seed, path_offset=draws + low, purpose="start")
+        if reverse and (from_prior or own_start):
+            x = process.prior(dim).stddev * z
+        else:  # data diffused exactly to the node where paths begin
+            here = start[low:high] if turned is None else turned.turn(start[low:high])
+            x = table.mean_scale[0] * here + table.variance[0].sqrt() * z
+        return x.to(dtype)
+
+    x_first: Points = Starts(first_node, len(start), dim)
+    if not waiting:
+        x_first = whole(x_first)
 
     scores = (model, reference) if turned is None else (turned.model, turned.reference)
     if driver == "reference":  # kernels let the first of two scores drive; the sums then change sign
@@ -326,9 +358,34 @@ def taep(
     ranks.agree(lambda: asked.parts(scores, x_first))
     sums = run_paths(runner, x_first, problem, n_steps, ran == "fused", streaming, checked_device(device))
     result = ranks.once(lambda: finished(asked, x_first, sums), len(x_first))
+    if precision in ("tf32", "bf16"):
+        effect = ranks.first(lambda: _effect(result.values, given))
+        result = replace(result, settings={**result.settings, "precision_effect": effect})
     infinite = chain_steps is not None and not weights_have_variance(
         process, grid, chain_steps, *widest_variances(reference, model)
     )
     warn_of_unreliable_average(result, infinite)
     warn_of_missed_witnesses(result)
     return result
+
+
+def _effect(values: Tensor, given: Mapping[str, Any]) -> dict[str, float]:
+    """What the precision of networks changes: the first values less those in fp32, on the same paths."""
+    count = min(_COMPARED, len(values))
+    points = given["x0"]
+    once = {"precision": "fp32", "group": None, "checkpoint": None, "resolve": (), "labels": None, "progress": False}
+    if is_stored(points):
+        stored = StoredPoints("x0", points)
+        points = stored[:count].reshape(count, *stored.point)
+    few = {"n_paths": count} if points is None else {"x0": points[:count]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exact = taep(**{**given, **once, **few}).values
+    difference = (values[:count] - exact).detach().double()
+    spread = exact.detach().double().std().item() if count > 1 else math.nan
+    return {
+        "paths": count,
+        "mean": difference.mean().item(),
+        "rms": difference.square().mean().sqrt().item(),
+        "spread": spread,
+    }
