@@ -9,6 +9,7 @@ the blocks left over at the end are stated as the share of the blocks that the b
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ class Small(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (1, 32, 32, 1)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Noise of images x (n, 1, 8, 8) at times t (n,)."""

@@ -187,4 +187,4 @@ def test_profiles_of_experiments(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert said == ""
     assert old.split("\nin ")[0] == new.split("\nin ")[0]
     assert main([*options, "--profile", "full", "--data", "digits"]) == 2
-    assert "--data: expected mnist or cifar10" in capsys.readouterr().err
+    assert "--data: expected mnist, fashion-mnist or cifar10" in capsys.readouterr().err

@@ -131,6 +131,7 @@ def test_images_from_files(tmp_path: Path) -> None:
     raw = struct.pack(">4i", 2051, 2, 28, 28) + bytes(pixels.tolist())
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
     images = load_images("mnist", tmp_path)
+    assert torch.equal(load_images("fashion-mnist", tmp_path), images), "the same format and name"
     assert images.shape == (2, 1, 32, 32)
     assert_exact(images[:, :, 2:-2, 2:-2], pixels.view(2, 1, 28, 28).float() / 127.5 - 1.0)
     assert (images[:, :, :2] == -1.0).all()

@@ -29,6 +29,8 @@ class ImageProfile:
         Of the TAEP. The network was trained on the whole times 1 … T, and steps that divide T − 1 stay on them.
     n_generated, generation_steps, sampler
         Samples for the coverage, the steps that make each, and the method of :func:`thermokern.sample`.
+    n_real : int or None
+        The first images, that samples should cover; all where it is left out.
     """
 
     data: str = "digits"
@@ -46,6 +48,7 @@ class ImageProfile:
     n_generated: int = 500
     generation_steps: int = 37
     sampler: str = "probability-flow"
+    n_real: int | None = None
     seed: int = 0
 
     def settings(self) -> dict[str, Any]:
@@ -53,7 +56,7 @@ class ImageProfile:
 
 
 # Fields that training does not depend on.
-_OF_EVALUATION = ("n_paths", "n_steps", "n_generated", "generation_steps", "sampler")
+_OF_EVALUATION = ("n_paths", "n_steps", "n_generated", "generation_steps", "sampler", "n_real")
 QUICK = ImageProfile()
 # Ding, Quan and Tu, Methods 2: 500 epochs of 390 batches.
 PAPER = ImageProfile(
@@ -70,6 +73,17 @@ PAPER = ImageProfile(
     n_generated=10_000,
     generation_steps=999,
     sampler="ancestral",
+)
+# Minutes on a processor, of images that take the paper's settings a GPU.
+REDUCED = ImageProfile(
+    data="fashion-mnist",
+    batch_size=32,
+    saved=(25, 50, 100, 200, 400),
+    n_paths=64,
+    n_steps=37,
+    n_generated=200,
+    generation_steps=27,
+    n_real=1000,
 )
 PAPER_MNIST = replace(PAPER, data="mnist", saved=tuple(step * 468 // 390 for step in PAPER.saved))
 

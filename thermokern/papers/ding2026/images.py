@@ -1,4 +1,4 @@
-"""Images to train on: scikit-learn's digits, which ship with it, and MNIST or CIFAR-10 from files at hand."""
+"""Images to train on: scikit-learn's digits, which ship with it; (Fashion-)MNIST or CIFAR-10 from files at hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DATA = ("digits", "mnist", "cifar10")
+DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 
 
 def load_images(data: str, root: Path | None = None) -> Tensor:
@@ -18,10 +18,11 @@ def load_images(data: str, root: Path | None = None) -> Tensor:
 
     Parameters
     ----------
-    data : {"digits", "mnist", "cifar10"}
-        ``digits``: 1797 of 8 × 8, from scikit-learn. ``mnist``: ``train-images-idx3-ubyte``, gzipped or not, padded
-        from 28 × 28 to 32 × 32. ``cifar10``: ``data_batch_1.bin`` … ``data_batch_5.bin`` of the binary version, in
-        `root` or in ``cifar-10-batches-bin`` below it; the Python version is a pickle, which could run code.
+    data : {"digits", "mnist", "fashion-mnist", "cifar10"}
+        ``digits``: 1797 of 8 × 8, from scikit-learn. ``mnist``, ``fashion-mnist``: ``train-images-idx3-ubyte``, gzipped
+        or not, which is the name in both, padded from 28 × 28 to 32 × 32. ``cifar10``: ``data_batch_1.bin`` …
+        ``data_batch_5.bin`` of the binary version, in `root` or in ``cifar-10-batches-bin`` below it; the Python
+        version is a pickle, which could run code.
     root : path, optional
         Folder of the files; ``digits`` needs none.
     """
@@ -31,7 +32,7 @@ def load_images(data: str, root: Path | None = None) -> Tensor:
         return _digits()
     if root is None:
         raise ValueError(f"root: expected the folder of {data}'s files")
-    return _mnist(root) if data == "mnist" else _cifar10(root)
+    return _mnist(root) if "mnist" in data else _cifar10(root)
 
 
 def digit_labels() -> Tensor:

@@ -23,6 +23,7 @@ from thermokern.papers.ding2026.image_training import (
     PAPER,
     PAPER_MNIST,
     QUICK,
+    REDUCED,
     ImageProfile,
     load_unet,
     make_scheduler,
@@ -262,7 +263,7 @@ def training_course(
                 denoise=True,
                 seed=profile.seed + 1,
             )
-            found = coverage(images.flatten(1), samples.flatten(1), k=5)
+            found = coverage(images[: profile.n_real].flatten(1), samples.flatten(1), k=5)
             expected = found.expected_coverage
             hits.append(found.hits.clamp_max(2**15 - 1).to(torch.int16))
             shown.append(samples[:16].to(torch.float16))
@@ -307,10 +308,11 @@ def _run(
         return shipped_course()
     if profile is None:
         profile = "quick" if data in (None, "digits") else "full"
-    chosen = {"quick": QUICK, "full": PAPER_MNIST if data == "mnist" else PAPER}[profile]
+    paper = PAPER_MNIST if data in ("mnist", "fashion-mnist") else PAPER
+    chosen = {"quick": QUICK, "reduced": REDUCED, "full": paper}[profile]
     settings = replace(chosen, data=data or chosen.data, seed=seed)
     if profile == "full" and data == "digits":
-        raise ValueError("--data: expected mnist or cifar10 with --profile full, got digits")
+        raise ValueError("--data: expected mnist, fashion-mnist or cifar10 with --profile full, got digits")
     images = load_images(settings.data, root)
     checkpoints = train_unet(settings, images, out / "checkpoints", progress=progress)
     resume = out / "states" if profile == "full" else None
@@ -323,12 +325,13 @@ EXPERIMENT = Experiment(
     profiles={
         "shipped": "the result for digits that comes with the package",
         "quick": "a small network, on digits unless --data names others",
-        "full": "the paper's settings, on cifar10 unless --data names mnist",
+        "reduced": "a short training on images of 32 x 32, fashion-mnist unless --data names others",
+        "full": "the paper's settings, on cifar10 unless --data names mnist or fashion-mnist",
     },
     default=None,
     options=(
         Option("--data", "images to train on; without --profile, digits are quick and others full", choices=DATA),
-        Option("--root", "folder of the files of mnist (IDX) or cifar10 (binary version)", Path),
+        Option("--root", "folder of the files of mnist or fashion-mnist (IDX) or cifar10 (binary version)", Path),
     ),
     saved=True,
     run=_run,
