@@ -335,6 +335,9 @@ def test_parts_of_a_job_array_are_the_whole() -> None:
         for name in ("values", "x_start", "x_end", "start_component", "mismatch", "coarser", "probe_difference"):
             assert_exact(getattr(joined, name), getattr(whole, name), name)
         expected, found = whole.to_json(), joined.to_json()
+        pooled, entropy = found.pop("data_entropy"), expected.pop("data_entropy")  # of parts' estimates, to rounding
+        if entropy is not None:
+            assert all(abs(pooled[name] - entropy[name]) < 1e-12 * entropy[name] for name in ("value", "stderr"))
         for numbers in (expected, found):
             numbers["settings"].pop("block")
             numbers["settings"].pop("points_in_a_batch", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,7 +50,8 @@ def prepared(
         return model
     how = {"precision": precision, "compile": compile, "channels_last": channels_last}
     origin = {**model.origin, **{name: value for name, value in how.items() if value}}
-    return replace(model, network=Prepared(model.network, precision, compile, channels_last), origin=origin)
+    network = Prepared(model.network, precision, compile, channels_last)
+    return ScoreModel(network, model.process, model.predicts, model.shape, origin)
 
 
 @contextlib.contextmanager

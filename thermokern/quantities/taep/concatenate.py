@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thermokern.ops.statistics import Moments
+from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.taep.finish import statistics, witnesses
 from thermokern.quantities.taep.modes import modes_of
 from thermokern.quantities.taep.result import TAEP
@@ -77,6 +80,19 @@ def concatenate(parts: Sequence[TAEP]) -> TAEP:
         endpoint_log_ratio=joined("endpoint_log_ratio"),
         settings={**first.settings, **({} if len(blocks) == 1 else {"block": None})},
         start_component=component,
+        data_entropy=_pooled([(len(part.values), part.data_entropy) for part in ordered]),
         modes=() if component is None else modes_of(values, component, [m.weight for m in first.modes], first.sign),
     )
     return replace(whole, **witnesses(whole))
+
+
+def _pooled(parts: Sequence[tuple[int, Estimate | None]]) -> Estimate | None:
+    """The mean of all points from those of parts of n points each; None where one is not known."""
+    whole = Moments(0.0, 0.0, 0.0, 0.0, 0.0)
+    for n, estimate in parts:
+        if estimate is None:
+            return None
+        m2 = estimate.stderr**2 * n * (n - 1) if n > 1 else 0.0
+        whole = whole.merge(Moments(float(n), estimate.value, m2, 0.0, 0.0))
+    stderr = math.sqrt(whole.m2 / (whole.n - 1) / whole.n) if whole.n > 1 else math.nan
+    return Estimate(whole.mean, stderr)

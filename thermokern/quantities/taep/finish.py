@@ -124,6 +124,9 @@ def finished(asked: Asked, starts: Points, sums: PathSums) -> TAEP:
         settings={**settings, **sums.settings},
         start_component=component,
         modes=mode_breakdown(values, component, reference, scale=sign),
+        data_entropy=mean_estimate(-reference.log_prob(x_start.detach(), ends[0], process).double())
+        if reference_is_exact and isinstance(reference, Distribution) and not reverse and len(x_start)
+        else None,
         attribution=None
         if asked.streaming.resolved is None
         else attribution(asked.streaming.resolved, table, asked.resolved, values, shape, asked.labels, asked.time_bins),

@@ -244,7 +244,7 @@ def taep(
         prepared(score, precision, compile, channels_last) if isinstance(score, ScoreModel) else score
         for score in plain
     )
-    if (precision or compile or channels_last) and (model, reference) == plain:
+    if (precision or compile or channels_last) and model is plain[0] and reference is plain[1]:
         raise ValueError("precision, compile, channels_last: neither score is a network to make ready")
     checked_choice("direction", direction, ops.DIRECTIONS)
     checked_choice("driver", driver, DRIVERS)
