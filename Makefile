@@ -8,7 +8,7 @@ extra = $$($(BIN)/python -c "import tomllib; \
     print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(1)'])")
 SOURCES := pyproject.toml CMakeLists.txt $(NATIVE)
 
-.PHONY: help demo test test-long lint format docs bench clean
+.PHONY: help demo test test-long lint format docs wheels bench clean
 
 help:
 	@echo "make demo       ten trained networks to their TAEP, in out/demo: 3 minutes of one core"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint       style and types: 2 minutes"
 	@echo "make format     repairs style"
 	@echo "make docs       the pages as a site, in build/site: 20 seconds"
+	@echo "make wheels     a wheel and a source archive in build/wheels, tried in an environment of its own: 10 minutes of one core"
 	@echo "make bench      speed beside other programs: an hour"
 	@echo "make clean      removes .venv, build and out"
 	@echo "The first of them also sets up .venv: PyTorch, and about 4 minutes of one core to compile."
@@ -47,6 +48,16 @@ format: $(VENV)/.lint
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# The steps of the workflow `wheels`, without its container: the tag of the wheel is that of this machine's libraries.
+wheels: $(VENV)/.wheels
+	rm -rf build/wheels build/wheel-raw build/wheel-env
+	THERMOKERN_CUDA=OFF THERMOKERN_ISA_SETS=all $(BIN)/python -m build --outdir build/wheel-raw
+	PATH=$(BIN):$$PATH $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir build/wheels build/wheel-raw/*.whl
+	mv build/wheel-raw/*.tar.gz build/wheels
+	$(BIN)/auditwheel show build/wheels/*.whl
+	tests/wheel.sh build/wheels/*.whl $(BIN)/python
+	ls -l build/wheels
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	$(BIN)/python benchmarks/run.py
@@ -65,6 +76,10 @@ $(VENV)/.lint: $(VENV)/.installed
 # Apart from .installed: the pages are built from the sources, without the package.
 $(VENV)/.docs: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(call extra,docs)
+	touch $@
+
+$(VENV)/.wheels: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(call extra,wheels)
 	touch $@
 
 clean:
