@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from matplotlib.image import imread
 from page_blocks import Page, read
 
 import thermokern as tk
@@ -87,3 +89,31 @@ def test_every_public_name_is_in_the_reference() -> None:
     page = SimpleNamespace(file=SimpleNamespace(src_uri="api/other.md"))
     others = set(re.findall(r"^::: thermokern\.(\w+)$", site_hooks.on_page_markdown("", page), flags=re.MULTILINE))
     assert others == set(site_hooks.public_names()) - listed
+
+
+SCRIPTS = sorted(path for path in (DOCS / "gallery").glob("*.py") if path.stem != "gallery")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_of_the_gallery_draw_their_pictures(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GALLERY_SMALL", "1")
+    monkeypatch.setenv("GALLERY_OUT", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.syspath_prepend(str(script.parent))
+    with warnings.catch_warnings():
+        for category in EXPECTED:
+            warnings.simplefilter("ignore", category)
+        runpy.run_path(str(script))
+    size = imread(tmp_path / f"{script.stem}.png").shape
+    assert size[1] > 400
+    assert imread(script.with_suffix(".png")).shape == size, "draw the picture again: its shape has changed"
+
+
+def test_the_gallery_shows_every_script() -> None:
+    text = (DOCS / "gallery" / "index.md").read_text(encoding="utf-8")
+    assert len(SCRIPTS) >= 12
+    for script in SCRIPTS:
+        assert f"]({script.stem}.png)" in text
+        assert f'--8<-- "docs/gallery/{script.name}"' in text
