@@ -17,8 +17,8 @@ result = tk.taep(model, data, process, n_paths=n_paths, n_steps=200)
 rare = result.modes[0]
 print(result.summary())
 
-drawn, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.3), layout="constrained", width_ratios=[1, 1, 1.4])
-clouds = ((left, data.sample(800, seed=1), "the data"), (middle, model.sample(800, seed=1), "what the model makes"))
+drawn, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 3.0), layout="constrained", width_ratios=[1, 1, 1.4])
+clouds = ((left, data.sample(800, seed=1), "the data"), (middle, model.sample(800, seed=1), "samples of the model"))
 for axes, points, title in clouds:
     near = (points - data.means[0]).norm(dim=1) < 1.2
     axes.scatter(*points[~near].T, s=4, color=BLUE, alpha=0.5)
@@ -30,7 +30,7 @@ right.hist(values[start != 0], bins, color=BLUE, alpha=0.8, label="paths from fo
 right.hist(values[start == 0], bins, color=ORANGE, alpha=0.9, label="paths from the rare mode")
 right.axvline(result.mean.value, color="black", linestyle="--", label=f"mean {result.mean.value:.2f} nats")
 right.set(
-    title="time asymmetry Δs of each path", xlabel="Δs, nats", ylabel="paths", yscale="log", ylim=(0.6, 4 * n_paths)
+    title="Δs of each path", xlabel="Δs, nats", ylabel="paths", yscale="log", ylim=(0.6, 4 * n_paths)
 )
 right.legend(frameon=False)
 figure(drawn, __file__)

@@ -17,5 +17,5 @@ def small() -> bool:
 def figure(drawn: Figure, script: str) -> None:
     """Save a script's picture as PNG of its name, beside it or in `GALLERY_OUT`."""
     folder = Path(os.environ.get("GALLERY_OUT") or Path(script).resolve().parent)
-    drawn.savefig(folder / f"{Path(script).stem}.png", dpi=110)
+    drawn.savefig(folder / f"{Path(script).stem}.png", dpi=140)
     plt.close(drawn)
