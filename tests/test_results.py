@@ -30,9 +30,13 @@ RESULTS = [path for path in FILES if isinstance(tk.load(path), Result)]
 PARTS = {
     *("estimate", "exponential-average", "mode", "probe-noise", "verdict", "entropy-part", "rank-correlation"),
     *("schedule-nodes", "schedule-comparison", "attribution-split", "attribution-label"),
-    *("step-error", "endpoint-error", "information-curve"),
+    *("step-error", "endpoint-error", "information-curve", "path-derivatives"),
+    *("parameter-subset", "layer-relation", "training-measurement"),
 }
 ONE_PANEL = {
+    "bartlett",
+    "curvature",
+    "gradient-noise",
     "overlap",
     "pointwise-mutual-information",
     "coverage",

@@ -85,13 +85,7 @@ def score_matching_loss(
     x = m.to(x0).view(shape) * x0 + root * noise
     # √v s + ε: of order one at every time.
     square = (root * model.at(x, t) + noise).flatten(1).square().sum(1)
-    match weighting:
-        case "epsilon":
-            weight = torch.ones_like(v) / x0[0].numel()
-        case "likelihood":
-            weight = 0.5 * (process.t_end - t_eps) * process.g2(t) / v
-        case _:
-            weight = 1.0 / (v * x0[0].numel())
+    weight = loss_weights(weighting, process, t, t_eps, x0[0].numel())
     loss = (weight.to(square) * square).mean()
     if not allow_nonfinite and not bool(loss.isfinite()):
         check_finite(x0=x0)
@@ -101,3 +95,13 @@ def score_matching_loss(
             "allow_nonfinite=True returns it"
         )
     return loss
+
+
+def loss_weights(weighting: str, process: LinearProcess, t: Tensor, t_eps: float, dim: int) -> Tensor:
+    """λ/v at times `t`, same shape: the weight of ``|√v s_θ + ε|²`` in the loss of a `weighting`."""
+    match weighting:
+        case "epsilon":
+            return torch.ones_like(t) / dim
+        case "likelihood":
+            return 0.5 * (process.t_end - t_eps) * process.g2(t) / process.variance(t)
+    return 1.0 / (process.variance(t) * dim)

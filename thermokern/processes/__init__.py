@@ -14,7 +14,7 @@ from thermokern.processes.flow import Flow
 from thermokern.processes.flow_tables import flow_table
 from thermokern.processes.linear import VE, VP, LinearProcess, checked_times
 from thermokern.processes.schedules import DDPM, EDM, CosineVP, DiscreteVP, SubVP
-from thermokern.processes.tables import rate_table, sampler_steps, step_table
+from thermokern.processes.tables import rate_table, sampler_pair_table, sampler_steps, step_table
 
 # By the name that checkpoints and configurations give.
 PROCESSES: dict[str, type[LinearProcess]] = {
@@ -42,6 +42,7 @@ __all__ = [
     "checked_times",
     "flow_table",
     "rate_table",
+    "sampler_pair_table",
     "sampler_steps",
     "step_table",
     "weights_have_variance",

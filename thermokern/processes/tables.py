@@ -124,6 +124,50 @@ def step_table(
     )
 
 
+def sampler_pair_table(
+    process: LinearProcess,
+    times: Tensor,
+    chain: str = DEFAULT_CHAIN,
+    variance: Tensor | Sequence[float] | None = None,
+) -> StepTable:
+    """Tabulate the comparison of two samplers: reverse chains of one kind from one start, each with its own score.
+
+    Reverse paths take the steps ``x_k = a x_{k+1} + b s_d(x_{k+1}) + √w z̃`` of the driver's chain, whose score comes
+    first. With ``δ = s_d − s`` its density over that of the other chain is, exactly and at any number of steps,
+
+        log Q_d/Q = Σ (b²/2w) |δ|² + (b/√w) δ·z̃.
+
+    The kernels' ``mismatch`` is the first term and their ``value`` minus the second.
+
+    Parameters
+    ----------
+    process, times, chain, variance
+        As :func:`step_table` takes them.
+    """
+    steps = chain_of(chain, process, times := checked_times(times), variance)
+    column = dict(
+        zip(COLUMNS, torch.zeros(len(COLUMNS), times.numel(), dtype=torch.float64, device="cpu"), strict=True)
+    )
+    _step_forward(column, steps)
+    _drive_by_model(column, steps)
+    # The noise that the products take is the reverse chain's own.
+    column["seen_position"].zero_()
+    column["seen_score"].zero_()
+    column["seen_noise"].fill_(1.0)
+    ratio = steps.score / steps.variance.sqrt()
+    column["work_drawn"][1:] = -ratio
+    column["mismatch"][1:] = 0.5 * ratio.square()
+    order = torch.arange(times.numel() - 1, -1, -1, device="cpu")
+    return StepTable(
+        times=times[order],
+        columns=torch.stack([column[name] for name in COLUMNS], dim=1)[order],
+        scheme="backward-ito",  # a sum without divergence and without end terms, for the kernels
+        mean_scale=process.mean_scale(times)[order],
+        variance=process.variance(times)[order],
+        direction="reverse",
+    )
+
+
 def sampler_steps(
     process: LinearProcess, times: Tensor, chain: str, forward: str, variance: Tensor | Sequence[float] | None = None
 ) -> Chain:

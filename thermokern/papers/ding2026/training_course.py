@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern.models import ScoreModel, from_diffusers
+from thermokern.models.remembering import Remembering
 from thermokern.papers.correlation import RankCorrelation, bootstrap_correlation
 from thermokern.papers.ding2026.image_training import (
     PAPER,
@@ -32,12 +31,11 @@ from thermokern.papers.ding2026.image_training import (
 from thermokern.papers.ding2026.images import DATA, load_images
 from thermokern.papers.experiment import Experiment, ExperimentResult, Option
 from thermokern.quantities import Estimate, coverage, load, sample, taep
+from thermokern.quantities.learning.figures import draw_course
 from thermokern.quantities.results.estimate import mean_estimate, variance_estimate
 from thermokern.quantities.results.storage import stored
-from thermokern.quantities.results.style import NETWORK, THEORY, draw_density, severities, style
+from thermokern.quantities.results.style import THEORY, draw_density, severities, style
 from thermokern.report import html
-
-_REMEMBERED = 2**28  # bytes of the reference's outputs that are kept between checkpoints
 
 
 @stored("training-course")
@@ -147,12 +145,12 @@ class TrainingCourse(ExperimentResult):
                 draw_density(density, values.double().numpy(), colour, label=f"{step:,}")
             density.set(title="(a) TAEP along training", xlabel="Δs (nats)", ylabel="density", yscale="log")
             density.legend(title="training step", ncols=2, fontsize="small")
-            _draw_course(covered, self.variances, self.coverages)
+            draw_course(covered, self.variances, self.coverages)
             covered.axhline(self.final_coverage.value, color=THEORY, lw=1, ls="--", label="final model")
             covered.axhline(self.expected_coverage, color=THEORY, lw=1, label="two samples of one law")
             covered.set(title="(b) coverage", xlabel="variance of Δs (nats²)", ylabel="coverage", xscale="log")
             covered.legend(loc="lower left")
-            _draw_course(moments, self.means, self.variances)
+            draw_course(moments, self.means, self.variances)
             moments.set(title="(c) mean and variance", xlabel="mean of Δs (nats)", ylabel="variance of Δs (nats²)")
             moments.set(xscale="log", yscale="log")
             moments.xaxis.set_minor_formatter(NullFormatter())
@@ -193,20 +191,6 @@ class TrainingCourse(ExperimentResult):
         ]
 
 
-def _draw_course(axes: Axes, x: Sequence[Estimate], y: Sequence[Estimate]) -> None:
-    axes.errorbar(
-        [estimate.value for estimate in x],
-        [estimate.value for estimate in y],
-        yerr=[2.0 * estimate.stderr for estimate in y],
-        xerr=[min(2.0 * estimate.stderr, 0.9 * abs(estimate.value)) for estimate in x],
-        fmt="o-",
-        ms=4,
-        lw=1,
-        capsize=2,
-        color=NETWORK,
-    )
-
-
 def shipped_course() -> TrainingCourse:
     """The result of the quick profile on digits that comes with the package."""
     course: TrainingCourse = load(
@@ -239,7 +223,7 @@ def training_course(
     generator = torch.Generator().manual_seed(profile.seed)
     starts = images[torch.randperm(len(images), generator=generator)[: profile.n_paths]]
     models = [from_diffusers(load_unet(profile, shape, path), scheduler) for path in checkpoints]
-    final = ScoreModel(_Remembering(models[-1].network), models[-1].process, models[-1].predicts, models[-1].shape)
+    final = ScoreModel(Remembering(models[-1].network), models[-1].process, models[-1].predicts, models[-1].shape)
     values, hits, shown, expected = [], [], [], 0.0
     along = list(zip(profile.saved, models, strict=True))
     with tqdm(along, disable=not progress, unit="checkpoint", desc="evaluation") as bar:
@@ -276,28 +260,6 @@ def training_course(
         generated=torch.stack(shown),
         settings={**profile.settings(), "torch": str(torch.__version__)},
     )
-
-
-class _Remembering(nn.Module):
-    """A network that keeps what it said of points which come again: the same paths meet every checkpoint."""
-
-    casts_itself = True
-
-    def __init__(self, network: nn.Module | Any) -> None:
-        super().__init__()
-        self.network = network
-        self._kept: dict[bytes, Tensor] = {}
-        self._bytes = 0
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        digest = hashlib.sha256(x.contiguous().numpy().tobytes() + t.contiguous().numpy().tobytes()).digest()
-        if digest not in self._kept:
-            out: Tensor = self.network(x, t)
-            if self._bytes + out.nbytes > _REMEMBERED:
-                return out
-            self._bytes += out.nbytes
-            self._kept[digest] = out
-        return self._kept[digest]
 
 
 def _run(

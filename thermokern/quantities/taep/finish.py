@@ -87,7 +87,9 @@ def finished(asked: Asked, starts: Points, sums: PathSums) -> TAEP:
     x_start, x_end = (x_last, x_first) if reverse else (x_first, x_last)
     kept = (x_start, x_end) if keep_ends else (x_start[:0], x_start[:0])
     ends = (table.times.min().item(), table.times.max().item())
-    if scheme == "sampler":
+    if scheme == "sampler" and driven_by_reference:  # of two samplers
+        values = values + sums.mismatch
+    elif scheme == "sampler":
         assert isinstance(reference, Distribution)
         log_ratio = reference.log_prob(x_start, ends[0], process) - reference.log_prob(x_end, ends[1], process)
         values = values + log_ratio + dim * table.chain_log_scale
@@ -160,9 +162,11 @@ def statistics(
 
 def witnesses(result: TAEP) -> dict[str, Any]:
     """The fields that compare the values with what they are in continuous time, where that is known."""
-    if result.settings["scheme"] == "sampler" or result.settings["from_prior"]:
+    sampler = result.settings["scheme"] == "sampler"
+    if (sampler and not result.driven_by_reference) or result.settings["from_prior"]:
         return {}
-    values, endpoint, mismatch = result.values, result.endpoint_log_ratio, result.mismatch
+    values, mismatch = result.values, result.mismatch
+    endpoint = None if sampler else result.endpoint_log_ratio
     known = result.reference_is_exact or result.driven_by_reference
     return {
         "endpoint_error": None if endpoint is None else endpoint_error(values, endpoint),

@@ -22,6 +22,9 @@ from thermokern.targets import Distribution
 Data: TypeAlias = "Tensor | np.ndarray | Dataset[Any]"
 
 
+DRIVERS = ("model", "reference")
+
+
 def starting_points(
     reference: ScoreLike, n_paths: int | None, x0: Data | None, seed: int, path_offset: int
 ) -> tuple[Points, torch.Size]:
@@ -37,6 +40,24 @@ def starting_points(
         stored = StoredPoints("x0", x0)
         return stored, stored.point
     return checked_data("x0", x0)  # type: ignore[arg-type]
+
+
+def checked_driver(driver: str, reference: ScoreLike, scheme: str, reverse: bool, from_prior: bool) -> bool:
+    """Whether the reference drives the paths, once that and the scheme are known to suit it."""
+    checked_choice("driver", driver, DRIVERS)
+    by_reference = driver == "reference"
+    if by_reference and (not reverse or from_prior):
+        raise ValueError('driver: "reference" is for reverse paths without from_prior')
+    if isinstance(reference, Distribution):
+        return by_reference
+    if scheme == "sampler" and not by_reference:
+        raise TypeError(
+            "reference: the sampler scheme needs its density, so a distribution; two networks are compared by "
+            'direction="reverse", driver="reference"'
+        )
+    if from_prior:
+        raise TypeError("reference: from_prior needs its log density at t_end, so a distribution")
+    return by_reference
 
 
 def streaming_options(

@@ -17,7 +17,14 @@ from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.models.prepared import prepared
 from thermokern.ops.checks import MAX_DIM, checked_choice, checked_device, checked_dtype, checked_integer, checked_seed
-from thermokern.processes import DEFAULT_CHAIN, LinearProcess, sampler_steps, step_table, weights_have_variance
+from thermokern.processes import (
+    DEFAULT_CHAIN,
+    LinearProcess,
+    sampler_pair_table,
+    sampler_steps,
+    step_table,
+    weights_have_variance,
+)
 from thermokern.quantities.engine.backends import choose_backend
 from thermokern.quantities.engine.blocks import checked_sharing
 from thermokern.quantities.engine.paths import run_paths
@@ -32,7 +39,7 @@ from thermokern.quantities.engine.ranks import Group
 from thermokern.quantities.engine.starts import Points, Starts, StoredPoints, is_stored, whole
 from thermokern.quantities.taep.attribution import checked_resolve, node_sums
 from thermokern.quantities.taep.finish import Asked, finished
-from thermokern.quantities.taep.inputs import Data, starting_points, streaming_options, widest_variances
+from thermokern.quantities.taep.inputs import Data, checked_driver, starting_points, streaming_options, widest_variances
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.warn import (
     warn_of_long_steps,
@@ -43,7 +50,6 @@ from thermokern.quantities.taep.warn import (
 from thermokern.targets import Distribution, common_axes
 
 SCHEMES = ("auto", *ops.SCHEMES)
-DRIVERS = ("model", "reference")
 # Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
 _REVERSE_OFFSET = 2**62
 _COMPARED = 64  # paths that are run in fp32 too where another precision was asked for
@@ -146,7 +152,8 @@ def taep(
         ``p_F(a) = e^a p_R(a)`` and ``⟨e^{+Δs}⟩ = 1`` over reverse paths (Eq. 31). Takes `n_paths`.
     driver : {"model", "reference"}
         Whose score drives reverse paths. ``reference``, for references that are networks: paths start from the
-        process's prior, and ``⟨e^{−Δs}⟩ = 1`` and ``⟨Δs⟩ = ∫ D ⟨|δ|²⟩ dt`` hold over them for any two scores.
+        process's prior, and ``⟨e^{−Δs}⟩ = 1`` and ``⟨Δs⟩ = ∫ D ⟨|δ|²⟩ dt`` hold over them for any two scores; with
+        ``sampler``, the log density ratio of two samplers of `chain`, at any number of steps.
     from_prior : bool
         Compare with the sampler as it is used, which starts from the prior π rather than from the true law p_T of
         ``t_end``: adds ``log p_T(x_T) − log π(x_T)`` to every path, and reverse paths start from π. Needs the
@@ -247,17 +254,14 @@ def taep(
     if (precision or compile or channels_last) and model is plain[0] and reference is plain[1]:
         raise ValueError("precision, compile, channels_last: neither score is a network to make ready")
     checked_choice("direction", direction, ops.DIRECTIONS)
-    checked_choice("driver", driver, DRIVERS)
     reverse = direction == "reverse"
     if reverse and x0 is not None:
         raise ValueError("x0: reverse paths start at t_end, not from data; pass n_paths")
-    if driver == "reference" and (not reverse or from_prior or scheme == "sampler"):
-        raise ValueError('driver: "reference" is for reverse paths of the continuum schemes, without from_prior')
-    if from_prior and not isinstance(reference, Distribution):
-        raise TypeError("reference: from_prior needs its log density at t_end, so a distribution")
+    by_reference = checked_driver(driver, reference, scheme, reverse, from_prior)
+    one_sampler = scheme == "sampler" and not by_reference  # compared with the forward chain
     seed, path_offset = checked_seed(seed, path_offset)
     draws = path_offset + _REVERSE_OFFSET if reverse else path_offset
-    own_start = reverse and driver == "reference" and not isinstance(reference, Distribution)
+    own_start = by_reference and not isinstance(reference, Distribution)
     start: Points
     if own_start:
         start, shape = blank(checked_integer("n_paths", n_paths, 0), model, reference)
@@ -276,8 +280,6 @@ def taep(
     if resolved and (reverse or checkpoint is not None or gradient):
         raise ValueError("resolve: expected forward paths without checkpoint and without gradient")
     dtype = checked_dtype(dtype)
-    if scheme == "sampler" and not isinstance(reference, Distribution):
-        raise TypeError("reference: the sampler scheme needs its density, so a distribution")
     sharing = checked_sharing(block, group, gather, keep_ends)
     two_laws = isinstance(model, Distribution) and isinstance(reference, Distribution)
     if not keep_ends and (reverse or scheme == "sampler" or from_prior or two_laws):
@@ -291,11 +293,14 @@ def taep(
         raise ValueError('extrapolate: only integrator="exact" extrapolates, in all schemes but "sampler"')
     options = {"integrator": integrator, "chain": chain, "forward": forward}
     grid = grid_of(process, n_steps, t_eps, spacing, times)
-    table = step_table(process, grid, scheme, direction, coarse=extrapolate, variance=variance, **options)
+    if scheme == "sampler" and by_reference:
+        table = sampler_pair_table(process, grid, chain, variance)
+    else:
+        table = step_table(process, grid, scheme, direction, coarse=extrapolate, variance=variance, **options)
     n_steps = len(table.times) - 1
     warn_of_times_between(process, grid, model, reference)
     warn_of_long_steps(reference, table)
-    chain_steps = sampler_steps(process, grid, chain, forward, variance) if scheme == "sampler" else None
+    chain_steps = sampler_steps(process, grid, chain, forward, variance) if one_sampler else None
     exact_steps = integrator == "exact" if chain_steps is None else forward == "exact"
     if resolved:
         sums_at_nodes = node_sums(table, chain_steps, exact_steps, resolved, time_bins)
@@ -316,7 +321,7 @@ def taep(
         x_first = whole(x_first)
 
     scores = (model, reference) if turned is None else (turned.model, turned.reference)
-    if driver == "reference":  # kernels let the first of two scores drive; the sums then change sign
+    if by_reference:  # kernels let the first of two scores drive; the sums then change sign
         scores = (scores[1], scores[0])
     runner, ran, reason = choose_backend(backend, *scores, process, table, shape, dtype, streaming, device)
     settings = {
