@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import thermokern as tk
+from thermokern.papers.premkumar2025.laws import flattened, full_rank
 from thermokern.processes import LinearProcess
 from thermokern.quantities.information.integral import Batch, Integrand
 from thermokern.targets import Distribution
@@ -26,29 +27,19 @@ def case_b() -> tk.JointGaussian:
     return tk.JointGaussian([[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]], [[1.0, 0, -1], [0.5, 2, 0]], 0.5)
 
 
-def waves(rows: int, columns: int) -> Tensor:
-    """``sin(i + 2j + ij)``, from 1."""
-    i, j = torch.arange(1.0, rows + 1, dtype=F64)[:, None], torch.arange(1.0, columns + 1, dtype=F64)
-    return torch.sin(i + 2 * j + i * j)
-
-
-def case_c(flat: float, d: int = 25, k: int = 10, seen: int = 15) -> tk.JointGaussian:
-    """`k` directions of variance 1 and the others of variance `flat`, in the axes of the cosine transform."""
-    n, wave = torch.arange(d, dtype=F64)[:, None], torch.arange(d, dtype=F64)
-    basis = math.sqrt(2.0 / d) * torch.cos(math.pi * (n + 0.5) * wave / d)
-    basis[:, 0] /= math.sqrt(2.0)
-    variances = torch.where(wave < k, 1.0, flat)
-    return tk.JointGaussian((basis * variances) @ basis.T, waves(seen, d), 1.0)
+def case_c(flat: float) -> tk.JointGaussian:
+    """Ten directions of variance 1 and fifteen of variance `flat`, in the axes of the cosine transform."""
+    return flattened(flat)
 
 
 def case_d(noise: float) -> tk.JointGaussian:
     """Independent components of 25 variances, fifteen observations."""
-    return tk.JointGaussian(1.0 + 0.5 * torch.cos(torch.arange(25, dtype=F64)), waves(15, 25), noise)
+    return full_rank(noise)
 
 
 def case_e() -> tk.JointGaussian:
     """Fifty dimensions, ten of them wide, eight observations."""
-    return case_c(1e-2, 50, 10, 8)
+    return flattened(1e-2, 50, 10, 8)
 
 
 CASES = {

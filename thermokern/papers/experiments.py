@@ -9,6 +9,14 @@ from thermokern.papers.kodama2025.capacity import EXPERIMENT as CAPACITY
 from thermokern.papers.kodama2025.limits import EXPERIMENT as LIMITS
 from thermokern.papers.kodama2025.penalty import EXPERIMENT as PENALTY
 from thermokern.papers.kodama2025.table1 import EXPERIMENT as TABLE1
+from thermokern.papers.premkumar2025.bets import EXPERIMENT as KELLY_BETS
+from thermokern.papers.premkumar2025.gaussian import EXPERIMENT as KELLY_GAUSSIAN
+from thermokern.papers.premkumar2025.guidance import EXPERIMENT as KELLY_GUIDANCE
 from thermokern.papers.schedules.experiment import EXPERIMENT as SCHEDULES
 
-EXPERIMENTS: tuple[Experiment, ...] = (MODE_COLLAPSE, TRAINING_COURSE, LIMITS, CAPACITY, PENALTY, TABLE1, SCHEDULES)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    *(MODE_COLLAPSE, TRAINING_COURSE),
+    *(LIMITS, CAPACITY, PENALTY, TABLE1),
+    *(KELLY_GAUSSIAN, KELLY_GUIDANCE, KELLY_BETS),
+    SCHEDULES,
+)

@@ -13,6 +13,7 @@ from thermokern.quantities.results.estimate import Estimate, FewPathsWarning, me
 _BLOCK = 64  # neighbours in λ whose mean stands for the expectation there
 _FEW = 25.0  # below it the standard error itself is off by a tenth or more
 _CLEAR = 5.0  # standard errors that a rate must stand above for its exponent to be read
+_NOTHING = 1e-12  # nats: rates below it are rounding
 _DECADE = 1.5  # in λ: the stretch over which the exponent at an end is read
 _LEAST_EXPONENT = 0.25  # below it what lies beyond the end is not finite, as far as can be seen
 
@@ -86,7 +87,7 @@ def beyond(near: Tensor, inner: Tensor) -> Estimate:
         (n,) float64 rates of independent evaluations.
     """
     first, second = mean_estimate(near), mean_estimate(inner)
-    clear = all(abs(rate.value) > _CLEAR * rate.stderr for rate in (first, second))
+    clear = all(abs(rate.value) > max(_CLEAR * rate.stderr, _NOTHING) for rate in (first, second))
     if not clear or first.value * second.value <= 0.0:
         return first
     exponent = math.log(second.value / first.value) / _DECADE

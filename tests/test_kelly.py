@@ -1,0 +1,148 @@
+"""The experiments on 'Diffusion models are Kelly gamblers': laws, bets, what guidance does, and what is shipped."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tolerances import assert_z
+
+import thermokern as tk
+from thermokern.cli import main
+from thermokern.papers.experiments import EXPERIMENTS
+from thermokern.papers.premkumar2025.bets import PROFILES as BETS
+from thermokern.papers.premkumar2025.bets import THREE_CLASSES, kelly_bets
+from thermokern.papers.premkumar2025.gaussian import GaussianProfile, KellyGaussian, kelly_gaussian, trained_scores
+from thermokern.papers.premkumar2025.guidance import RESOLUTIONS, KellyGuidance, guidance_row, guided_line, line_law
+from thermokern.papers.premkumar2025.laws import PROCESS, entropy_left, flattened, full_rank, guided_law
+from thermokern.papers.premkumar2025.shipped import shipped
+
+OURS = [experiment for experiment in EXPERIMENTS if experiment.name.startswith("kelly-")]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 4.0])
+def test_guided_pairs_have_the_information_and_the_law_of_guidance(weight: float) -> None:
+    """Matrices that do not commute: information, Var(x|y), and E[x|y] of the turned y with the right covariance."""
+    law = full_rank(0.6, dim=6, seen=3)
+    exact, pairs = law.guided(weight), guided_law(law, weight)
+    assert abs(pairs.mutual_information() - exact.information) < 1e-8
+    assert (pairs.conditional_covariance - exact.covariance).abs().max().item() < 1e-9
+    spread = law.x.covariances[0] - law.conditional_covariance  # Var E[x|y]
+    moved = exact.gain @ spread @ exact.gain.T
+    assert (pairs.x.covariances[0] - exact.covariance - moved).abs().max().item() < 1e-9
+
+
+def test_guided_pairs_of_one_dimension_by_closed_form() -> None:
+    """R = 4: I_w = 0.693147, 1.586071, 2.345674, 3.727649 at w = 0, 1, 2, 4."""
+    for weight, value in ((0.0, 0.693147), (1.0, 1.586071), (2.0, 2.345674), (4.0, 3.727649)):
+        assert abs(guided_law(line_law(), weight).mutual_information() - value) < 1e-6
+
+
+def test_entropy_left_at_a_noise_level() -> None:
+    """All of S_tot without noise, none in noise alone, and its slope is the rate of the score's own integral."""
+    law = flattened(1e-2)
+    assert abs(entropy_left(law, 60.0) - law.total_entropy()) < 1e-9
+    assert entropy_left(law, -60.0) < 1e-12
+    stored = tk.neural_entropy(law.x, law.x, PROCESS, evaluations=4096)
+    for level in (-2.0, 1.0, 4.0):
+        assert_z(stored.at(level).z(entropy_left(law, level)), 4.0, f"S at λ = {level}")
+
+
+def test_the_exact_line_lies_above_every_resolved_line_and_has_no_plateau() -> None:
+    rows = [guidance_row(5, weight, 512, 0) for weight in (0.0, 3.0, 6.0)]
+    plain = rows[0].information
+    for row in rows:
+        assert row.information > max(row.resolved) - 1e-9
+        assert list(row.resolved) == sorted(row.resolved)
+        assert row.information > (1.0 + row.weight) * plain - 1e-9
+        assert_z(row.measured.z(row.resolved[1]), 4.0, f"w = {row.weight}")
+    exact = [row.information for row in rows]
+    assert exact[2] - exact[1] > 2.9 * plain
+    coarse = RESOLUTIONS.index(max(RESOLUTIONS))
+    assert abs(rows[2].resolved[coarse] - rows[1].resolved[coarse]) < 0.05 * plain
+
+
+def test_guided_samples_follow_the_closed_form() -> None:
+    line = guided_line(2.0, 200, 60, 1)
+    assert abs(line.slope_exact - 1.5) < 1e-9
+    assert abs(line.variance_exact - 1.0 / 64.0) < 1e-9
+    assert abs(line.slope.value - 1.5) < 0.02
+    assert abs(line.variance.value * 64.0 - 1.0) < 4.0 * math.sqrt(2.0 / 1800.0) + 0.03
+
+
+def test_gamblers_who_know_the_law_grow_as_the_information_and_no_one_grows_faster() -> None:
+    result = kelly_bets(replace(BETS["quick"], steps=60))
+    for game in dict.fromkeys(each.game for each in result.gamblers):
+        first, *others = result.of(game)
+        assert_z(first.growth.z(first.limit), 4.0, game)
+        for other in others:
+            lost = result.lost(other)
+            assert lost is not None
+            assert lost.z(0.0) < 3.0, (game, other.name)
+            if game != "three classes":
+                assert lost.z(0.0) < -3.0, (game, other.name)
+    assert result.lost(result.gamblers[0]) is None
+    for each in result.of("three classes"):
+        assert each.limit == THREE_CLASSES
+        assert each.growth.z(each.limit) < 4.0
+        # A posterior never bets more than everything on a label of probability 0.2.
+        assert each.gains.max().item() <= math.log(5.0) + 1e-6
+
+
+def test_gaussians_by_closed_form_and_by_exact_scores() -> None:
+    result = kelly_gaussian(GaussianProfile("test", 512, (), 0, 0, 0), progress=False)
+    assert len(result.rows) == 11
+    for row in result.rows:
+        assert_z(row.sampled.z(row.information), 4.0, f"{row.family} {row.parameter}")
+        assert_z(row.sampled_entropy.z(row.entropy), 4.0, f"{row.family} {row.parameter}")
+    flat = [row for row in result.rows if row.family == "sweep"]
+    assert [row.entropy for row in flat] == sorted(row.entropy for row in flat)
+    assert flat[-1].entropy > 100.0 > 5.0 > flat[-1].information
+
+
+def test_a_network_s_loss_is_off_by_the_difference_of_its_scores_errors() -> None:
+    """E loss = I + L_u − L_c for any network, here one hardly trained, whose loss is wrong by many standard errors."""
+    law = full_rank(0.6, dim=4, seen=2)
+    net = trained_scores(law, GaussianProfile("test", 4096, (), 2000, 30, 16), 0)
+    seen = law.mutual_information(PROCESS.log_snr(1e-5)) - law.mutual_information(PROCESS.log_snr(1.0))
+    wrong = net.loss.value - seen - (net.error.value - net.error_given.value)
+    error = math.hypot(net.loss.stderr, net.error.stderr, net.error_given.stderr)
+    assert_z(wrong / error, 4.0, "loss − I − (L_u − L_c)")
+    assert abs(net.loss.z(seen)) > 8.0
+
+
+@pytest.mark.parametrize("experiment", OURS, ids=lambda experiment: experiment.name)
+def test_what_is_shipped_makes_a_page(experiment: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = experiment.name  # type: ignore[attr-defined]
+    assert main(["reproduce", name, "--profile", "shipped", "--quiet", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    result = tk.load(tmp_path / "result.safetensors")
+    assert result.summary() in printed
+    assert json.loads((tmp_path / "result.json").read_text())["experiment"] == name
+    assert (tmp_path / result.picture).stat().st_size > 30_000
+    assert "data:image/png;base64," in (tmp_path / "report.html").read_text()
+    assert len(set(map(len, result.columns().values()))) == 1
+
+
+def test_shipped_numbers_are_those_of_today() -> None:
+    """Closed forms of the shipped files against the code as it is."""
+    for row in shipped("gaussian", KellyGaussian).rows:
+        assert abs(row.information - row.law.mutual_information()) < 1e-9
+        assert abs(row.entropy - row.law.total_entropy()) < 1e-9
+    rows = [row for row in shipped("guidance", KellyGuidance).rows if (row.seen, row.weight) in ((5, 6.0), (10, 1.0))]
+    assert len(rows) == 2
+    for row in rows:
+        law = guided_law(full_rank(1.0, seen=row.seen), row.weight)
+        assert abs(row.information - law.mutual_information()) < 1e-6
+        for t, value in zip(RESOLUTIONS, row.resolved, strict=True):
+            assert abs(law.mutual_information(PROCESS.log_snr(t)) - value) < 1e-6
+
+
+def test_a_shipped_result_of_another_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="guidance"):
+        shipped("guidance", KellyGaussian)
+    assert torch.is_tensor(shipped("guidance", KellyGuidance).lines[0].x)
