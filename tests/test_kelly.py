@@ -13,18 +13,22 @@ from tolerances import assert_z
 
 import thermokern as tk
 from thermokern.cli import main
+from thermokern.papers.ding2026.images import digit_labels, load_images
 from thermokern.papers.experiments import EXPERIMENTS
 from thermokern.papers.premkumar2025.bets import PROFILES as BETS
 from thermokern.papers.premkumar2025.bets import THREE_CLASSES, kelly_bets
 from thermokern.papers.premkumar2025.gaussian import GaussianProfile, KellyGaussian, kelly_gaussian, trained_scores
 from thermokern.papers.premkumar2025.guidance import RESOLUTIONS, KellyGuidance, guidance_row, guided_line, line_law
+from thermokern.papers.premkumar2025.images import PROFILES as IMAGES
+from thermokern.papers.premkumar2025.images import kelly_images
+from thermokern.papers.premkumar2025.labelled_unet import labelled_model, split
 from thermokern.papers.premkumar2025.laws import PROCESS, entropy_left, flattened, full_rank, guided_law
 from thermokern.papers.premkumar2025.shipped import shipped
 
 OURS = [experiment for experiment in EXPERIMENTS if experiment.name.startswith("kelly-")]
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("weight", [0.0, 4.0])
 def test_guided_pairs_have_the_information_and_the_law_of_guidance(weight: float) -> None:
     """Matrices that do not commute: information, Var(x|y), and E[x|y] of the turned y with the right covariance."""
     law = full_rank(0.6, dim=6, seen=3)
@@ -98,7 +102,10 @@ def test_gaussians_by_closed_form_and_by_exact_scores() -> None:
     assert len(result.rows) == 11
     for row in result.rows:
         assert_z(row.sampled.z(row.information), 4.0, f"{row.family} {row.parameter}")
-        assert_z(row.sampled_entropy.z(row.entropy), 4.0, f"{row.family} {row.parameter}")
+        if row.entropy > 1e-9:
+            assert_z(row.sampled_entropy.z(row.entropy), 4.0, f"{row.family} {row.parameter}")
+        else:  # x is as the equilibrium, in which nothing is stored but rounding
+            assert abs(row.sampled_entropy.value) < 1e-9
     flat = [row for row in result.rows if row.family == "sweep"]
     assert [row.entropy for row in flat] == sorted(row.entropy for row in flat)
     assert flat[-1].entropy > 100.0 > 5.0 > flat[-1].information
@@ -113,6 +120,30 @@ def test_a_network_s_loss_is_off_by_the_difference_of_its_scores_errors() -> Non
     error = math.hypot(net.loss.stderr, net.error.stderr, net.error_given.stderr)
     assert_z(wrong / error, 4.0, "loss − I − (L_u − L_c)")
     assert abs(net.loss.z(seen)) > 8.0
+
+
+def test_images_between_their_bounds(tmp_path: Path) -> None:
+    """A U-Net that has learned next to nothing: its bets win nothing, and no verdict is broken unseen."""
+    pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
+    tiny = replace(IMAGES["quick"], channels=(8, 8), steps=2, evaluations=64, bets=4)
+    result = kelly_images(tiny, "digits", None, tmp_path, progress=False)
+    information = result.information
+    assert information.estimator == "loss"
+    assert information.label_entropy is not None
+    assert information.label_entropy.value < math.log(10.0)
+    assert result.growth.value < 0.5
+    assert len(result.bets.values) == 4
+    assert {verdict.statement for verdict in information.verdicts} >= {"gap = loss", "gap ≤ H(Y)", "loss ≤ H(Y)"}
+    written = (tmp_path / "unet.safetensors").stat().st_mtime_ns
+    again = labelled_model(tiny, "digits", *_some_digits(), tmp_path, progress=False)
+    assert (tmp_path / "unet.safetensors").stat().st_mtime_ns == written
+    assert again.null == 10
+    assert len(result.figure().axes) == 3
+
+
+def _some_digits() -> tuple[torch.Tensor, torch.Tensor]:
+    used = split(1797, 0.2, 0).used
+    return load_images("digits")[used], digit_labels()[used]
 
 
 @pytest.mark.parametrize("experiment", OURS, ids=lambda experiment: experiment.name)

@@ -18,6 +18,7 @@ import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
 from thermokern.papers.ding2026 import QUICK, load_images, shipped_course, train_unet, training_course
+from thermokern.papers.ding2026.images import load_labels
 
 F64 = torch.float64
 TINY = replace(
@@ -135,6 +136,13 @@ def test_images_from_files(tmp_path: Path) -> None:
     assert images.shape == (2, 1, 32, 32)
     assert_exact(images[:, :, 2:-2, 2:-2], pixels.view(2, 1, 28, 28).float() / 127.5 - 1.0)
     assert (images[:, :, :2] == -1.0).all()
+    assert_exact(load_images("fashion-mnist", tmp_path), images)
+    labels = struct.pack(">2i", 2049, 2) + bytes([7, 3])
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(labels)
+    assert load_labels("fashion-mnist", tmp_path).tolist() == [7, 3]
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(labels + b"x")
+    with pytest.raises(ValueError, match="not a whole file of labels"):
+        load_labels("mnist", tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(raw[:-1]))
     with pytest.raises(ValueError, match="not a whole file"):
         load_images("mnist", tmp_path)
@@ -145,6 +153,7 @@ def test_images_from_files(tmp_path: Path) -> None:
         (folder / f"data_batch_{i}.bin").write_bytes(2 * record)
     images = load_images("cifar10", tmp_path)
     assert images.shape == (10, 3, 32, 32)
+    assert load_labels("cifar10", tmp_path).tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert (images[:, 1] == -1.0).all()
     assert (images[:, 2] == 1.0).all()
     assert abs(images[2, 0, 0, 0].item() - (20 / 127.5 - 1.0)) < 1e-7

@@ -12,11 +12,12 @@ from thermokern.papers.kodama2025.table1 import EXPERIMENT as TABLE1
 from thermokern.papers.premkumar2025.bets import EXPERIMENT as KELLY_BETS
 from thermokern.papers.premkumar2025.gaussian import EXPERIMENT as KELLY_GAUSSIAN
 from thermokern.papers.premkumar2025.guidance import EXPERIMENT as KELLY_GUIDANCE
+from thermokern.papers.premkumar2025.images import EXPERIMENT as KELLY_IMAGES
 from thermokern.papers.schedules.experiment import EXPERIMENT as SCHEDULES
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     *(MODE_COLLAPSE, TRAINING_COURSE),
     *(LIMITS, CAPACITY, PENALTY, TABLE1),
-    *(KELLY_GAUSSIAN, KELLY_GUIDANCE, KELLY_BETS),
+    *(KELLY_GAUSSIAN, KELLY_GUIDANCE, KELLY_BETS, KELLY_IMAGES),
     SCHEDULES,
 )

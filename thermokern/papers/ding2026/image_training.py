@@ -96,8 +96,11 @@ def make_scheduler(profile: ImageProfile) -> Any:
     )
 
 
-def make_unet(profile: ImageProfile, shape: tuple[int, ...]) -> nn.Module:
-    """An untrained ``UNet2DModel`` for images of `shape` (channels, height, width)."""
+def make_unet(profile: ImageProfile, shape: tuple[int, ...], labels: int = 0) -> nn.Module:
+    """An untrained ``UNet2DModel`` for images of `shape` (channels, height, width), and for `labels` and none of them.
+
+    Where there are labels, ``class_labels`` are 0 … `labels`, of which the last stands for none.
+    """
     down = tuple("AttnDownBlock2D" if here else "DownBlock2D" for here in profile.attention)
     up = tuple("AttnUpBlock2D" if here else "UpBlock2D" for here in reversed(profile.attention))
     with torch.random.fork_rng(devices=[]):
@@ -112,6 +115,7 @@ def make_unet(profile: ImageProfile, shape: tuple[int, ...]) -> nn.Module:
             up_block_types=up,
             norm_num_groups=8 if min(profile.channels) < 32 else 32,
             add_attention=any(profile.attention),
+            num_class_embeds=labels + 1 if labels else None,
         )
     return network
 

@@ -346,7 +346,7 @@ EXPERIMENT = Experiment(
     name="kelly-gaussian",
     help="entropy and information of joint Gaussians, flattened or seen precisely: Premkumar, Fig. 1, 3, 9-11",
     profiles={
-        "shipped": "the result of the reduced profile that comes with the package",
+        "shipped": "the result that comes with the package",
         "quick": "closed forms, estimates with exact scores and one small network, a minute",
         "reduced": "four networks of 600 training steps, some minutes",
         "full": "ten networks of 20,000 steps and width 512",
