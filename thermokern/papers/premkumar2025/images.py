@@ -186,8 +186,11 @@ def _draw_information(axes: Axes, result: KellyImages) -> None:
     if result.exact is not None:
         curves["empirical law, exact"] = (result.exact.curve, EXACT)
     for name, (curve, colour) in curves.items():
-        edges, values = curve.log_snr.numpy(), curve.cumulative.numpy()
-        error = 2.0 * curve.cumulative_stderr.nan_to_num().numpy()
+        # From t_end on: what lies above is not finite where a network's rate does not fall there.
+        edges, width = curve.log_snr.numpy(), curve.log_snr.diff()
+        start = torch.zeros(1, dtype=torch.float64)
+        values = torch.cat([start, (curve.rate * width).cumsum(0)]).numpy()
+        error = 2.0 * torch.cat([start, (curve.rate_stderr * width).square().cumsum(0).sqrt()]).nan_to_num().numpy()
         axes.plot(edges, values, color=colour, lw=1.3, label=name)
         axes.fill_between(edges, values - error, values + error, color=colour, alpha=0.2, lw=0)
     assert found.label_entropy is not None

@@ -47,7 +47,7 @@ class LabelledProfile:
     held_out: float = 0.2
     steps: int = 250
     evaluations: int = 1024
-    bets: int = 32
+    bets: int = 64
 
     def unet(self, data: str, seed: int) -> ImageProfile:
         """The same as the profile of an unconditional U-Net."""
