@@ -110,7 +110,8 @@ def _train(
     generator = torch.Generator().manual_seed(settings.seed)
     scheduler, network = make_scheduler(settings), copy.deepcopy(average).train()
     average.requires_grad_(False).eval()
-    parameters, averages = list(network.parameters()), list(average.parameters())
+    parameters: list[Tensor] = list(network.parameters())
+    averages: list[Tensor] = list(average.parameters())
     optimiser = torch.optim.Adam(parameters, lr=profile.learning_rate, fused=True)
     for step in tqdm(range(1, profile.steps + 1), desc="training", unit="step", disable=not progress, mininterval=1):
         which = torch.randint(len(images), (profile.batch_size,), generator=generator)
