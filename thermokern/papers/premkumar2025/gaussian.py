@@ -55,7 +55,7 @@ class GaussianProfile:
 
 
 PROFILES = {
-    "quick": GaussianProfile("quick", 2048, ("flattening 0.1",), 5000, 100, 64),
+    "quick": GaussianProfile("quick", 2048, ("flattening 0.1", "flattening 0.001"), 5000, 150, 64),
     "reduced": GaussianProfile(
         *("reduced", 8192),
         ("flattening 0.1", "flattening 0.001", "determinism 1", "determinism 0.25"),
@@ -74,7 +74,7 @@ PROFILES = {
 PARAMETERS = {
     "flattening": (1e-1, 1e-2, 1e-3),
     "determinism": (1.0, 0.6, 0.25),
-    "sweep": (1.0, 1e-1, 1e-2, 1e-3, 1e-4),
+    "sweep": (0.5, 1e-1, 1e-2, 1e-3, 1e-4),
 }
 
 
@@ -347,7 +347,7 @@ EXPERIMENT = Experiment(
     help="entropy and information of joint Gaussians, flattened or seen precisely: Premkumar, Fig. 1, 3, 9-11",
     profiles={
         "shipped": "the result that comes with the package",
-        "quick": "closed forms, estimates with exact scores and one small network, a minute",
+        "quick": "closed forms, estimates with exact scores and two small networks, a minute",
         "reduced": "four networks of 600 training steps, some minutes",
         "full": "ten networks of 20,000 steps and width 512",
     },
