@@ -169,7 +169,7 @@ class KellyBets(ExperimentResult):
 def _draw_pairs(axes: Axes, pairs: Tensor, noise: float) -> None:
     law = _linear(noise)
     x, y = pairs.unbind(1)
-    axes.scatter(y.numpy(), x.numpy(), s=3, color=COLLAPSED, lw=0, alpha=0.6)
+    axes.scatter(y.numpy(), x.numpy(), s=3, color=COLLAPSED, lw=0, alpha=0.6, rasterized=True)
     at = np.linspace(-3.0, 3.0, 2) * math.sqrt(law.y.covariances[0].item())
     slope = law.conditional_mean(torch.ones(1, 1, dtype=torch.float64)).item()
     std = math.sqrt(law.conditional_covariance.item())

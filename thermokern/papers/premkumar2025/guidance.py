@@ -190,7 +190,16 @@ class KellyGuidance(ExperimentResult):
 
 def _draw_samples(axes: Axes, lines: tuple[GuidedLine, ...]) -> None:
     for line, colour in zip(lines, severities(len(lines)), strict=True):
-        axes.scatter(line.y.numpy(), line.x.numpy(), s=3, color=colour, alpha=0.5, lw=0, label=f"w = {line.weight:g}")
+        axes.scatter(
+            line.y.numpy(),
+            line.x.numpy(),
+            s=3,
+            color=colour,
+            alpha=0.5,
+            lw=0,
+            rasterized=True,
+            label=f"w = {line.weight:g}",
+        )
         ends = np.array([line.y.min().item(), line.y.max().item()])
         axes.plot(ends, line.slope_exact * _posterior_slope() * ends, color=colour, lw=1.0)
     axes.set(title="guided samples", xlabel="y", ylabel="x")
