@@ -9,12 +9,12 @@ import warnings
 import torch
 
 import thermokern
-from thermokern.cli import entropy, information, limits, reproduce, schedule, show, taep, tools, world
+from thermokern.cli import entropy, information, init, limits, reproduce, schedule, show, taep, tools, world
 from thermokern.cli.options import common_options, output_options
 from thermokern.cli.provenance import begin
 from thermokern.quantities.engine import OtherRankFailed
 
-COMMANDS = (reproduce, taep, show, limits, schedule, entropy, information, tools)
+COMMANDS = (reproduce, init, taep, show, limits, schedule, entropy, information, tools)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,36 +1,32 @@
-"""YAML files that describe one TAEP calculation."""
+"""YAML files that describe one calculation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 import yaml
 
-from thermokern.models import ScoreModel, load_checkpoint
-from thermokern.ops.checks import checked_choice
-from thermokern.processes import PROCESSES, VP, LinearProcess
-from thermokern.quantities import TAEP, taep
+from thermokern.cli.keys import Key, checked_options, keys_of, unknown
+from thermokern.cli.networks import NETWORKS, read_points_of, read_process, read_score
+from thermokern.models import ScoreModel
+from thermokern.processes import LinearProcess
+from thermokern.quantities import TAEP, Limits, Schedules, limits, optimal_schedule, taep
 from thermokern.quantities.engine import Group
-from thermokern.targets import Distribution, Empirical, Gaussian, GaussianMixture, SwissRoll, UniformBox
+from thermokern.targets import Distribution
 
-_OPTIONS = (
-    *("n_paths", "n_steps", "t_eps", "spacing", "times", "scheme", "chain", "variance", "direction", "from_prior"),
-    *("resolve", "seed", "backend", "device", "divergence", "probes", "memory_budget", "block", "gather", "keep_ends"),
-)
-_YES_OR_NO = ("from_prior", "keep_ends")
-_PROCESSES: dict[str, Callable[..., LinearProcess]] = {**PROCESSES, "VP.from_sigma": VP.from_sigma}
-_LAWS = {
-    "ring": GaussianMixture.ring,
-    "mixture": GaussianMixture,
-    "gaussian": Gaussian,
-    "box": UniformBox,
-    "swiss-roll": SwissRoll,
-    "empirical": Empirical,
+# What each command computes, which sections its file has beside the options of the call, and which of these it needs.
+CALLS: dict[str, Callable[..., Any]] = {"taep": taep, "limits": limits, "schedule": optimal_schedule}
+SECTIONS = {
+    "taep": ("model", "reference", "process", "data"),
+    "limits": ("model", "data", "process"),
+    "schedule": ("model", "data", "process"),
 }
+NEEDED = {"taep": ("model", "reference"), "limits": ("model", "data"), "schedule": ("model", "data")}
+_FILES = ("x0", "labels")  # options that are arrays of a file
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,33 +46,83 @@ _Loader.add_implicit_resolver(
 )
 
 
+def keys_for(command: str) -> dict[str, Key]:
+    """The options that a command's file may have: all those of its call that a file can say."""
+    return {name: key for name, key in keys_of(CALLS[command]).items() if name != "x0"}
+
+
 def run_config(path: Path, *, seed: int | None = None, group: Group = None, progress: bool = True) -> TAEP:
     """The TAEP that a configuration file describes; paths in it are relative to the file.
 
-    Keys: ``model`` and ``reference`` (each ``checkpoint: FILE`` with ``predicts`` and ``architecture`` where the file
-    does not say, or ``ring:``, ``mixture:``, ``gaussian:``, ``box:``, ``swiss-roll:``, ``empirical:`` with the
-    arguments of the distribution; ``points`` of the last may name a .npy file), ``process`` (``kind``, such as VP,
-    VP.from_sigma or EDM, and its arguments), ``data`` (a .npy file of points (n, d)) or ``n_paths``, ``checkpoint`` (a
-    folder), and the options of :func:`thermokern.taep`.
+    Keys: ``model`` and ``reference`` (see :func:`thermokern.cli.networks.read_score`), ``process`` (``kind``, such as
+    VP, VP.from_sigma or EDM, and its arguments), ``data`` (points, see :func:`~thermokern.cli.networks.read_points_of`)
+    or ``n_paths``, and the options of :func:`thermokern.taep`.
     """
-    known = {"model", "reference", "process", "data", "checkpoint", *_OPTIONS}
-    config = read_config(path, known, required=("model", "reference"))
-    process = read_process(config.get("process"))
-    options = {name: config[name] for name in _OPTIONS if name in config}
-    for name in _YES_OR_NO:
-        if not isinstance(options.get(name, False), bool):
-            raise ValueError(f"{name}: expected true or false, got {options[name]!r}")
+    config, options, process = _read("taep", path, seed)
+    folder = path.parent
+    if "data" in config:
+        options["x0"] = read_points_of("data", config["data"], folder)
+    model, reference = (read_score(name, config[name], folder, process) for name in ("model", "reference"))
+    result: TAEP = taep(model, reference, process, group=group, progress=progress, **options)
+    return result
+
+
+def run_limits(path: Path, *, seed: int | None = None, group: Group = None, progress: bool = True) -> Limits:
+    """The limits that a configuration file describes; paths in it are relative to the file.
+
+    Keys: ``model`` and ``process`` as :func:`run_config` has them; ``data``, a law as ``model`` may be one, or points;
+    and the options of :func:`thermokern.limits`.
+    """
+    config, options, process = _read("limits", path, seed)
+    model = read_score("model", config["model"], path.parent, process)
+    data = read_data(config["data"], path.parent, process)
+    return limits(model, data, process, group=group, progress=progress, **options)
+
+
+def run_schedule(path: Path, *, seed: int | None = None, progress: bool = True) -> Schedules:
+    """The schedules that a configuration file describes; paths in it are relative to the file.
+
+    Keys: ``model`` and ``process`` as :func:`run_config` has them; ``data``, a law as ``model`` may be one, or points;
+    and the options of :func:`thermokern.optimal_schedule`.
+    """
+    config, options, process = _read("schedule", path, seed)
+    if isinstance(options.get("n_steps"), int):
+        options["n_steps"] = [options["n_steps"]]
+    model = read_score("model", config["model"], path.parent, process)
+    data = read_data(config["data"], path.parent, process)
+    return optimal_schedule(model, data, process, progress=progress, **options)
+
+
+def _read(command: str, path: Path, seed: int | None) -> tuple[dict[str, Any], dict[str, Any], LinearProcess | None]:
+    """The file of a command, the options of its call, and its process."""
+    keys = keys_for(command)
+    config = read_config(path, {*SECTIONS[command], *keys}, required=NEEDED[command])
+    options: dict[str, Any] = checked_options(
+        {name: value for name, value in config.items() if name not in _FILES}, keys
+    )
+    if "labels" in config:
+        labels = config["labels"]
+        found = torch.as_tensor(labels) if isinstance(labels, list) else read_points_of_labels(labels, path.parent)
+        options["labels"] = found
+    if options.get("checkpoint") is not None:
+        options["checkpoint"] = path.parent / options["checkpoint"]
     if seed is not None:
         options["seed"] = seed
-    if "data" in config:
-        options["x0"] = read_points(path.parent / config["data"])
-    if "checkpoint" in config:
-        options["checkpoint"] = path.parent / str(config["checkpoint"])
-    model, reference = (read_score(name, config[name], path.parent, process) for name in ("model", "reference"))
-    return taep(model, reference, process, group=group, progress=progress, **options)
+    return config, options, read_process(config.get("process"))
 
 
-def read_config(path: Path, known: set[str], required: tuple[str, ...]) -> dict[str, Any]:
+def read_points_of_labels(entry: Any, folder: Path) -> torch.Tensor:
+    """Labels (n,) int64 of a file."""
+    from thermokern.cli.points import read_points
+
+    arguments = {"file": entry} if isinstance(entry, str) else dict(entry)
+    labels = read_points(folder / str(arguments.get("file")), arguments.get("key")).flatten()
+    if bool((labels != labels.round()).any()):
+        raise ValueError("labels: expected whole numbers")
+    return labels.long()
+
+
+def read_config(path: Path, known: set[str], required: Sequence[str]) -> dict[str, Any]:
     """The keys and values of a YAML file, none unknown and none missing."""
     try:
         config = yaml.load(path.read_text(), _Loader)
@@ -84,64 +130,20 @@ def read_config(path: Path, known: set[str], required: tuple[str, ...]) -> dict[
         raise ValueError(f"config {path.name}: not YAML: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"config {path.name}: expected keys and values")
-    if unknown := sorted(map(str, set(config) - known)):
-        raise ValueError(f"config {path.name}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    if strange := sorted(map(str, set(config) - known)):
+        raise ValueError(f"config {path.name}: {unknown(strange, sorted(known))}")
     for name in required:
         if name not in config:
             raise ValueError(f"config {path.name}: {name} is missing")
     return config
 
 
-def read_process(entry: Any) -> LinearProcess | None:
-    """The process that an entry names."""
-    if entry is None:
-        return None
-    arguments = {"kind": entry} if isinstance(entry, str) else dict(entry)
-    kind = arguments.pop("kind", None)
-    checked_choice("process.kind", kind, _PROCESSES)
-    return _call("process", _PROCESSES[kind], arguments)  # type: ignore[no-any-return]
-
-
-def read_score(name: str, entry: Any, folder: Path, process: LinearProcess | None) -> ScoreModel | Distribution:
-    """The checkpoint or the law that an entry names."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"{name}: expected checkpoint, {', '.join(_LAWS)} and arguments, got {entry!r}")
-    if "checkpoint" in entry:
-        arguments = dict(entry)
-        file = folder / arguments.pop("checkpoint")
-        return _call(name, load_checkpoint, {"path": file, "process": process, **arguments})  # type: ignore[no-any-return]
-    if len(entry) != 1 or next(iter(entry)) not in _LAWS:
-        raise ValueError(f"{name}: expected one of checkpoint, {', '.join(_LAWS)}, got {', '.join(map(str, entry))}")
-    kind, arguments = next(iter(entry.items()))
-    if kind == "empirical" and isinstance(arguments, dict) and isinstance(arguments.get("points"), str):
-        arguments = {**arguments, "points": read_points(folder / arguments["points"])}
-    return _call(f"{name}.{kind}", _LAWS[kind], arguments or {})  # type: ignore[no-any-return]
-
-
-def read_data(entry: Any, folder: Path, process: LinearProcess | None) -> Distribution | np.ndarray:
-    """The points of the .npy file, or the law, that an entry names."""
-    if isinstance(entry, str):
-        return read_points(folder / entry)
-    if isinstance(entry, dict) and "checkpoint" in entry:
-        raise ValueError("data: expected a law or a .npy file of points, got a checkpoint")
+def read_data(entry: Any, folder: Path, process: LinearProcess | None) -> Distribution | torch.Tensor:
+    """The points of a file, or the law, that an entry names."""
+    if isinstance(entry, str) or (isinstance(entry, dict) and "file" in entry):
+        return read_points_of("data", entry, folder)
+    if isinstance(entry, dict) and set(entry) & set(NETWORKS):
+        raise ValueError("data: expected a law or a file of points, got a network")
     law = read_score("data", entry, folder, process)
-    assert isinstance(law, Distribution)
+    assert not isinstance(law, ScoreModel)
     return law
-
-
-def _call(name: str, function: Any, arguments: dict[str, Any]) -> Any:
-    try:
-        return function(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def read_points(path: Path) -> np.ndarray:
-    """Points (n, d) of a .npy file."""
-    try:
-        points = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"data {path.name}: not a .npy file of numbers ({error})") from None
-    if not isinstance(points, np.ndarray) or points.ndim != 2 or not np.issubdtype(points.dtype, np.number):
-        raise ValueError(f"data {path.name}: expected a .npy file of points (n, d)")
-    return points.astype(np.float64)

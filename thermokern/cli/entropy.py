@@ -18,7 +18,9 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
     parser = commands.add_parser(
         "entropy", parents=[common, output], help="differential entropy of the points in a file, estimated several ways"
     )
-    parser.add_argument("file", type=Path, help=".npy, .npz, .csv or .pt (tensors only) with points (n, d)")
+    parser.add_argument(
+        "file", type=Path, help=".npy, .npz, .csv or .pt (tensors only) with points (n, d), or a folder of images"
+    )
     parser.add_argument("--key", help="which array of a .npz or .pt file")
     parser.add_argument("--k", type=int, default=3, help="neighbours of the main estimate")
     parser.add_argument("--ks", type=int, nargs="+", default=list(KS), help="neighbours of the table")
@@ -29,6 +31,7 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
 
 def _entropy(options: argparse.Namespace) -> None:
     points = read_points(options.file, options.key)
+    points = points.flatten(1) if options.file.is_dir() else points
     bins = int(options.bins) if options.bins is not None and options.bins.isdigit() else options.bins
     table = entropy_table(
         points,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from thermokern.cli import config as files
+from thermokern.cli.networks import read_process
 from thermokern.cli.options import Parsers, hand_over
 from thermokern.cli.points import read_points
 from thermokern.models import ConditionalMLP, ConditionalModel, fit_scores
@@ -76,7 +77,7 @@ def run_information(
     given = {"steps": steps, "evaluations": evaluations, "seed": seed}
     config |= {name: value for name, value in given.items() if value is not None}
     shared = {name: config[name] for name in ("seed", "t_eps") if name in config}
-    process = files.read_process(config.get("process"))
+    process = read_process(config.get("process"))
     x = x[:, None] if x.dim() == 1 else x
     fit = {name: config[name] for name in _FIT if name in config}
     model = fit_scores(x, y, process=process, progress=progress, **fit, **shared)

@@ -1,4 +1,4 @@
-"""Points from files: .npy, .npz, .csv and .pt, none of which may run code."""
+"""Points from files: .npy, .npz, .csv, .pt, none of which may run code, and folders of images."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 SUFFIXES = (".npy", ".npz", ".csv", ".pt")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def read_points(path: Path, key: str | None = None) -> Tensor:
     """The numbers in a file, as they are stored.
 
     ``.npy``: one array. ``.npz``: the array named `key`, or the only one. ``.csv``: numbers between commas, a first
-    line of names skipped. ``.pt``: a tensor, or the tensor named `key` of a dictionary, read with ``weights_only``.
+    line of names skipped. ``.pt``: a tensor, or the tensor named `key` of a dictionary, read with ``weights_only``. A
+    folder: its images in the order of their names, (n, channels, height, width) float32 on [−1, 1], as diffusion models
+    mostly have them.
     """
+    if path.is_dir():
+        return _images(path, key)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"file: expected one of {', '.join(SUFFIXES)}, got {path.name}")
     if not path.is_file():
@@ -42,6 +48,29 @@ def read_points(path: Path, key: str | None = None) -> Tensor:
             f"file: expected a tensor or a dictionary of tensors in {path.name}, got a {type(held).__name__}"
         )
     return _picked(path.name, found, key)
+
+
+def _images(folder: Path, key: str | None) -> Tensor:
+    if key is not None:
+        raise ValueError(f"--key: the folder {folder.name} holds images, not arrays with names")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
+    if not files:
+        raise ValueError(f"file: expected images ({', '.join(IMAGES)}) in the folder {folder.name}, found none")
+    arrays = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                grey = image.mode in ("1", "L", "I", "I;16", "F")
+                array = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32)
+        except OSError as error:
+            raise ValueError(f"file: {file.name} cannot be read as an image ({error})") from None
+        arrays.append(array[None] if grey else array.transpose(2, 0, 1))
+        if arrays[-1].shape != arrays[0].shape:
+            raise ValueError(
+                f"file: expected images of one size and kind in {folder.name}; {files[0].name} is {arrays[0].shape}, "
+                f"{file.name} {arrays[-1].shape}"
+            )
+    return torch.from_numpy(np.stack(arrays)) / 127.5 - 1.0
 
 
 def _picked(name: str, found: dict[str, object], key: str | None) -> Tensor:

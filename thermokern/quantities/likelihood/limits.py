@@ -80,6 +80,8 @@ def limits(
         Of the probability-flow equation.
     block, group
         As in :func:`entropy_rates` and :func:`log_likelihood`.
+    seed, path_offset : int
+        Path ``i`` depends on `seed` and ``path_offset + i`` alone.
 
     Returns
     -------
