@@ -28,6 +28,7 @@ FLOORS = (
     "targets",
     "models",
     "quantities",
+    "metrics",
     "report",
     "papers",
     "cli",
