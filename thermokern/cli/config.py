@@ -48,7 +48,7 @@ _Loader.add_implicit_resolver(
 
 def keys_for(command: str) -> dict[str, Key]:
     """The options that a command's file may have: all those of its call that a file can say."""
-    return {name: key for name, key in keys_of(CALLS[command]).items() if name != "x0"}
+    return keys_of(CALLS[command])
 
 
 def run_config(path: Path, *, seed: int | None = None, group: Group = None, progress: bool = True) -> TAEP:

@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
 import torch
 
@@ -21,7 +21,7 @@ _KINDS: dict[Any, str] = {
     torch.dtype: "dtype",
     torch.device: "string",
 }
-_NOT_IN_FILES = {"progress", "gradient", "prior", "group"}
+_NOT_IN_FILES = {"progress", "gradient", "prior", "group", "x0"}
 _SAID = {
     "boolean": "true or false",
     "integer": "a whole number",
@@ -102,12 +102,13 @@ class Key:
 
 def keys_of(function: Callable[..., Any]) -> dict[str, Key]:
     """The options of a call that a file can give, in their order; those by keyword alone."""
-    hints, texts = get_type_hints(function), described(function)
+    texts, names = described(function), inspect.unwrap(function).__globals__
     out = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY or name in _NOT_IN_FILES:
             continue
-        kinds, optional = _kinds(hints[name])
+        hint = parameter.annotation
+        kinds, optional = _kinds(eval(hint, names) if isinstance(hint, str) else hint)  # our own source's words
         kind, text = texts.get(name, ("", ""))
         choices = tuple(re.findall(r'"([^"]+)"', kind)) if kind.startswith("{") else ()
         if kinds:
