@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thermokern.papers.ding2026.mode_collapse import EXPERIMENT as MODE_COLLAPSE
+from thermokern.papers.ding2026.sgd_noise import EXPERIMENT as SGD_NOISE
 from thermokern.papers.ding2026.training_course import EXPERIMENT as TRAINING_COURSE
 from thermokern.papers.experiment import Experiment
 from thermokern.papers.kodama2025.capacity import EXPERIMENT as CAPACITY
@@ -16,7 +17,7 @@ from thermokern.papers.premkumar2025.images import EXPERIMENT as KELLY_IMAGES
 from thermokern.papers.schedules.experiment import EXPERIMENT as SCHEDULES
 
 EXPERIMENTS: tuple[Experiment, ...] = (
-    *(MODE_COLLAPSE, TRAINING_COURSE),
+    *(MODE_COLLAPSE, TRAINING_COURSE, SGD_NOISE),
     *(LIMITS, CAPACITY, PENALTY, TABLE1),
     *(KELLY_GAUSSIAN, KELLY_GUIDANCE, KELLY_BETS, KELLY_IMAGES),
     SCHEDULES,

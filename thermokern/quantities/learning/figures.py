@@ -114,6 +114,8 @@ def draw_relation(axes: Axes, result: NoiseCurvature) -> None:
         kind, place = COLOURS[layer.kind], MARKERS[layer.place]
         axes.plot(curvature[keep], layer.noise[keep], place, ms=3.5, mew=0, alpha=0.7, color=kind)
     every = torch.cat(shown)
+    if not len(every):
+        return
     ends = torch.stack([every.min(), every.max()])
     null = sum(layer.null_prefactor for layer in result.layers) / len(result.layers)
     found = torch.cat([layer.noise for layer in result.layers])

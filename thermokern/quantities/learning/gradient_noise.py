@@ -25,6 +25,7 @@ from thermokern.quantities.results.estimate import Estimate, mean_estimate
 PER = ("sample", "trajectory")
 # Samples that no loss_curvature of the same seed has.
 _OFFSET = 2**61
+_CHUNK = 64
 _SAMPLES = {"sample": 4096, "trajectory": 512}
 
 
@@ -118,7 +119,7 @@ def gradient_noise(
             return Batch("", None, torch.cat([losses[:, None], gradients(bound, few)], 1))
 
         if chunk is None and memory_budget is None:
-            chunk = max(1, 64 // (n_steps if per == "trajectory" else 1))
+            chunk = max(1, _CHUNK // (n_steps if per == "trajectory" else 1))
         size = checked_chunk(chunk, memory_budget, len(samples), lambda few: work_on(0, few), bound.theta.device)
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
         about: dict[str, object] = {
@@ -166,6 +167,19 @@ def gradient_noise(
             "torch": str(torch.__version__),
         },
     )
+
+
+def sample_gradients(
+    model: ScoreModel, x0: Tensor | np.ndarray, subset: ParameterSubset, *, n_samples: int, seed: int = 0
+) -> Tensor:
+    """Gradients (n_samples, p) float64 of the loss ``epsilon`` of single samples, each of a data point of its own."""
+    data, shape = checked_data("x0", x0)
+    samples = samples_of(model, data, shape, "epsilon", n_samples, None, 1, checked_seed(seed, 0)[0], _OFFSET)
+    with plain_precision(), torch.inference_mode(False):
+        bound = SubsetNetwork(checked_network(model), subset)
+        samples = placed(samples, bound.theta)
+        parts = [gradients(bound, samples[slice(low, low + _CHUNK)]) for low in range(0, n_samples, _CHUNK)]
+    return torch.cat(parts).double().cpu()
 
 
 def parts_of_covariance(rows: Tensor, draws: int) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ class LayerRelation:
     noise : Tensor
         (k,) ``v·C v``.
     prefactor : float
-        ``tr C/tr H``; NaN where the trace is not known.
+        ``tr C/tr H``; NaN where the trace is not known or zero.
     null_prefactor : float
         ``2 L/d``: what it would be if the residuals were white given x_t and t.
     negative_share : float
@@ -203,6 +203,7 @@ def _layer(curvature: Curvature, noise: GradientNoise, top: int) -> LayerRelatio
     if one.name != two.name or not same:
         raise ValueError(f"noises: expected the subset of {one.name}, as the curvature has it, got {two.name}")
     vectors = curvature.vectors[:, :top]
+    trace = 0.0 if curvature.trace is None else curvature.trace.value
     return LayerRelation(
         name=one.name,
         kind=one.kind,
@@ -210,7 +211,7 @@ def _layer(curvature: Curvature, noise: GradientNoise, top: int) -> LayerRelatio
         curvature=curvature.eigenvalues[:top].clone(),
         held_out=None if curvature.held_out is None else curvature.held_out[:top].clone(),
         noise=(vectors * (noise.covariance @ vectors)).sum(0),
-        prefactor=math.nan if curvature.trace is None else noise.trace.value / curvature.trace.value,
+        prefactor=noise.trace.value / trace if trace else math.nan,
         null_prefactor=2.0 * noise.loss.value / noise.settings["dim"],
         negative_share=curvature.negative_share,
     )
