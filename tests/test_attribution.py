@@ -221,3 +221,31 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
             taep(MODEL, RING, VP, **{**options, **change})
     with pytest.raises(ValueError, match="^attribution: this TAEP was not resolved"):
         _ = taep(MODEL, RING, VP, **options).map
+
+
+@pytest.mark.parametrize("backend", ["reference", "streamed"])
+def test_shares_of_the_variance_add_up_to_one(backend: str, seed: int) -> None:
+    """Over components and over stretches of time; one stretch has all of it; against the paths' own terms."""
+    options = {"n_paths": 400, "n_steps": 24, "scheme": "backward-ito", "extrapolate": False, "seed": seed}
+    result = taep(WIDE_MODEL, WIDE, VP, resolve=BOTH, backend=backend, memory_budget=None, **options)
+    found = result.attribution
+    assert found is not None
+    for split in (found.scheme, found.chain, found.squared):
+        assert split is not None
+        assert split.map_share is not None
+        assert split.time_share is not None
+        assert split.map_share.shape == (40,)
+        assert split.time_share.shape == (10,)
+        assert abs(split.map_share.sum().item() - 1.0) < 1e-9
+        assert abs(split.time_share.sum().item() - 1.0) < 1e-9
+    whole = taep(WIDE_MODEL, WIDE, VP, resolve=("time",), time_bins=1, backend=backend, **options).variance_shares
+    assert whole.time is not None
+    assert abs(whole.time.item() - 1.0) < 1e-9
+    assert whole.components is None
+    # The scheme's own terms of the first stretch are the values of paths that end where it ends.
+    edge = int((found.log_snr > found.edges[1]).sum())  # the first node of the second stretch
+    short = taep(WIDE_MODEL, WIDE, VP, backend="reference", **{**options, "times": found.times[:edge], "n_steps": None})
+    values, part = result.values, short.values
+    share = ((part - part.mean()) * (values - values.mean())).mean() / (values - values.mean()).square().mean()
+    assert abs(found.scheme.time_share[0].item() - share.item()) < 1e-9
+    assert result.variance_shares.time is found.chain.time_share

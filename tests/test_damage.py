@@ -225,12 +225,12 @@ def test_a_full_disk_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_relative_folder_is_that_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network leaves the directory at its first call, while it is tried out."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
 
     def wanders(x: Tensor, t: float) -> Tensor:
-        if Path("run").is_dir():  # not while the network is tried out
-            os.chdir(tmp_path / "elsewhere")
+        os.chdir(tmp_path / "elsewhere")
         return -x
 
     run(Path("run"), wanders)

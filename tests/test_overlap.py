@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 
 import pytest
@@ -113,6 +114,25 @@ def test_bennett_is_calibrated_where_the_forward_average_is_not() -> None:
 def test_unreliable_averages_are_told() -> None:
     with pytest.warns(tk.FewPathsWarning, match="Pareto shape"):
         tk.taep(tk.Gaussian([0.0] * 8, 4.0), tk.Gaussian([0.0] * 8, 1.0), tk.VP(), n_paths=3000, n_steps=100)
+
+
+def test_entropy_production_tells_of_weights_without_variance() -> None:
+    """An Ornstein–Uhlenbeck process from N(0, 0.2²): 7.6 % of the paths carry an average whose variance is infinite."""
+    force, options = tk.LinearForce([[1.0]]), {"n_paths": 5000, "t_end": 2.0, "n_steps": 200}
+    with pytest.warns(tk.FewPathsWarning) as told:
+        result = tk.entropy_production(force, 1.0, tk.Gaussian([0.0], 0.04), **options)
+    assert {re.search(r"of the (\w+) entropy.*Pareto shape", str(each.message))[1] for each in told} == {
+        "total",
+        "nonadiabatic",
+    }
+    average = result.total.fluctuation_theorem
+    assert average.effective_sample_size > 0.01 * average.n  # which says nothing
+    assert "error unreliable" in result.summary()
+    assert "error unreliable" in result.plot().axes[0].get_title()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        good = tk.entropy_production(force, 1.0, tk.Gaussian([0.0], 0.8), **options)
+    assert "unreliable" not in good.summary() + good.plot().axes[0].get_title()
 
 
 def test_overlap_is_saved_and_refuses_what_does_not_belong_together(tmp_path) -> None:

@@ -190,6 +190,26 @@ def test_ddpm_table_at_its_own_number_of_steps_and_one_more(n_steps: int) -> Non
     assert abs(result.endpoint_error.mean.value) < 0.01
 
 
+def test_whole_times_of_a_table_are_dense_where_the_data_are() -> None:
+    """A hundred evenly spread whole times, of which the first step is ten long, are 0.36 nats off for sharp modes."""
+    model, target = tk.GaussianMixture.ring(std=0.024, weights=[0.02] + [0.14] * 7), tk.GaussianMixture.ring(std=0.02)
+    options = {"n_paths": 400, "dtype": F64, "scheme": "stratonovich"}
+    own = tk.taep(model, target, DDPM, n_steps=100, **options)
+    even = tk.taep(model, target, DDPM, times=DDPM.even_grid(100), **options)
+    assert even.endpoint_error.mean.value > 0.2
+    assert abs(own.endpoint_error.mean.value) < 0.02
+    assert own.endpoint_error.rms.value < 0.2 < 0.2 * even.endpoint_error.rms.value
+    for n_steps in (1, 7, 111, 998, 999):
+        grid = DDPM.grid(n_steps)
+        assert_exact(grid, grid.round())
+        assert bool((grid.diff() > 0.0).all())
+        assert (grid[0].item(), grid[-1].item(), len(grid)) == (1.0, 1000.0, n_steps + 1)
+        if n_steps <= 111:  # next to the mixed grid, where its times are not crowded
+            mixed = DDPM.grid(n_steps, spacing="mixed")
+            assert (grid - mixed)[mixed > 30.0].abs().max().item() <= 0.5
+    assert DDPM.grid(4, 2.5)[0].item() == 3.0
+
+
 def test_coefficients_on_a_table_come_from_inside_the_step() -> None:
     """β of the interval that begins at a knot, at a step's end there, puts the mean 0.2 nats off at 999 steps."""
     leave, reach = DDPM.coefficients(DDPM.grid(999))
@@ -213,6 +233,22 @@ def test_step_error_covers_the_mean(seed: int) -> None:
     assert 0.75 < scores.std().item() < 1.25
 
 
+@pytest.mark.parametrize(("scheme", "n_steps"), [("stratonovich", 100), ("backward-ito", 200), ("ito", 200)])
+def test_step_error_of_the_variance_is_what_the_end_points_say(scheme: str, n_steps: int) -> None:
+    """Against the variance of the paths' own end points. A path's error of order ½ leaves the variance one of order 1:
+    a third of the difference would then be a third of it.
+    """
+    if scheme == "stratonovich":
+        generator = torch.Generator().manual_seed(1)
+        means = torch.randn(10, 8, generator=generator, dtype=F64)
+        model, target, process = tk.GaussianMixture(means, std=0.12), tk.GaussianMixture(means, std=0.1), tk.VE()
+    else:
+        model, target, process = tk.GaussianMixture.ring(std=0.3, weights=[0.02] + [0.14] * 7), TARGET, tk.VP()
+    result = tk.taep(model, target, process, n_paths=40_000, n_steps=n_steps, scheme=scheme, dtype=F64)
+    off = result.variance.value - result.endpoint_log_ratio.var().item()
+    assert 0.65 < -result.step_error.variance.value / off < 1.5
+
+
 def test_witnesses_are_in_the_summary_and_hold() -> None:
     result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=3000, n_steps=200)
     assert_z([result.endpoint_error.mean.z(0.0), result.consistency.z(0.0)], 4.0, "witnesses")
@@ -221,6 +257,18 @@ def test_witnesses_are_in_the_summary_and_hold() -> None:
         assert words in text
     ratio = result.variance.value / (2.0 * result.mean.value)
     assert abs(result.half_variance_ratio.value - ratio) < 1e-9 * ratio
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_the_figure_has_the_step_s_error_and_half_the_variance(direction: str) -> None:
+    result = tk.taep(MODEL, TARGET, tk.VP(), n_paths=500, n_steps=50, direction=direction)
+    density, weights = result.plot().axes[:2]
+    assert f"(step {result.step_error.mean.value:+.1g})" in density.get_title()
+    assert f"(step {result.step_error.fluctuation_theorem.value:+.1g})" in weights.get_title()
+    lines = {line.get_label(): line.get_xdata()[0] for line in density.get_lines()}
+    half = 0.5 * result.variance.value if direction == "forward" else -0.5 * result.variance.value
+    assert lines["mean"] == result.mean.value
+    assert next(x for name, x in lines.items() if name.endswith("variance/2")) == half
 
 
 def test_long_steps_are_told() -> None:

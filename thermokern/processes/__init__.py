@@ -13,7 +13,7 @@ from thermokern.processes.chains import (
 from thermokern.processes.flow import Flow
 from thermokern.processes.flow_tables import flow_table
 from thermokern.processes.linear import VE, VP, LinearProcess, checked_times
-from thermokern.processes.schedules import DDPM, EDM, CosineVP, DiscreteVP, SubVP
+from thermokern.processes.schedules import DDPM, EDM, CosineVP, DiscreteVP, SubVP, apart
 from thermokern.processes.tables import rate_table, sampler_pair_table, sampler_steps, step_table
 
 # By the name that checkpoints and configurations give.
@@ -38,6 +38,7 @@ __all__ = [
     "Flow",
     "LinearProcess",
     "SubVP",
+    "apart",
     "chain_of",
     "checked_times",
     "flow_table",

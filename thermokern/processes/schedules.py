@@ -117,6 +117,17 @@ class EDM(LinearProcess):
         return t.square()
 
 
+def apart(places: Tensor, last: float | None = None) -> Tensor:
+    """Whole numbers (n,), no two alike: those that coincide move up, and down again from the last."""
+    out = places.tolist()
+    for i in range(1, len(out)):
+        out[i] = max(out[i], out[i - 1] + 1.0)
+    out[-1] = min(out[-1], places[-1].item() if last is None else last)
+    for i in range(len(out) - 2, -1, -1):
+        out[i] = min(out[i], out[i + 1] - 1.0)
+    return torch.tensor(out, dtype=torch.float64, device="cpu")
+
+
 class DiscreteVP(BetaProcess):
     """DDPM's process from its table ``ᾱ_0 > ᾱ_1 > … > ᾱ_{N−1}``: ``m² = ᾱ``, ``v = 1 − ᾱ``, ``g² = β``, ``f = −β/2``.
 
@@ -156,12 +167,23 @@ class DiscreteVP(BetaProcess):
     def grid(self, n_steps: int, t_eps: float | None = None, spacing: str | None = None) -> Tensor:
         """As :meth:`LinearProcess.grid`, of whole times where no `spacing` is given.
 
-        Whole times are what networks trained on the table have seen. They are spread evenly over those from `t_eps` on;
-        where more steps are asked for than there are whole times, the grid is uniform.
+        Whole times are what networks trained on the table have seen: those next to the grid ``mixed``, each taken once.
+        Where more steps are asked for than there are whole times from `t_eps` on, the grid is ``mixed`` itself.
         """
         times = super().grid(n_steps, t_eps, spacing)
         first = math.ceil(times[0].item())
         if spacing is not None or n_steps > self.t_end - first:
+            return times
+        return apart(times.round().clamp_min(first))
+
+    def even_grid(self, n_steps: int, t_eps: float | None = None) -> Tensor:
+        """Whole times spread evenly from `t_eps` on, as samplers of the table take them; :meth:`grid` if they are few.
+
+        Their first step is long against the noise of the data: for sums along paths take :meth:`grid`.
+        """
+        times = self.grid(n_steps, t_eps)
+        first = math.ceil(times[0].item())
+        if n_steps > self.t_end - first:
             return times
         return torch.linspace(first, self.t_end, n_steps + 1, dtype=torch.float64, device="cpu").round()
 

@@ -132,8 +132,9 @@ def particulars(result: object) -> Particulars:
 @particulars.register
 def _taep(result: TAEP) -> Particulars:
     return Particulars(
-        f"Density of Δs, its mean marked. How the paths, and how their weights {result.weight_name}, are spread below "
-        "Δs; an average carried by few paths rises in a few high steps at the left end."
+        "Density of Δs; the lines are its mean and half its variance, which are equal near the optimum (Eq. 41). How "
+        f"the paths, and how their weights {result.weight_name}, are spread below Δs; an average carried by few paths "
+        "rises in a few high steps at the left end."
         + (" The mean of each mode, the overall mean dashed." if result.modes else ""),
         {
             "mean": "⟨Δs⟩: how far the model is from the reference; 0 for the same score",

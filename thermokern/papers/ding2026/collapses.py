@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from thermokern.models import ScoreMLP, ScoreModel, save_checkpoint
@@ -49,6 +50,27 @@ class Collapse:
         ratio = (1.0 - self.m * self.epsilon) / ((N_MODES - self.m) * self.epsilon)
         return self.m * (N_MODES - self.m) / N_MODES**2 * math.log(ratio) ** 2
 
+    def moments(self, t_end: float) -> tuple[float, float]:
+        """Mean and variance of Δs along paths that end at `t_end`, nats and nats², for modes far apart in the data.
+
+        Eq. 55 is for paths that end where target and model are alike. At a finite time a path's end still tells a
+        little of its mode, and ``Δs = log(w*_k/w_k) − log(p/q)(x_T)``. The averages over ``x_T`` given mode k, where it
+        is Gaussian, are by quadrature.
+        """
+        target = GaussianMixture.ring(N_MODES, RADIUS, STD)
+        node, weight = np.polynomial.hermite_e.hermegauss(40)
+        z = torch.cartesian_prod(torch.from_numpy(node), torch.from_numpy(node))  # (q, 2)
+        each = torch.from_numpy(np.outer(weight, weight).ravel() / weight.sum() ** 2)  # (q,)
+        m, v = PROCESS.mean_scale(t_end), PROCESS.variance(t_end)
+        first = second = 0.0
+        for mean, model_weight in zip(target.means, self.weights, strict=True):
+            x = m * mean + (m * m * STD * STD + v) ** 0.5 * z
+            end = target.log_prob(x, t_end, PROCESS) - self.mixture.log_prob(x, t_end, PROCESS)
+            value = -math.log(N_MODES * model_weight) - end
+            first += (each * value).sum().item() / N_MODES
+            second += (each * value.square()).sum().item() / N_MODES
+        return first, second - first * first
+
     @property
     def name(self) -> str:
         """The name of its checkpoint."""
@@ -84,12 +106,22 @@ class Evaluation:
         """Both scores, each with its name."""
         return ("exact field", self.exact), ("network", self.network)
 
+    def variance_z(self) -> float:
+        """How far the exact field's variance lies from that of paths that end at t_end, in its total errors."""
+        found, step = self.exact.variance, self.exact.step_error
+        error = math.hypot(found.stderr, 0.0 if step is None else step.variance.value)
+        return (found.value - self.collapse.moments(PROCESS.t_end)[1]) / error
+
     def numbers(self) -> dict[str, object]:
         """What JSON shows of it."""
         return {
             "m": self.collapse.m,
             "epsilon": self.collapse.epsilon,
-            "theory": {"kl": self.collapse.kl, "variance": self.collapse.variance},
+            "theory": {
+                "kl": self.collapse.kl,
+                "variance": self.collapse.variance,
+                "variance_to_t_end": self.collapse.moments(PROCESS.t_end)[1],
+            },
             "exact_score_field": self.exact.to_json(),
             "network": self.network.to_json(),
             "network_reverse": self.reverse.to_json(),

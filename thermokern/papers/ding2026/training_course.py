@@ -35,6 +35,7 @@ from thermokern.quantities.learning.figures import draw_course
 from thermokern.quantities.results.estimate import mean_estimate, variance_estimate
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import THEORY, draw_density, severities, style
+from thermokern.quantities.taep.step_error import StepError
 from thermokern.report import html
 
 
@@ -49,6 +50,8 @@ class TrainingCourse(ExperimentResult):
         Training steps of the checkpoints.
     values : Tensor
         (checkpoints, n_paths) Δs, nats, of the same paths for all.
+    step_errors : tuple of StepError
+        What the finite step does to the statistics of each checkpoint.
     hits : Tensor
         (checkpoints, n_real) int16, generated samples in the ball of each real image.
     final_hits : Tensor
@@ -65,6 +68,7 @@ class TrainingCourse(ExperimentResult):
 
     steps: tuple[int, ...]
     values: Tensor
+    step_errors: tuple[StepError, ...]
     hits: Tensor
     final_hits: Tensor
     expected_coverage: float
@@ -87,9 +91,9 @@ class TrainingCourse(ExperimentResult):
     def final_coverage(self) -> Estimate:
         return mean_estimate((self.final_hits > 0).double(), "")
 
-    def rows(self) -> Iterator[tuple[int, Estimate, Estimate, Estimate]]:
-        """Step, mean, variance and coverage of each checkpoint."""
-        return zip(self.steps, self.means, self.variances, self.coverages, strict=True)
+    def rows(self) -> Iterator[tuple[int, Estimate, Estimate, Estimate, StepError]]:
+        """Step, mean, variance and coverage of each checkpoint, and the errors of the time step."""
+        return zip(self.steps, self.means, self.variances, self.coverages, self.step_errors, strict=True)
 
     def correlations(self, seed: int = 0) -> dict[str, RankCorrelation]:
         """Spearman's ρ along training between training step, mean, variance and coverage."""
@@ -113,9 +117,15 @@ class TrainingCourse(ExperimentResult):
 
     def summary(self) -> str:
         """Estimates along training and their rank correlations, for people."""
-        lines = [f"{'step':>9}  {'mean Δs (nats)':>18}  {'variance (nats²)':>18}  {'coverage':>18}"]
-        lines += [f"{step:>9,}  {m!s:>18}  {v!s:>18}  {c!s:>18}" for step, m, v, c in self.rows()]
-        lines.append(f"{'final':>9}  {'0':>18}  {'0':>18}  {self.final_coverage!s:>18}")
+        lines = [
+            f"{'step':>9}  {'mean Δs (nats)':>18} {'time step':>9}  {'variance (nats²)':>18} {'time step':>9}  "
+            f"{'coverage':>18}"
+        ]
+        lines += [
+            f"{step:>9,}  {m!s:>18} {e.mean.value:>+9.2g}  {v!s:>18} {e.variance.value:>+9.2g}  {c!s:>18}"
+            for step, m, v, c, e in self.rows()
+        ]
+        lines.append(f"{'final':>9}  {'0':>18} {'':>9}  {'0':>18} {'':>9}  {self.final_coverage!s:>18}")
         lines.append(f"coverage of two samples of one law: {self.expected_coverage:.4f}")
         lines.append("rank correlations along training, without the final model (Spearman; s.e. of sampling; p):")
         for name, found in self.correlations().items():
@@ -124,7 +134,10 @@ class TrainingCourse(ExperimentResult):
 
     def numbers(self) -> dict[str, object]:
         return {
-            "checkpoints": [{"step": step, "mean": m, "variance": v, "coverage": c} for step, m, v, c in self.rows()],
+            "checkpoints": [
+                {"step": step, "mean": m, "variance": v, "coverage": c, "step_error": e}
+                for step, m, v, c, e in self.rows()
+            ],
             "final_coverage": self.final_coverage,
             "expected_coverage": self.expected_coverage,
             "correlations": self.correlations(),
@@ -152,6 +165,9 @@ class TrainingCourse(ExperimentResult):
             covered.legend(loc="lower left")
             draw_course(moments, self.means, self.variances)
             moments.set(title="(c) mean and variance", xlabel="mean of Δs (nats)", ylabel="variance of Δs (nats²)")
+            ends = [self.means[0].value, self.means[-1].value]
+            moments.plot(ends, [2.0 * end for end in ends], color=THEORY, lw=1, label="variance = 2 mean (Eq. 41)")
+            moments.legend(loc="upper left")
             moments.set(xscale="log", yscale="log")
             moments.xaxis.set_minor_formatter(NullFormatter())
         return figure
@@ -164,7 +180,7 @@ class TrainingCourse(ExperimentResult):
         )
 
     def sections(self, picture: Figure) -> list[str]:
-        rows = [(f"{step:,}", mean, variance, covered) for step, mean, variance, covered in self.rows()]
+        rows = [(f"{step:,}", m, e.mean, v, e.variance, c) for step, m, v, c, e in self.rows()]
         correlations = [(name, found.rho, f"{found.p_value:.2g}") for name, found in self.correlations().items()]
         return [
             html.section(
@@ -172,11 +188,16 @@ class TrainingCourse(ExperimentResult):
                 html.figure(
                     picture,
                     "Density of the TAEP at each checkpoint, coverage against its variance, variance against its mean",
-                    "Δs of each checkpoint against the final model, on the same paths; bars are two standard errors.",
+                    "Δs of each checkpoint against the final model, on the same paths; bars are two standard errors of "
+                    "sampling. Near the optimum the variance is twice the mean (Eq. 41).",
                 ),
             ),
             html.section(
-                "Along training", html.table(("step", "mean Δs (nats)", "variance (nats²)", "coverage"), rows)
+                "Along training",
+                html.table(
+                    ("step", "mean Δs (nats)", "of the time step", "variance (nats²)", "of the time step", "coverage"),
+                    rows,
+                ),
             ),
             html.section(
                 "Rank correlations",
@@ -224,7 +245,7 @@ def training_course(
     starts = images[torch.randperm(len(images), generator=generator)[: profile.n_paths]]
     models = [from_diffusers(load_unet(profile, shape, path), scheduler) for path in checkpoints]
     final = ScoreModel(Remembering(models[-1].network), models[-1].process, models[-1].predicts, models[-1].shape)
-    values, hits, shown, expected = [], [], [], 0.0
+    values, errors, hits, shown, expected = [], [], [], [], 0.0
     along = list(zip(profile.saved, models, strict=True))
     with tqdm(along, disable=not progress, unit="checkpoint", desc="evaluation") as bar:
         for step, model in bar:
@@ -239,6 +260,8 @@ def training_course(
                     checkpoint=None if resume is None else resume / f"step_{step:07d}",
                 )
                 values.append(result.values)
+                assert result.step_error is not None
+                errors.append(result.step_error)
             samples = sample(
                 model,
                 n=profile.n_generated,
@@ -254,6 +277,7 @@ def training_course(
     return TrainingCourse(
         steps=profile.saved[:-1],
         values=torch.stack(values),
+        step_errors=tuple(errors),
         hits=torch.stack(hits[:-1]),
         final_hits=hits[-1],
         expected_coverage=expected,

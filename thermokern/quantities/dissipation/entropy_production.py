@@ -22,7 +22,7 @@ from thermokern.quantities.dissipation.systems import (
 )
 from thermokern.quantities.engine.backends import UNSTREAMED
 from thermokern.quantities.engine.problem import checked_data, drawn
-from thermokern.quantities.results.estimate import FEW_PATHS, FewPathsWarning
+from thermokern.quantities.results.estimate import FewPathsWarning
 from thermokern.targets import Distribution, Gaussian
 
 DISSIPATION_SCHEMES = ("stratonovich", "discrete")
@@ -103,7 +103,8 @@ def entropy_production(
     Warns
     -----
     FewPathsWarning
-        When fewer than one path in a hundred carries an average ``⟨e^{−X}⟩``.
+        When the standard error of an average ``⟨e^{−X}⟩`` is unreliable: its weights have a Pareto shape above ½, or
+        fewer than one path in a hundred carries it. Over short times the total has such weights by nature.
 
     Notes
     -----
@@ -156,7 +157,7 @@ def entropy_production(
     }
     _check_paths(values, allow_nonfinite)
     parts = {name: None if x is None else entropy_part(name, x) for name, x in values.items()}
-    _warn_few_paths(parts)
+    _warn_of_unreliable_averages(parts)
     assert parts["bath"] is not None
     return EntropyProduction(
         system=parts["system"],
@@ -233,13 +234,12 @@ def _check_paths(values: dict[str, Tensor | None], allow_nonfinite: bool) -> Non
             )
 
 
-def _warn_few_paths(parts: dict[str, EntropyPart | None]) -> None:
+def _warn_of_unreliable_averages(parts: dict[str, EntropyPart | None]) -> None:
     for name, part in parts.items():
         average = None if part is None else part.fluctuation_theorem
-        if average is not None and average.n and average.effective_sample_size < FEW_PATHS * average.n:
+        if average is not None and average.n and (reasons := average.doubts()):
             warnings.warn(
-                f"the standard error of ⟨exp(−X)⟩ of the {name} entropy is not to be trusted: it is carried by "
-                f"{average.effective_sample_size:.1f} of {average.n} paths",
+                f"the standard error of ⟨exp(−X)⟩ of the {name} entropy is unreliable: " + "; ".join(reasons),
                 FewPathsWarning,
                 stacklevel=3,
             )

@@ -33,6 +33,9 @@ def dissipation_figure(result: EntropyProduction, ax: Axes | None = None) -> Fig
             else:
                 panel.text(0.5, 0.5, "no paths", ha="center", va="center", transform=panel.transAxes)
             panel.axvline(part.mean.value, color=INK, lw=1)
-            average = "" if part.fluctuation_theorem is None else f"\n⟨exp(−X)⟩ = {part.fluctuation_theorem}"
+            average = ""
+            if part.fluctuation_theorem is not None:
+                doubt = "" if part.fluctuation_theorem.is_reliable else " (error unreliable)"
+                average = f"\n⟨exp(−X)⟩ = {part.fluctuation_theorem}{doubt}"
             panel.set(title=f"{name}: {part.mean}{average}", xlabel="X (nats)", ylabel="density")
     return drawn

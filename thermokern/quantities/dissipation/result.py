@@ -97,13 +97,16 @@ class EntropyProduction(Result):
         lines = [
             f"Entropy production of {len(self.x_start)} paths over t = {s['t_start']:g} to {s['t_end']:g}, "
             f"{s['n_steps']} steps, scheme {s['scheme']}",
-            f"  {'':<14}{'mean, nats':>22}{'per unit time':>16}{'<exp(-X)>':>22}",
+            f"  {'':<14}{'mean, nats':>22}{'per unit time':>16}{'<exp(-X)>':>22}{'Pareto shape':>14}",
         ]
         for name, part in self.parts().items():
             average = part.fluctuation_theorem
-            theorem = "" if average is None else str(average)
             rate = part.mean.value / self.duration
-            lines.append(f"  {name:<14}{part.mean!s:>22}{rate:>16.5g}{theorem:>22}")
+            line = f"  {name:<14}{part.mean!s:>22}{rate:>16.5g}"
+            if average is not None:
+                doubt = "" if average.is_reliable else "   error unreliable"
+                line += f"{average!s:>22}{average.pareto_shape:>14.2f}{doubt}"
+            lines.append(line)
         unknown = [name for name in PARTS if name not in self.parts()]
         if unknown:
             lines.append(f"  not known: {', '.join(unknown)} (they need log_density or stationary)")

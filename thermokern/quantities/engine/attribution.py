@@ -33,17 +33,19 @@ class NodeSums:
         Whether the table's steps are the process's exact ones, so that the last two forms are to be had.
     component : bool
         Whether to split by component.
-    bins : Tensor or None
-        (n_nodes,) int64, the row of each node in the table of bins × components.
+    time : bool
+        Whether to split by time.
+    bins : Tensor
+        (n_nodes,) int64, the stretch of time that each node is in: a row of the table of bins × components.
     """
 
     def __init__(
-        self, table: ops.StepTable, constant: Tensor, chain: bool, component: bool, bins: Tensor | None
+        self, table: ops.StepTable, constant: Tensor, chain: bool, component: bool, time: bool, bins: Tensor
     ) -> None:
         n_nodes = len(table.times)
         drift, noise = table.column("drift")[:-1], table.column("noise")[:-1]
         zero = torch.zeros(1, dtype=torch.float64, device="cpu")
-        self.table, self.constant, self.component, self.bins = table, constant, component, bins
+        self.table, self.constant, self.component, self.time, self.bins = table, constant, component, time, bins
         self.work = torch.cat([zero, noise / drift.square()])  # of δ z in the chain form
         self.kappa = torch.cat([zero, 0.5 * (noise / drift).square()])
         self.forms = DIFFERENCE + 1 if chain else 1
@@ -55,31 +57,40 @@ class NodeSums:
         self.map_sums: Tensor | None = None  # (forms, d)
         self.map_squares: Tensor | None = None
         self.binned: Tensor | None = None  # (forms, bins, d)
+        # Of the terms of each component and of each stretch, times the path's total: their shares of the variance.
+        self.map_products: Tensor | None = None  # (forms, d)
+        count = int(bins.max()) + 1 if time else 0
+        self.time_products, self.time_sums = (
+            torch.zeros(self.forms, count, dtype=torch.float64, device="cpu") for _ in range(2)
+        )
 
     def fresh(self) -> NodeSums:
         """The same with no paths yet."""
-        return NodeSums(self.table, self.constant, self.forms > 1, self.component, self.bins)
+        return NodeSums(self.table, self.constant, self.forms > 1, self.component, self.time, self.bins)
 
     def tensors(self) -> list[Tensor]:
         """All that paths have left, for :meth:`merge`."""
         parts = [torch.tensor([self.n], device="cpu"), self.sums, self.squares, torch.cat(self.totals, 1)]
-        more = (self.map_sums, self.map_squares, self.binned)
-        return parts + [part for part in more if part is not None]
+        more = (self.map_sums, self.map_squares, self.map_products, self.binned)
+        return [*parts, self.time_sums, self.time_products, *(part for part in more if part is not None)]
 
     def merge(self, parts: Sequence[Tensor]) -> None:
         """Add what other paths have left, as :meth:`tensors` gave it."""
-        n, sums, squares, totals, *more = parts
+        n, sums, squares, totals, time_sums, time_products, *more = parts
         self.n += int(n)
         self.sums += sums
         self.squares += squares
         self.totals.append(totals)
+        self.time_sums += time_sums
+        self.time_products += time_products
         if more:
-            if self.map_sums is None or self.map_squares is None:
-                self.map_sums, self.map_squares = torch.zeros_like(more[0]), torch.zeros_like(more[1])
+            if self.map_sums is None or self.map_squares is None or self.map_products is None:
+                self.map_sums, self.map_squares, self.map_products = (torch.zeros_like(part) for part in more[:3])
             self.map_sums += more[0]
             self.map_squares += more[1]
-        if len(more) > 2:
-            self.binned = more[2].clone() if self.binned is None else self.binned + more[2]
+            self.map_products += more[2]
+        if len(more) > 3:
+            self.binned = more[3].clone() if self.binned is None else self.binned + more[3]
 
     def begin(self, x: Tensor) -> None:
         """A chunk of paths x (n, d) starts."""
@@ -87,13 +98,14 @@ class NodeSums:
         self.n += n
         self.totals.append(torch.zeros(self.forms, n, dtype=torch.float64, device=x.device))
         self.paths = torch.zeros(self.forms if self.component else 0, n, dim, dtype=torch.float64, device=x.device)
+        stretches = self.time_sums.shape[1]
+        self.stretches = torch.zeros(self.forms, stretches, n, dtype=torch.float64, device=x.device)
         if self.component and self.map_sums is None:
-            self.map_sums, self.map_squares = (
-                torch.zeros(self.forms, dim, dtype=torch.float64, device="cpu") for _ in range(2)
+            self.map_sums, self.map_squares, self.map_products = (
+                torch.zeros(self.forms, dim, dtype=torch.float64, device="cpu") for _ in range(3)
             )
-            if self.bins is not None:
-                count = int(self.bins.max()) + 1
-                self.binned = torch.zeros(self.forms, count, dim, dtype=torch.float64, device="cpu")
+            if self.time:
+                self.binned = torch.zeros(self.forms, stretches, dim, dtype=torch.float64, device="cpu")
 
     def add(
         self,
@@ -146,7 +158,9 @@ class NodeSums:
             self.totals[-1][form] += each.sum(0)
             if self.component:
                 self.paths[form] += part.sum(0, dtype=torch.float64)
-            if self.binned is not None and self.bins is not None:
+            if self.time:
+                self.stretches[form].index_add_(0, self.bins[rows].to(each.device), each)
+            if self.binned is not None:
                 self.binned[form].index_add_(0, self.bins[rows], part.sum(1, dtype=torch.float64).cpu())
 
     def visit(self, node: int, visit: ops.Visit, carried: Tensor, previous: Tensor) -> None:
@@ -160,10 +174,28 @@ class NodeSums:
 
     def end(self) -> None:
         """The chunk's paths have arrived."""
-        if self.map_sums is not None and self.map_squares is not None:
+        total = self.totals[-1]
+        if self.map_sums is not None and self.map_squares is not None and self.map_products is not None:
             self.map_sums += self.paths.sum(1).cpu()
             self.map_squares += self.paths.square().sum(1).cpu()
-        self.totals[-1] = self.totals[-1].cpu()
+            self.map_products += (total[:, None] @ self.paths)[:, 0].cpu()
+        self.time_sums += self.stretches.sum(2).cpu()
+        self.time_products += (self.stretches @ total[:, :, None])[:, :, 0].cpu()
+        self.totals[-1] = total.cpu()
+
+    def shares(self, form: int) -> tuple[Tensor | None, Tensor | None]:
+        """``Cov(A, Σ A)/Var(Σ A)`` of each component (d,) and of each stretch of time (bins,), where they are split."""
+        total = torch.cat(self.totals, dim=1)[form]
+        centred = total - total.mean()
+        variance = centred.square().mean()
+
+        def share(sums: Tensor, products: Tensor) -> Tensor:
+            return (products / self.n - sums / self.n * total.mean()) / variance
+
+        by_component = None
+        if self.map_sums is not None and self.map_products is not None:
+            by_component = share(self.map_sums[form], self.map_products[form])
+        return by_component, share(self.time_sums[form], self.time_products[form]) if self.time else None
 
     def means(self, sums: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Means over paths and their standard errors, from sums and sums of squares of any shape."""

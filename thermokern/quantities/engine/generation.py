@@ -95,7 +95,8 @@ def sample(  # type: ignore[misc]  # the options are those below
     n : int
     method : {"euler-maruyama", "ddpm", "ancestral", "ddpm-large", "ddpm-optimal", "probability-flow", "heun"}
     n_steps, t_eps, spacing
-        The time grid, see :meth:`LinearProcess.grid`. 1000 steps when left out, fewer where a table has fewer.
+        The time grid, see :meth:`LinearProcess.grid`. 1000 steps when left out, fewer where a table has fewer. Of a
+        table, where no spacing is given, whole times spread evenly.
     times : Tensor or sequence, optional
         (n_nodes,) increasing: the grid itself, in the place of the three.
     variance : Tensor or sequence, optional
@@ -156,7 +157,7 @@ def sample(  # type: ignore[misc]  # the options are those below
     shape = _shape(model, shape, x_end)
     if x_end is not None and len(x_end) != n:
         raise ValueError(f"x_end: expected {n} points, got {len(x_end)}")
-    grid = grid_of(process, n_steps, t_eps, spacing, times)
+    grid = grid_of(process, n_steps, t_eps, spacing, times, even=True)
     n_steps = len(grid) - 1
     score = partial(_score, model, process, shape)
     chain = chain_of(_STOCHASTIC[method], process, grid, variance) if method in _STOCHASTIC else None

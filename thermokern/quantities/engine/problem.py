@@ -140,11 +140,18 @@ def grid_of(
     t_eps: float | None,
     spacing: str | None,
     times: Tensor | Sequence[float] | None,
+    even: bool = False,
 ) -> Tensor:
-    """The nodes of a calculation, (n_nodes,) float64: `times` as they are, or the process's grid."""
+    """The nodes of a calculation, (n_nodes,) float64: `times` as they are, or the process's grid.
+
+    `even`: of a table of steps, where no spacing is given, whole times that are spread evenly.
+    """
     if times is None:
         default = min(DEFAULT_STEPS, int(process.t_end) - 1) if isinstance(process, DiscreteVP) else DEFAULT_STEPS
-        return process.grid(default if n_steps is None else n_steps, t_eps, spacing)
+        count = default if n_steps is None else n_steps
+        if even and spacing is None and isinstance(process, DiscreteVP):
+            return process.even_grid(count, t_eps)
+        return process.grid(count, t_eps, spacing)
     if any(other is not None for other in (n_steps, t_eps, spacing)):
         raise ValueError("times: expected either times or n_steps, t_eps and spacing, got both")
     grid = checked_times(torch.as_tensor(times, dtype=torch.float64, device="cpu"))

@@ -180,7 +180,7 @@ def elbo(
         n_steps, spacing = 1000 if n_steps is None else n_steps, spacing or "log-snr"
     if method == "continuous" and not (times is None and variance is None):
         raise ValueError("times, variance: expected neither with the continuous bound, which has no steps")
-    grid = grid_of(process, n_steps, t_eps, spacing, times)
+    grid = grid_of(process, n_steps, t_eps, spacing, times, even=True)
     t_eps = grid[0].item()
     if method == "continuous":
         dtype = checked_dtype(dtype, own_dtype(model, by_reference=True))

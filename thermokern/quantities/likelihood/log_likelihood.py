@@ -61,7 +61,8 @@ def log_likelihood(
     """``log p(x)`` of the law that a model's probability-flow equation ``x' = f x − D s_θ`` carries the prior to.
 
     ``log p(x) = log π(x_T) + ∫ ∇·(f x − D s_θ) dt + d log m(t_eps)`` along the solution that starts at ``m(t_eps) x``.
-    This is the likelihood of the deterministic sampler, not that of the reverse stochastic equation.
+    This is the likelihood of the deterministic sampler, not that of the reverse stochastic equation. There is no time
+    grid to give: steps adapt to the tolerance, point by point.
 
     Parameters
     ----------

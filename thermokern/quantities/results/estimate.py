@@ -163,7 +163,19 @@ class ExponentialAverage(Estimate):
     @property
     def is_reliable(self) -> bool:
         """Whether the standard error can be trusted, as far as the weights tell."""
-        return not (self.has_heavy_tail or self.effective_sample_size < FEW_PATHS * self.n)
+        return not self.doubts()
+
+    def doubts(self) -> list[str]:
+        """Why the standard error is not to be trusted, in words; empty where the weights give no reason."""
+        reasons = []
+        if self.has_heavy_tail:
+            reasons.append(
+                f"its weights have a tail of Pareto shape {self.pareto_shape:.2f}, and from {UNRELIABLE} on no "
+                f"variance (the largest carries {self.largest_share:.0%} of their squares)"
+            )
+        if self.effective_sample_size < FEW_PATHS * self.n:
+            reasons.append(f"about {self.effective_sample_size:.1f} of {self.n} paths carry it; use more paths")
+        return reasons
 
 
 def exponential_average(values: Tensor, scale: float) -> ExponentialAverage:

@@ -16,12 +16,12 @@ from thermokern.quantities.engine.problem import Problem, checked_data, drawn, g
 from thermokern.quantities.schedules.moments import NodeScore, Samples, node_score, quieter, samples_of, slope, smoothed
 from thermokern.quantities.schedules.pairs import STOCHASTIC, Nodes, cost_table, pairs_of, thermodynamic_length
 from thermokern.quantities.schedules.result import FLOW, Schedules
-from thermokern.quantities.schedules.surrogates import defects, klub
+from thermokern.quantities.schedules.surrogates import defects, kl_step, klub
 from thermokern.targets import Distribution
 
 SAMPLERS = (*STOCHASTIC, FLOW)
 OWN = "own"
-OBJECTIVES = (OWN, "defect", "defect-w2", "klub")
+OBJECTIVES = (OWN, "defect", "defect-w2", "klub", "kl-step")
 
 
 def optimal_schedule(
@@ -63,12 +63,13 @@ def optimal_schedule(
     sampler : {"ddpm-optimal", "ddpm", "ddpm-large", "euler-maruyama", "probability-flow"}
         A method of :func:`thermokern.sample`. ``ddpm-optimal`` takes the best variance of each step, which the result
         has. The probability flow has no bound, only surrogates.
-    objective : {"own", "defect", "defect-w2", "klub"}, optional
+    objective : {"own", "defect", "defect-w2", "klub", "kl-step"}, optional
         What is made small. ``own``, where left out: the sampler's bound. Surrogates that bound nothing: ``defect`` and
         ``defect-w2``, the square of what one Euler step of the flow misses, in the scale of the law there or as it
         arrives at the data (the choice of the probability flow where left out), and ``klub``, the cost of ``ddpm``
-        steps without model error, which Align Your Steps makes small. With an SDE sampler the result's bound is its
-        own in any case.
+        steps without model error, which Align Your Steps makes small; and, where model and data are distributions,
+        ``kl-step``, the KL divergence that one Euler step of the flow adds. With an SDE sampler the result's bound is
+        its own in any case.
     n_paths : int, optional
         1024 samples of a law; each point once, or 1024 of them.
     n_times : int
@@ -119,6 +120,10 @@ def optimal_schedule(
     objective = checked_choice("objective", objective or ("defect-w2" if flow else OWN), OBJECTIVES)
     if flow and objective == OWN:
         raise ValueError("objective: the probability flow has no bound of its own; expected one of the surrogates")
+    if objective == "kl-step" and not (isinstance(model, Distribution) and isinstance(data, Distribution)):
+        raise TypeError(
+            'objective: "kl-step" needs log densities and second derivatives: model and data as distributions'
+        )
     holdout = checked_number("holdout", holdout, above=0.0, below=1.0)
     grid = _nodes(process, n_times, t_eps, times)
     counts = tuple(checked_integer("n_steps", n, 1, len(grid)) for n in n_steps)
@@ -146,7 +151,8 @@ def optimal_schedule(
         held = Samples(*(part[n_table:] for part in samples))
         held_out, ends = quieter(held, factor), _ends(problem, data, nodes, held)
     if objective != OWN:
-        cost, stderr = _surrogate(objective, problem, nodes, score, data_std, n_table, progress), stderr * math.nan
+        cost = _surrogate(objective, problem, nodes, score, data, data_std, n_table, progress)
+        stderr = stderr * math.nan
         length = None
     return Schedules(
         sampler=sampler,
@@ -207,7 +213,14 @@ def _ends(problem: Problem, data: Distribution | Tensor | np.ndarray, nodes: Nod
 
 
 def _surrogate(
-    objective: str, problem: Problem, nodes: Nodes, score: NodeScore, data_std: float, n_table: int, progress: bool
+    objective: str,
+    problem: Problem,
+    nodes: Nodes,
+    score: NodeScore,
+    data: object,
+    data_std: float,
+    n_table: int,
+    progress: bool,
 ) -> Tensor:
     """The cost of every step by a surrogate, from the samples of the table."""
     own = Problem(
@@ -215,4 +228,8 @@ def _surrogate(
     )
     if objective == "klub":
         return klub(own, nodes, score, progress)
+    if objective == "kl-step":
+        assert isinstance(problem.model, Distribution)
+        assert isinstance(data, Distribution)
+        return kl_step(own, nodes, problem.model, data, progress)
     return defects(own, nodes, score, data_std, progress)[objective]

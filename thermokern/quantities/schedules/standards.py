@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops.checks import checked_choice, checked_integer, checked_number
-from thermokern.processes import DiscreteVP, LinearProcess
+from thermokern.processes import DiscreteVP, LinearProcess, apart
 
 # (t, σ = √v/m, standard deviation c of the data) -> what the schedule is uniform in, increasing.
 STANDARDS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
@@ -70,14 +70,3 @@ def nearest(known: Tensor, wanted: Tensor) -> Tensor:
     right = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
     closer = wanted - known[right - 1] < known[right] - wanted
     return apart((right - closer.long()).double(), len(known) - 1.0).long()
-
-
-def apart(places: Tensor, last: float | None = None) -> Tensor:
-    """Whole numbers (n,), no two alike: those that coincide move up, and down again from the last."""
-    out = places.tolist()
-    for i in range(1, len(out)):
-        out[i] = max(out[i], out[i - 1] + 1.0)
-    out[-1] = min(out[-1], places[-1].item() if last is None else last)
-    for i in range(len(out) - 2, -1, -1):
-        out[i] = min(out[i], out[i + 1] - 1.0)
-    return torch.tensor(out, dtype=torch.float64, device="cpu")

@@ -10,6 +10,7 @@ from thermokern import ops
 from thermokern.quantities.engine.problem import Problem
 from thermokern.quantities.schedules.moments import NodeScore
 from thermokern.quantities.schedules.pairs import Nodes
+from thermokern.targets import Distribution
 
 _NUMBERS = 2**23  # of the paths that are alive at once
 
@@ -86,6 +87,49 @@ def klub(problem: Problem, nodes: Nodes, score: NodeScore, progress: bool) -> Te
             pieces = 0.5 * (rate[1:] + rate[:-1]) * weight[:t]
             total[:t, t] += pieces.flip(0).cumsum(0).flip(0)
     return total / len(problem.points)
+
+
+def kl_step(problem: Problem, nodes: Nodes, model: Distribution, data: Distribution, progress: bool) -> Tensor:
+    """``KL(E#p_t ‖ p_s)`` of one Euler step E of the flow from t down to s, for every pair, (M, M).
+
+    With y = x/m and ``E(y) = y + (σ_s − σ_t) ε_t(y)`` it is ``E[log p_t(y) − log det(I + (σ_s − σ_t) ∇ε_t) −
+    log p_s(E(y))]`` over exact samples y of the data at t. ∇ε, a second derivative of a log density, is symmetric;
+    E is injective, its Jacobian ``(σ_s/σ_t) I + (1 − σ_s/σ_t) Cov(x_0|y)/σ_t²`` being positive. What these costs bound
+    is the total variation, ``TV(p_eps, samples) ≤ Σ √(KL/2) + TV(p_T, π)``, not KL.
+    Cost: n (M²/2) densities.
+    """
+    count, dim = len(nodes.times), problem.dim
+    times, m, sigma, process = nodes.times.tolist(), nodes.mean_scale, nodes.sigma, problem.process
+    total = torch.full((count, count), torch.inf, dtype=torch.float64, device="cpu")
+    for t in tqdm(range(1, count), disable=not progress, unit="node", desc="steps"):
+        z = ops.normals(
+            *(len(problem.points), dim),
+            seed=problem.seed,
+            path_offset=problem.path_offset,
+            first=t * dim,
+            dtype=torch.float64,
+        )
+        y = problem.points + sigma[t] * z
+        with torch.enable_grad():
+            x = (m[t] * y).requires_grad_(True)
+            score = model.score(x, times[t], process)
+            rows = [torch.autograd.grad(score[:, i].sum(), x, retain_graph=True)[0] for i in range(dim)]
+        noise = -nodes.variance[t].sqrt() * score.detach()
+        slopes = torch.linalg.eigvalsh(-nodes.variance[t].sqrt() * m[t] * torch.stack(rows, dim=1))  # (n, d) of ∇ε
+        own = data.log_prob(m[t] * y, times[t], process) + dim * m[t].log()
+        for s in range(t):
+            step = sigma[s] - sigma[t]
+            there = data.log_prob(m[s] * (y + step * noise), times[s], process) + dim * m[s].log()
+            total[s, t] = _mean_of_log_ratio(own - torch.log1p(step * slopes).sum(1) - there)
+    return total
+
+
+def _mean_of_log_ratio(value: Tensor) -> float:
+    """Mean of ``v = log q/p`` (n,) over samples of q, as that of ``v + e^{−v} − 1``: quieter, and never negative.
+
+    The mean of ``e^{−v}`` is 1; where no sample lies in the bulk of p the result is up to 1 nat too low.
+    """
+    return (value + torch.expm1(-value)).mean().item()
 
 
 def _parts(problem: Problem, count: int, progress: bool) -> tqdm[tuple[int, Tensor]]:

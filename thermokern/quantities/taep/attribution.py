@@ -44,6 +44,14 @@ class Map(NamedTuple):
     squared: Tensor | None
 
 
+class VarianceShares(NamedTuple):
+    """Of the variance of Δs: ``Cov(A, Δs)/Var Δs``, which adds up to 1 over time and over components."""
+
+    edges: Tensor | None  # (bins + 1,) falling log signal-to-noise ratios
+    time: Tensor | None  # (bins,)
+    components: Tensor | None  # in the shape of x
+
+
 class Table(NamedTuple):
     """What arises in each stretch of log signal-to-noise ratio along each component, nats."""
 
@@ -86,6 +94,9 @@ class Split:
         In the shape of x.
     table : Tensor or None
         (bins, …) in stretches of log signal-to-noise ratio and in the shape of x.
+    map_share, time_share : Tensor or None
+        ``Cov(A, Σ A)/Var(Σ A)`` in the shape of x and (bins,) in stretches of log signal-to-noise ratio: shares of the
+        variance of the total, which add up to 1. A share is negative where its part offsets the others.
     """
 
     total: Estimate
@@ -94,6 +105,8 @@ class Split:
     map: Tensor | None
     map_stderr: Tensor | None
     table: Tensor | None
+    map_share: Tensor | None = None
+    time_share: Tensor | None = None
 
 
 @stored("attribution")
@@ -108,7 +121,7 @@ class Attribution(Result):
     times, log_snr : Tensor
         (n_nodes,)
     edges : Tensor or None
-        (bins + 1,) falling log signal-to-noise ratios of the rows of tables.
+        (bins + 1,) falling log signal-to-noise ratios of the rows of tables and of shares of the variance in time.
     scheme : Split
         The scheme's own terms, which add up to its sum along each path.
     chain : Split or None
@@ -173,6 +186,10 @@ class Attribution(Result):
             raise ValueError('table: expected resolve to name "time" and "component"')
         return Table(self.edges, self.best.table, None if self.squared is None else self.squared.table)
 
+    def variance_shares(self) -> VarianceShares:
+        """Where the variance arises; of the chain form, of the scheme's own terms where that is not known."""
+        return VarianceShares(self.edges, self.best.time_share, self.best.map_share)
+
     def summary(self) -> str:
         """The sums of each way of splitting, and what each is."""
         lines = ["where Δs arises, nats"]
@@ -236,9 +253,8 @@ def node_sums(
     constant = torch.zeros(len(table.times), dtype=torch.float64, device="cpu")
     if steps is not None:
         constant[1:] = 0.5 * (steps.variance / steps.noise.square()).log()
-    both = len(resolved) == len(RESOLVE)
-    bins = _bins(table, checked_integer("time_bins", time_bins, 1))[0] if both else None
-    return NodeSums(table, constant, exact_steps, "component" in resolved, bins)
+    bins, _ = _bins(table, checked_integer("time_bins", time_bins, 1))
+    return NodeSums(table, constant, exact_steps, "component" in resolved, "time" in resolved, bins)
 
 
 def _bins(table: ops.StepTable, count: int) -> tuple[Tensor, Tensor]:
@@ -275,8 +291,17 @@ def attribution(
             )
         if sums.binned is not None:
             table_of_means = (sums.binned[form] / sums.n).reshape(-1, *shape)
-        own = mean_estimate(totals[form])
-        return Split(own, nodes[form], nodes_stderr[form], mapped, mapped_stderr, table_of_means)
+        by_component, by_time = sums.shares(form)
+        return Split(
+            total=mean_estimate(totals[form]),
+            nodes=nodes[form],
+            nodes_stderr=nodes_stderr[form],
+            map=mapped,
+            map_stderr=mapped_stderr,
+            table=table_of_means,
+            map_share=None if by_component is None else by_component.reshape(shape),
+            time_share=by_time,
+        )
 
     scheme = split(SCHEME)
     assert scheme is not None
@@ -291,7 +316,7 @@ def attribution(
         resolved=resolved,
         times=table.times,
         log_snr=_log_snr(table),
-        edges=None if sums.binned is None else _bins(table, time_bins)[1],
+        edges=_bins(table, time_bins)[1] if sums.time else None,
         scheme=scheme,
         chain=split(CHAIN),
         squared=split(SQUARED),

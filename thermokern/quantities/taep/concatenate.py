@@ -74,7 +74,7 @@ def concatenate(parts: Sequence[TAEP]) -> TAEP:
     blocks = {part.settings.get("block") for part in ordered}
     whole = replace(
         first,
-        **statistics(values, coarser, mismatch, difference, first.sign, probes),
+        **statistics(values, coarser, mismatch, difference, first.sign, probes, first.settings["scheme"]),
         x_start=joined("x_start"),
         x_end=joined("x_end"),
         endpoint_log_ratio=joined("endpoint_log_ratio"),

@@ -47,10 +47,14 @@ def taep_figure(result: TAEP, ax: Axes | None = None) -> Figure:
                 empty.text(0.5, 0.5, "no paths", ha="center", va="center", transform=empty.transAxes)
             return drawn
         draw_density(axes[0], values, EXACT, fill=True)
-        axes[0].axvline(result.mean.value, color=INK, lw=1)
+        axes[0].axvline(result.mean.value, color=INK, lw=1, label="mean")
+        half = ("−" if result.sign > 0 else "") + "variance/2"
+        axes[0].axvline(-0.5 * result.sign * result.variance.value, color=THEORY, lw=1, ls=":", label=half)
         axes[0].margins(y=0.05)
+        axes[0].legend(loc="upper right")
         axes[0].set(
-            title=f"{len(values):,} paths: mean {result.mean},\nvariance {result.variance}",
+            title=f"{len(values):,} paths: mean {result.mean}{_of_step(result, 'mean')},\n"
+            f"variance {result.variance}{_of_step(result, 'variance')}",
             xlabel="Δs (nats)",
             ylabel="density",
         )
@@ -60,7 +64,8 @@ def taep_figure(result: TAEP, ax: Axes | None = None) -> Figure:
         axes[1].plot(order, np.arange(1, len(order) + 1) / len(order), color=EXACT, lw=2.4, label="paths")
         axes[1].plot(order, weight / weight[-1], color=NETWORK, lw=1.2, label=f"weights {result.weight_name}")
         axes[1].set(
-            title=f"⟨{result.weight_name}⟩ = {result.fluctuation_theorem}\n",
+            title=f"⟨{result.weight_name}⟩ = {result.fluctuation_theorem}{_of_step(result, 'fluctuation_theorem')}\n"
+            + ("" if result.fluctuation_theorem.is_reliable else "error unreliable"),
             xlabel="Δs (nats)",
             ylabel="cumulative share",
             ylim=(-0.02, 1.22),
@@ -187,6 +192,11 @@ def _draw_modes(axes: Axes, result: TAEP) -> None:
     title = "mode means ± 2 s.e." + (", red: collapsed" if collapsed else "")
     legend = ("% and shade" if labelled else "shade") + ": share of variance"
     axes.set(title=f"{title}\n{legend}", xlabel="mode", ylabel="mean Δs (nats)")
+
+
+def _of_step(result: TAEP, name: str) -> str:
+    """What the time step does to a statistic, where it is known."""
+    return "" if result.step_error is None else f" (step {getattr(result.step_error, name).value:+.1g})"
 
 
 def _share(value: float) -> float:

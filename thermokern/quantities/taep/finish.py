@@ -116,7 +116,7 @@ def finished(asked: Asked, starts: Points, sums: PathSums) -> TAEP:
             reference, process, x_start, ends[0], n_paths=drawn_from, seed=seed, path_offset=path_offset
         )
     result = TAEP(
-        **statistics(values, coarser, sums.mismatch, sums.difference, sign, asked.streaming.probes),
+        **statistics(values, coarser, sums.mismatch, sums.difference, sign, asked.streaming.probes, scheme),
         x_start=kept[0].detach().reshape(-1, *shape),
         x_end=kept[1].detach().reshape(-1, *shape),
         endpoint_log_ratio=endpoint,
@@ -143,6 +143,7 @@ def statistics(
     difference: Tensor | None,
     sign: float,
     probes: int,
+    scheme: str,
 ) -> dict[str, Any]:
     """The fields of a TAEP that follow from its paths alone; all (n,), `sign` is that of the exponential average."""
     return {
@@ -152,7 +153,7 @@ def statistics(
         "fluctuation_theorem": exponential_average(values, sign),
         "score_matching": mean_estimate(mismatch),
         "probe_noise": None if difference is None else probe_noise(values, difference, probes),
-        "step_error": None if coarser is None else step_error(values, coarser, sign),
+        "step_error": None if coarser is None else step_error(values, coarser, sign, scheme),
         "half_variance_ratio": half_variance_ratio(values),
         "mismatch": mismatch.detach(),
         "coarser": None if coarser is None else coarser.detach(),

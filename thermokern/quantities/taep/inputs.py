@@ -82,7 +82,7 @@ def streaming_options(
         raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
     if gradient and not sharing.ranks.alone:
         raise ValueError("group: a run with gradients is not shared, its graph is in one process")
-    folder = None if checkpoint is None else Path(checkpoint)
+    folder = None if checkpoint is None else Path(checkpoint).absolute()  # a network may change the directory
     return Streaming(divergence, probes, memory_budget, folder, gradient, progress, sharing=sharing)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from thermokern.quantities.results.estimate import Estimate, ExponentialAverage
 from thermokern.quantities.results.result import Result, remarks
 from thermokern.quantities.results.storage import stored
-from thermokern.quantities.taep.attribution import Attribution, LabelPart, Map, Rate, Table
+from thermokern.quantities.taep.attribution import Attribution, LabelPart, Map, Rate, Table, VarianceShares
 from thermokern.quantities.taep.conclusion import conclusion, law
 from thermokern.quantities.taep.modes import Mode, collapse_line
 from thermokern.quantities.taep.probe_noise import ProbeNoise
@@ -121,6 +121,11 @@ class TAEP(Result):
     def by_label(self) -> tuple[LabelPart, ...]:
         """The means of the paths of each label; needs ``labels`` and ``resolve``."""
         return self._resolved("time").by_label
+
+    @property
+    def variance_shares(self) -> VarianceShares:
+        """Where the variance of Δs arises, in time and by component; needs ``resolve``."""
+        return self._resolved("time").variance_shares()
 
     def _resolved(self, *names: str) -> Attribution:
         if self.attribution is None:

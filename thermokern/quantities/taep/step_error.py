@@ -22,7 +22,9 @@ class StepError:
 
     V_h is the sum of a path over all nodes, V_{2h} and V_{4h} those over every second and every fourth. The values are
     ``R_h = 2 V_h − V_{2h}``, whose mean has an error of second order; a third of the difference between a statistic of
-    R_h and that of ``R_{2h} = 2 V_{2h} − V_{4h}`` is what that order leaves.
+    R_h and that of ``R_{2h} = 2 V_{2h} − V_{4h}`` is what that order leaves. In the schemes ``ito`` and
+    ``backward-ito`` a path's own error is of order ½ with independent parts in every step, which no extrapolation takes
+    away: the variance and the exponential average then have an error of first order, the whole difference.
 
     Attributes
     ----------
@@ -58,8 +60,9 @@ def extrapolated(value: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
     return (2.0 * value.double() - double).to(value), (2.0 * double - fourfold).to(value)
 
 
-def step_error(values: Tensor, coarser: Tensor, sign: float) -> StepError:
+def step_error(values: Tensor, coarser: Tensor, sign: float, scheme: str) -> StepError:
     """From R_h and R_{2h} of each path (n,) each; `sign` is that of the exponential average."""
+    scatter = 3.0 if scheme == "stratonovich" else 1.0
     fine, double = values.detach().double(), coarser.detach().double()
     n = len(fine)
     unbiased = n / (n - 1) if n > 1 else torch.nan
@@ -67,10 +70,10 @@ def step_error(values: Tensor, coarser: Tensor, sign: float) -> StepError:
     top = max(sign * v.max().item() if sign > 0 else -v.min().item() for v in (fine, double)) if n else 0.0
     weights = [(sign * v - top).exp() for v in (fine, double)]
     scale = torch.tensor(top, dtype=torch.float64, device="cpu").exp().item()
-    average = mean_estimate((weights[0] - weights[1]) / 3.0, "")
+    average = mean_estimate((weights[0] - weights[1]) / scatter, "")
     return StepError(
         mean=mean_estimate((fine - double) / 3.0),
-        variance=mean_estimate((squares[0] - squares[1]) / 3.0, "nats²"),
+        variance=mean_estimate((squares[0] - squares[1]) / scatter, "nats²"),
         fluctuation_theorem=Estimate(scale * average.value, scale * average.stderr, ""),
     )
 

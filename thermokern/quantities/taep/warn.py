@@ -10,8 +10,7 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel
 from thermokern.processes import DiscreteVP, LinearProcess
-from thermokern.quantities.results.estimate import FEW_PATHS, FewPathsWarning
-from thermokern.quantities.results.pareto import UNRELIABLE
+from thermokern.quantities.results.estimate import FewPathsWarning
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.step_error import StepTooLongWarning
 from thermokern.targets import Distribution
@@ -30,14 +29,7 @@ def warn_of_unreliable_average(result: TAEP, infinite: bool) -> None:
     average = result.fluctuation_theorem
     if not average.n:
         return
-    reasons = []
-    if average.has_heavy_tail:
-        reasons.append(
-            f"its weights have a tail of Pareto shape {average.pareto_shape:.2f}, and from {UNRELIABLE} on no variance "
-            f"(the largest carries {average.largest_share:.0%} of their squares)"
-        )
-    if average.effective_sample_size < FEW_PATHS * average.n:
-        reasons.append(f"about {average.effective_sample_size:.1f} of {average.n} paths carry it; use more paths")
+    reasons = average.doubts()
     if infinite:
         reasons.append(
             "its variance is infinite, since the sampler's steps are too long for the tails of the laws; use more "
