@@ -45,6 +45,7 @@ def entropy_production(
     backend: str = "auto",
     dtype: torch.dtype | None = None,
     allow_nonfinite: bool = False,
+    progress: bool = False,
 ) -> EntropyProduction:
     """Entropy production of ``dx = F(x, t) dt + √(2𝐃) dw`` (Itô) along each of many Euler–Maruyama paths.
 
@@ -88,6 +89,8 @@ def entropy_production(
         Of the paths; float32 when left out.
     allow_nonfinite : bool
         Return NaN or infinite values that arise on a path instead of raising.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def entropy_production(
 
     times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64, device="cpu")
     x_start = start.to(dtype)
-    sums, ran, reason = run_paths(force, d, stationary, x_start, times, seed, path_offset, backend)
+    sums, ran, reason = run_paths(force, d, stationary, x_start, times, seed, path_offset, backend, progress)
     correction = chain_correction(force, d, x_start, sums.x_end, times) if scheme == "discrete" else 0.0
     density = _law_in_time(force, d, x0, t_start) if log_density == "auto" else log_density
     system = None

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models.trial import examine
 from thermokern.ops.checks import MAX_DIM, NotFusable
 from thermokern.ops.contexts import differentiable, plain_precision, usable
 from thermokern.quantities.dissipation.systems import ConstantDiffusion, DiffusionField, Field, LinearForce, gradient
+from thermokern.quantities.engine.pace import Pace
 
 _CHUNK = 65_536  # paths that the reference holds at once
 _NOISE_CHUNK = 32  # steps whose noise it draws at once
@@ -38,29 +40,40 @@ def run_paths(
     seed: int,
     path_offset: int,
     backend: str,
+    progress: bool = False,
 ) -> tuple[LineIntegrals, str, str]:
     """The sums of all paths, what ran, and why not the fused kernel."""
     reason = 'backend="reference" was asked for'
     if backend != "reference":
         try:
-            return _fused(force, d, stationary, x, times, seed, path_offset), "fused", ""
+            pace = Pace(len(x), "path", "entropy production", progress)
+            with pace.bar():
+                pieces = [
+                    _fused(force, d, stationary, x[low:high], times, seed, path_offset + low)
+                    for low, high in pace.pieces(0, len(x))
+                ]
+            return _joined(pieces), "fused", ""
         except NotFusable as error:
             reason = str(error)
             if backend == "fused":
                 raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
     integrands = _integrands(force, d, stationary)
     examine("force", lambda points: _checked_force(force, points, times[0].item()), x, force)
-    with torch.no_grad():
-        parts = [
-            _reference(integrands, d, block, times, seed, path_offset + i * _CHUNK)
-            for i, block in enumerate(torch.split(x, _CHUNK) if len(x) else [x])
-        ]
+    with torch.no_grad(), tqdm(total=len(x), disable=not progress, unit="path", desc="entropy production") as bar:
+        parts = []
+        for i, block in enumerate(torch.split(x, _CHUNK) if len(x) else [x]):
+            parts.append(_reference(integrands, d, block, times, seed, path_offset + i * _CHUNK))
+            bar.update(len(block))
+    return _joined(parts), "reference", reason
+
+
+def _joined(parts: list[LineIntegrals]) -> LineIntegrals:
     bath, housekeeping, excess, x_end = (
         None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)
     )
     assert bath is not None
     assert x_end is not None
-    return LineIntegrals(bath, housekeeping, excess, x_end), "reference", reason
+    return LineIntegrals(bath, housekeeping, excess, x_end)
 
 
 def _fused(

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern.quantities.engine.backends import Runner
 from thermokern.quantities.engine.blocks import Rows, launch_block, run_blocks
+from thermokern.quantities.engine.pace import Pace
 from thermokern.quantities.engine.problem import Problem
 from thermokern.quantities.engine.starts import Points
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming
@@ -43,15 +43,18 @@ def run_paths(
         )
     n, resolved, sharing = len(x), streaming.resolved, streaming.sharing
     size = sharing.block or launch_block(n, n_steps, fused, device.type)
-    with tqdm(total=n, disable=not streaming.progress, unit="path", unit_scale=True, desc="TAEP") as bar:
+    # Kernels compute each path alike in any company; what is resolved is summed over a block.
+    pace = Pace(n, "path", "TAEP", streaming.progress, whole=not fused or resolved is not None)
+    with pace.bar():
 
         def compute(_: int, low: int, high: int) -> Rows:
             own = None if resolved is None else resolved.fresh()
-            sums = runner(x[low:high].to(device), seed, path_offset + low, own)
-            bar.n = high
-            bar.refresh()
-            x_last = sums.x_last if sharing.keep_ends else sums.x_last[:, :0]
-            rows = (sums.value.cpu(), sums.mismatch.cpu(), x_last.cpu(), sums.coarse.cpu())
+            parts = []
+            for first, last in pace.pieces(low, high):
+                sums = runner(x[first:last].to(device), seed, path_offset + first, own)
+                x_last = sums.x_last if sharing.keep_ends else sums.x_last[:, :0]
+                parts.append((sums.value.cpu(), sums.mismatch.cpu(), x_last.cpu(), sums.coarse.cpu()))
+            rows = parts[0] if len(parts) == 1 else tuple(torch.cat(part) for part in zip(*parts, strict=True))
             return rows if own is None else (*rows, *own.tensors())
 
         blocks = run_blocks(n, size, sharing.ranks, compute)

@@ -202,7 +202,11 @@ def log_likelihood(
                 watched.begin(index * repeats + r)
                 rounds.append(by_reference(own_axes, process, start, shape, t_eps, own, columns, rtol, atol, watched))
             else:
-                rounds.append(by_kernel(fused, process, start, t_eps, rtol, atol, max_evaluations))
+                watched.begin(index * repeats + r)
+                parts = []
+                for first, last in watched.pieces(len(start)):
+                    parts.append(by_kernel(fused, process, start[first:last], t_eps, rtol, atol, max_evaluations))
+                rounds.append(ops.FlowSums(*(torch.cat(part) for part in zip(*parts, strict=True))))
         return tuple(torch.stack(part) for part in zip(*rounds, strict=True))  # (repeats, high − low, …)
 
     with watched.bar():

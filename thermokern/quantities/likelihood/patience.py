@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 LONG = 10_000  # evaluations of a point
 _TRIED = 1000  # from which the rest can be told
+_LEAST, _PIECES = 128, 50  # points of a piece at least, and pieces of a solve at most, where a bar is shown
 _MARKS = 1000  # of the bar, for each batch
 
 
@@ -46,6 +47,14 @@ class Watched:
         """A solve begins: those before it are done, here or elsewhere."""
         self._done = _MARKS * solve
         self._move(self._done)
+
+    def pieces(self, n: int) -> Iterator[tuple[int, int]]:
+        """Ranges of the points of the solve that began, so that the bar moves; all at once where none is shown."""
+        size = max(n, 1) if not self.progress else max(_LEAST, -(-n // _PIECES))
+        for low in range(0, max(n, 1), size):
+            high = min(low + size, n)
+            yield low, high
+            self._move(self._done + int(_MARKS * high / max(n, 1)))
 
     def __call__(self, share: float, evaluations: int) -> None:
         """The last point is at `share` of its path, and a point has had so many evaluations."""
