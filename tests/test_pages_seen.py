@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 import thermokern as tk
 from thermokern.quantities.results import style
-from thermokern.report import write_result
+from thermokern.report import panels, write_result
 from thermokern.report.html import words_of
 from thermokern.report.panels import DARK, panels_of
 
@@ -156,14 +157,25 @@ def test_panels_are_pictures_that_follow_the_page(reports: dict[str, Path]) -> N
         assert not any(colour in body for colour in DARK), "a colour that stays as it is on a dark page"
     figure = tk.taep(tk.Gaussian([0.0]), tk.Gaussian([0.3]), tk.VP(), n_paths=50, n_steps=5).plot()
     before = [axes.get_position().bounds for axes in figure.axes]
-    panels = panels_of(figure)
-    assert len(panels) == 2
+    drawn = panels_of(figure)
+    assert len(drawn) == 2
     assert all(axes.get_visible() for axes in figure.axes)
     figure.canvas.draw()
     assert len(panels_of(figure)) == 2
     assert len(before) == len(figure.axes)
-    assert "density, " in panels[0].alt
-    assert "Shown: paths, weights" in panels[1].alt
+    assert "density, " in drawn[0].alt
+    assert "Shown: paths, weights" in drawn[1].alt
+
+
+def test_every_colour_is_seen_on_a_dark_page() -> None:
+    style_sheet = (Path(panels.__file__).parent / "templates" / "style.css").read_text()
+    assert f"--paper: {panels.GROUND}" in style_sheet
+    colours = [*DARK, *(to_hex(colour) for colour in style.severities(12)), "#ffffff", "#0d0887"]
+    for colour in colours:
+        assert panels.contrast(to_rgb(panels.on_dark(colour)), to_rgb(panels.GROUND)) >= 3.0, colour
+    assert panels.on_dark("#fca636") == "#fca636"  # bright enough as it is
+    assert panels.on_dark("#0d0887") != "#0d0887"
+    assert panels.contrast((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == pytest.approx(21.0)
 
 
 def test_words_are_explained_where_they_stand() -> None:

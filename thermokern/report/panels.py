@@ -12,12 +12,15 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, POINTS
 
 _MANY_POINTS = 400  # of a cloud, from which on it is an image inside the SVG
+GROUND = "#14181d"  # of a dark page, as style.css has it
+_SEEN = 3.0  # contrast of a line with its ground at least
 _PAD = 0.06  # inches around a panel
 _WIDEST = 4.6  # inches of a panel whose letters a phone shows at a size that can be read
 # Colours of figures on white, and what they become on a dark page: of the same hue, and as far from the ground.
@@ -116,12 +119,38 @@ def _svg(figure: Figure, axes: Sequence[Axes], inches: Bbox) -> str:
 def _following(svg: str) -> str:
     """The SVG with its named colours as variables, which have other values on a dark page."""
     svg = svg[svg.index("<svg") :]
-    light = "".join(f"--{name[1:]}:{name};" for name in DARK)
-    dark = "".join(f"--{name[1:]}:{colour};" for name, colour in DARK.items())
-    svg = re.sub("|".join(DARK), lambda match: f"var(--{match[0][1:]})", svg)
+    found = {name: on_dark(name) for name in dict.fromkeys(re.findall(r"#[0-9a-f]{6}\b", svg))}
+    moved = {name: colour for name, colour in found.items() if colour != name}
+    light = "".join(f"--{name[1:]}:{name};" for name in moved)
+    dark = "".join(f"--{name[1:]}:{colour};" for name, colour in moved.items())
+    if moved:
+        svg = re.sub("|".join(moved), lambda match: f"var(--{match[0][1:]})", svg)
     rule = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     end = svg.index(">") + 1
     return svg[:end] + rule + svg[end:]
+
+
+def on_dark(colour: str) -> str:
+    """A colour as a dark page has it: one of ours by its table, another as it is, or lighter where it would be lost."""
+    if colour in DARK:
+        return DARK[colour]
+    rgb = np.array(to_rgb(colour))
+    for share in np.linspace(0.0, 1.0, 21):
+        lighter = rgb + share * (1.0 - rgb)
+        if contrast(lighter, to_rgb(GROUND)) >= _SEEN:
+            return colour if share == 0.0 else str(to_hex(lighter))
+    return colour
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two colours, 1 to 21, as the Web Content Accessibility Guidelines 2.1 define it."""
+    low, high = sorted(_luminance(np.asarray(colour)) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(rgb: np.ndarray) -> float:
+    linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def alt_of(axes: Sequence[Axes]) -> str:
