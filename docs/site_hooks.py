@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,30 @@ def listed_names() -> set[str]:
     return set(re.findall(r"^::: thermokern\.(\w+)", text, flags=re.MULTILINE))
 
 
+@cache
+def _homes() -> dict[str, str]:
+    """The dotted path of the module that defines each class and function of the package."""
+    return {
+        statement.name: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((ROOT / "thermokern").rglob("*.py"), reverse=True)
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+def home(name: str) -> str:
+    """Where a public name is defined: a function may be called as its module is, and that one would be found first."""
+    return _homes()[name]
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Add to the page of other names all that are listed nowhere."""
-    if page.file.src_uri != "api/other.md":
+    """Lead each name of the reference to its home; the page of other names gets all that are listed nowhere."""
+    if not page.file.src_uri.startswith("api/"):
         return markdown
-    listed = listed_names()
-    return "\n\n".join([markdown, *(f"::: thermokern.{name}" for name in public_names() if name not in listed)])
+    if page.file.src_uri == "api/other.md":
+        listed = listed_names()
+        others = [f"::: thermokern.{name}" for name in public_names() if name not in listed]
+        markdown = "\n\n".join([markdown, *others])
+    return re.sub(
+        r"^::: thermokern\.(\w+)$", lambda found: f"::: {home(found[1])}.{found[1]}", markdown, flags=re.MULTILINE
+    )

@@ -11,6 +11,7 @@ such as output, is ``text``. A comment says what a test changes, and what a page
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -54,8 +55,11 @@ class Page:
 
 
 def read(path: Path) -> Page:
-    """The page of a file."""
+    """The page of a file, Markdown or a notebook."""
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+        text = "\n".join(f"```python\n{source}\n```" if kind == "code" else source for kind, source in cells)
     remarks = [remark.strip() for remark in re.findall(r"<!-- tests: (.*?) -->", text)]
     smaller = dict(pair.split(" is ") for remark in remarks if " is " in remark for pair in remark.split("; "))
     return Page(

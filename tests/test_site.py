@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import runpy
 import sys
@@ -23,9 +24,11 @@ sys.path.insert(0, str(DOCS))
 import site_hooks  # noqa: E402  what MkDocs runs while it builds
 
 FOLDERS = (DOCS, DOCS / "howto", DOCS / "concepts")
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 PAGES = [
     read(path) for path in (ROOT / "README.md", *(page for folder in FOLDERS for page in sorted(folder.glob("*.md"))))
 ]
+PAGES += [read(path) for path in NOTEBOOKS]
 RUNNABLE = [page for page in PAGES if page.blocks]
 # Small sizes give poor estimates, and these warnings say so.
 EXPECTED = (tk.FewPathsWarning, tk.StepTooLongWarning, tk.BiasWarning, tk.FewEvaluationsWarning, tk.TimesBetweenWarning)
@@ -41,9 +44,12 @@ def test_code_of_pages_runs(page: Page, tmp_path: Path, monkeypatch: pytest.Monk
         if importlib.util.find_spec(library) is None:
             pytest.skip(f"{page.path.name}: NOT RUN ({library} is not installed)")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
     with warnings.catch_warnings():
         for category in EXPECTED:
             warnings.simplefilter("ignore", category)
+        for library in page.needs:  # whose warnings are its own
+            warnings.filterwarnings("ignore", module=library)
         page.run(small=True, folder=tmp_path)
 
 
@@ -87,8 +93,10 @@ def test_every_public_name_is_in_the_reference() -> None:
     listed = site_hooks.listed_names()
     assert all(hasattr(tk, name) for name in listed)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="api/other.md"))
-    others = set(re.findall(r"^::: thermokern\.(\w+)$", site_hooks.on_page_markdown("", page), flags=re.MULTILINE))
-    assert others == set(site_hooks.public_names()) - listed
+    others = re.findall(r"^::: (thermokern[\w.]*)\.(\w+)$", site_hooks.on_page_markdown("", page), flags=re.MULTILINE)
+    for module, name in [*others, *((site_hooks.home(name), name) for name in listed)]:
+        assert getattr(sys.modules[module], name) is getattr(tk, name)
+    assert {name for _, name in others} == set(site_hooks.public_names()) - listed
 
 
 SCRIPTS = sorted(path for path in (DOCS / "gallery").glob("*.py") if path.stem != "gallery")
@@ -117,3 +125,11 @@ def test_the_gallery_shows_every_script() -> None:
     for script in SCRIPTS:
         assert f"]({script.stem}.png)" in text
         assert f'--8<-- "docs/gallery/{script.name}"' in text
+
+
+def test_notebooks_were_run_from_top_to_bottom() -> None:
+    assert len(NOTEBOOKS) >= 2
+    for path in NOTEBOOKS:
+        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), path.name
+        assert not [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"], path.name
