@@ -178,6 +178,23 @@ def test_trajectories_of_a_shifted_gaussian_have_unit_noise(seed: int) -> None:
     assert abs(found.data_share - 1.0) < 0.02
 
 
+@pytest.mark.parametrize("loss", ["epsilon", "likelihood", "score"])
+@pytest.mark.parametrize("predicts", ["epsilon", "score", "x0", "v"])
+def test_the_loss_of_a_sample_is_that_of_its_noise(loss: str, predicts: str) -> None:
+    """Rounding, 1e-10 relative: ``λ |s_θ(x_t, t) + ε/√v|²`` by hand, the data being one point so that x_t tells ε."""
+    model = tk.ScoreModel(perceptron().network, PROCESS, predicts)
+    point = torch.tensor([[0.3, -1.2]], dtype=torch.float64)
+    samples = drawn(model, point, 40, loss)
+    x, t = samples.points()
+    m, v = PROCESS.mean_scale(t)[:, None], PROCESS.variance(t)[:, None]
+    noise = (x - m * point) / v.sqrt()
+    weight = {"epsilon": v / 2.0, "likelihood": 0.5 * (1.0 - 1e-3) * PROCESS.g2(t)[:, None], "score": 0.5 + 0.0 * v}
+    by_hand = (weight[loss] * (model(x, t) + noise / v.sqrt()).square()).sum(1)
+    found = plain_losses(model, samples)
+    assert ((found - by_hand).abs() / (1e-6 + by_hand)).max().item() < 1e-9
+    assert_z((noise.mean() * math.sqrt(80)).item(), 4.0, "noise")
+
+
 def test_losses_of_trajectories_are_entropy_production(seed: int) -> None:
     """Sampling: against the exact score's, on the same paths, they obey the fluctuation theorem and Eq. 33."""
     law = tk.Gaussian([MEAN], [[VARIANCE]])
