@@ -15,6 +15,7 @@ import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.ding2026.images import digit_labels, load_images
 from thermokern.papers.experiments import EXPERIMENTS
+from thermokern.papers.premkumar2025.autoencoder import LATENTS, AutoencoderProfile, certified, kelly_autoencoder
 from thermokern.papers.premkumar2025.bets import PROFILES as BETS
 from thermokern.papers.premkumar2025.bets import THREE_CLASSES, kelly_bets
 from thermokern.papers.premkumar2025.gaussian import GaussianProfile, KellyGaussian, kelly_gaussian, trained_scores
@@ -130,7 +131,9 @@ def test_images_between_their_bounds(tmp_path: Path) -> None:
     assert information.label_entropy.value < math.log(10.0)
     assert result.growth.value < 0.5
     assert len(result.bets.values) == 4
-    assert {verdict.statement for verdict in information.verdicts} >= {"gap = loss", "gap ≤ H(Y)", "loss ≤ H(Y)"}
+    outcomes = {verdict.statement: verdict.outcome for verdict in information.verdicts}
+    assert set(outcomes) >= {"gap = loss", "gap ≤ H(Y)", "loss ≤ H(Y)"}
+    assert "unknown" not in (outcomes["gap ≤ H(Y)"], outcomes["loss ≤ H(Y)"])
     written = (tmp_path / "unet.safetensors").stat().st_mtime_ns
     again = labelled_model(tiny, "digits", *_some_digits(), tmp_path, progress=False)
     assert (tmp_path / "unet.safetensors").stat().st_mtime_ns == written
@@ -174,3 +177,22 @@ def test_a_shipped_result_of_another_kind_is_refused() -> None:
     with pytest.raises(TypeError, match="guidance"):
         shipped("guidance", KellyGaussian)
     assert torch.is_tensor(shipped("guidance", KellyGuidance).lines[0].x)
+
+
+def test_latents_and_the_ceiling_of_those_made_of_x_tau() -> None:
+    """What is made of x_τ tells at most I(X_τ;Y); what is made of x may tell more, and the digits themselves do."""
+    pytest.importorskip("sklearn", reason="NOT RUN: scikit-learn is not installed")
+    tiny = AutoencoderProfile("test", (0.6,), 10, 5, 256, latent=3)
+    result = kelly_autoencoder(tiny, progress=False)
+    assert [row.kind for row in result.rows] == list(LATENTS)
+    ceiling = result.rows[0].ceiling
+    assert ceiling.value < 0.3 < 2.0 < result.label_entropy
+    made = result.of("semantic of x_τ")[0].growth
+    assert made.value - ceiling.value < 4.0 * math.hypot(made.stderr, ceiling.stderr)
+    x, y = load_images("digits").flatten(1)[:, ::2], digit_labels()
+    rows = split(len(x), 0.3, 0)
+    plain = certified(x[rows.used], y[rows.used], x[rows.held_out], y[rows.held_out])
+    assert plain.z(ceiling.value) > 8.0
+    assert plain.value < math.log(10.0)
+    assert len(result.figure().axes) == 6
+    assert result.planes.shape == (2, 300, 2)

@@ -10,6 +10,7 @@ from thermokern.papers.kodama2025.capacity import EXPERIMENT as CAPACITY
 from thermokern.papers.kodama2025.limits import EXPERIMENT as LIMITS
 from thermokern.papers.kodama2025.penalty import EXPERIMENT as PENALTY
 from thermokern.papers.kodama2025.table1 import EXPERIMENT as TABLE1
+from thermokern.papers.premkumar2025.autoencoder import EXPERIMENT as KELLY_AUTOENCODER
 from thermokern.papers.premkumar2025.bets import EXPERIMENT as KELLY_BETS
 from thermokern.papers.premkumar2025.gaussian import EXPERIMENT as KELLY_GAUSSIAN
 from thermokern.papers.premkumar2025.guidance import EXPERIMENT as KELLY_GUIDANCE
@@ -19,6 +20,6 @@ from thermokern.papers.schedules.experiment import EXPERIMENT as SCHEDULES
 EXPERIMENTS: tuple[Experiment, ...] = (
     *(MODE_COLLAPSE, TRAINING_COURSE, SGD_NOISE),
     *(LIMITS, CAPACITY, PENALTY, TABLE1),
-    *(KELLY_GAUSSIAN, KELLY_GUIDANCE, KELLY_BETS, KELLY_IMAGES),
+    *(KELLY_GAUSSIAN, KELLY_GUIDANCE, KELLY_BETS, KELLY_IMAGES, KELLY_AUTOENCODER),
     SCHEDULES,
 )
