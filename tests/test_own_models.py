@@ -232,7 +232,8 @@ def test_the_way_of_samples(model: tk.ScoreModel) -> None:
         path = tk.sample(model, return_path=True, **options)
         assert path.times.tolist() == [1.0, 0.6, 0.2, 0.01]
         assert path.points.shape == (4, 5, 2)
-        assert torch.equal(path.points[-1], tk.sample(model, **options))
+        alone = tk.sample(model, **options)  # by the kernels, where the method draws noise
+        assert (path.points[-1] - alone).abs().max() < 1e-6 * alone.abs().max()
         start = tk.VP().prior(2).stddev.float() * normals(5, 2, seed=3, purpose="start")
         assert (path.points[0] - start).abs().max() < 1e-6
         rest = tk.sample(model, **{**options, "times": [0.2, 0.6, 1.0]})

@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 import torch
-from tolerances import assert_exact, assert_z, rms
+from tolerances import assert_exact, assert_rounding, assert_z, rms
 from torch import Tensor
 
 import thermokern as tk
 from thermokern.processes import OPTIMAL_CHAIN, step_table
+from thermokern.quantities.engine import generation
 from thermokern.quantities.engine.generation import SAMPLERS
 
 F64 = torch.float64
@@ -75,6 +76,27 @@ def test_euler_maruyama_is_the_reverse_path_of_taep() -> None:
     assert table.direction == "reverse"
     x = tk.sample(LAW, tk.VP(), 5, n_steps=30, x_end=result.x_end, dtype=F64, seed=4)
     assert rms(x - result.x_start) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["euler-maruyama", "ddpm-large"])
+@pytest.mark.parametrize("kind", ["law", "perceptron"])
+def test_fused_samples_are_the_steps_in_pytorch(kind: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same noise, point by point, to rounding; and the same bits in any batch."""
+    torch.manual_seed(3)
+    net = tk.ScoreMLP(2, width=24, depth=2).requires_grad_(False)
+    ring = tk.GaussianMixture.ring(8, radius=2.0, std=0.5)
+
+    def draw(dtype: torch.dtype, **options: int) -> Tensor:
+        given = {"n": 300, "n_steps": 60, "t_eps": 1e-2, "seed": 4, "dtype": dtype, "method": method} | options
+        model = ring if kind == "law" else tk.ScoreModel(net.to(dtype), tk.VP(), "epsilon")
+        return tk.sample(model, tk.VP(), shape=(2,), **given)
+
+    fused = draw(torch.float32)
+    assert_exact(draw(torch.float32, n=7, path_offset=50), fused[50:57])
+    monkeypatch.setattr(generation, "_fused", lambda *_: None)
+    plain, exact = draw(torch.float32), draw(F64)
+    assert not torch.equal(fused, plain), "the kernels were not asked"
+    assert_rounding(fused, plain, exact)
 
 
 def test_times_are_the_grid_and_ancestral_is_ddpm() -> None:

@@ -81,9 +81,17 @@ struct CallersInterrupt {
     }
 };
 
-// A kernel in its mode; threads that it starts set the mode themselves.
+// Starts the threads that the kernel will use. They keep for good the mode in which they are started, and others use
+// them too: it is to be the caller's.
+static void start_threads(int threads) {
+#pragma omp parallel num_threads(threads)
+    asm volatile("" : : : "memory");
+}
+
+// A kernel in its mode, which its threads set for themselves.
 template <auto Kernel, class Arguments>
 static bool run(const Arguments& arguments, int threads, Interrupt interrupt) {
+    if (threads > 1) start_threads(threads);
     const DenormalScope scope(denormals_of<Arguments>);
     CallersInterrupt callers{interrupt, scope.before()};
     return Kernel(arguments, threads, {CallersInterrupt::requested, &callers});
