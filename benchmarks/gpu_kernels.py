@@ -17,7 +17,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+import gpu_rows
 import torch
+from gpu_rows import ring
 from torch import Tensor
 
 import thermokern
@@ -25,16 +27,6 @@ from thermokern import KDTree, ops
 from thermokern.processes import VP, flow_table, rate_table, step_table
 
 Run = Callable[[], object]
-
-
-def ring(table: ops.StepTable, weights: list[float]) -> ops.MixtureSource:
-    """Eight modes on a circle."""
-    angle = 2.0 * math.pi * torch.arange(8, dtype=torch.float64) / 8
-    means = 4.0 * torch.stack([angle.cos(), angle.sin()], 1)
-    numbers = torch.tensor(weights, dtype=torch.float64)
-    return ops.MixtureSource(
-        means, torch.full_like(means, 0.0625), numbers / numbers.sum(), table.mean_scale, table.variance
-    )
 
 
 def network(nodes: int, width: int, like: Tensor) -> ops.MlpSource:
@@ -208,45 +200,60 @@ def seconds(run: Run, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def race(contestants: dict[str, Run], device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round, in turn, after one that compiles and allocates."""
+    for run in contestants.values():
+        seconds(run, device)
+    times: dict[str, list[float]] = {contestant: [] for contestant in contestants}
+    for _ in range(rounds):
+        for contestant, run in contestants.items():
+            times[contestant].append(seconds(run, device))
+    return times
+
+
+def row_of(name: str, measured: list[float], items: int, device: torch.device) -> dict[str, object]:
+    median = statistics.median(measured)
+    return {
+        "row": name,
+        "seconds_median": median,
+        "seconds_quartiles": statistics.quantiles(measured, n=4)[::2] if len(measured) > 1 else [median, median],
+        "items_per_second": items / median,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"thermokern": thermokern.__version__, "torch": torch.__version__},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="file that rows are appended to, each as soon as it is known")
     arguments = parser.parse_args()
-    device = arguments.device
+    device, rounds = arguments.device, 1 if arguments.small else arguments.rounds
+
+    def keep(row: dict[str, object]) -> None:
+        share = row.get("fraction_of_roofline")
+        of = "" if share is None else f", {share:.0%} of the roofline"
+        print(f"{row['row']:34} {row['seconds_median']:10.4g} s {row['items_per_second']:10.3g}/s{of}", flush=True)
+        if arguments.out:
+            with arguments.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
     if arguments.small:
         every_kernel(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    rows = []
-    for work, (path_steps, contestants) in works(device, arguments.small).items():
-        for run in contestants.values():
-            seconds(run, device)  # compiles, allocates
-        times: dict[str, list[float]] = {contestant: [] for contestant in contestants}
-        for _ in range(1 if arguments.small else arguments.rounds):
-            for contestant, run in contestants.items():
-                times[contestant].append(seconds(run, device))
+    limits = gpu_rows.limits(device)
+    for name, (work, run) in gpu_rows.kernels(device, arguments.small).items():
+        measured = race({"": run}, device, rounds)[""]
+        row = row_of(f"{name}/thermokern", measured, work.items, device)
+        keep(row | {"fraction_of_roofline": work.least_seconds(limits) / statistics.median(measured), **limits})
+    for name, (path_steps, contestants) in works(device, arguments.small).items():
+        times = race(contestants, device, rounds)
         fused = statistics.median(times["thermokern fused"])
         for contestant, measured in times.items():
-            median = statistics.median(measured)
-            quartiles = statistics.quantiles(measured, n=4)[::2] if len(measured) > 1 else [median, median]
-            rows.append(
-                {
-                    "row": f"{work}/{contestant}",
-                    "seconds_median": median,
-                    "seconds_quartiles": quartiles,
-                    "path_steps_per_second": path_steps / median,
-                    "times_slower_than_fused": median / fused,
-                    "device": name,
-                    "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "versions": {"thermokern": thermokern.__version__, "torch": torch.__version__},
-                }
-            )
-            print(f"{work:10s} {contestant:18s} {median:10.4g} s {path_steps / median:10.3g} path steps/s", flush=True)
-    if arguments.out:
-        with arguments.out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            row = row_of(f"{name}/{contestant}", measured, path_steps, device)
+            keep(row | {"times_slower_than_fused": statistics.median(measured) / fused})
 
 
 if __name__ == "__main__":
