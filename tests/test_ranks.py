@@ -310,7 +310,9 @@ def test_a_block_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_blocks_follow_from_the_problem() -> None:
     """No batch of the network gets smaller; small problems stay whole; large ones have something to share."""
     assert streamed_block(24, 31, 10**5, False) == 24
-    assert streamed_block(1000, 1001, 2**17, False) == 130
+    assert streamed_block(777, 201, 16_310, False) == 777, "small networks pay for each node of a block"
+    assert streamed_block(1000, 1001, 300, False) == 75
+    assert streamed_block(1000, 11, 2000, False) == 500
     assert streamed_block(1000, 1001, 16, False) == 16, "no more paths than fit"
     assert streamed_block(10**6, 1001, 2**17, False) == 62_500
     assert streamed_block(10_000, 1001, 2**17, True) == 4096, "the network sees one node of a block at a time"

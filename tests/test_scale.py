@@ -124,3 +124,42 @@ def test_what_is_asked_of_networks_needs_one() -> None:
         tk.taep(ring, ring, VP, n_paths=4, n_steps=4, precision="bf16")
     with pytest.raises(ValueError, match="^precision: "):
         tk.taep(model(), standard, x0=images(), n_steps=4, precision="fp16")
+
+
+class Noted(Convolutions):
+    """Counts points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points = 0
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.points += len(x)
+        return super().forward(x, t)
+
+
+def test_many_models_share_the_reference_s_evaluations(tmp_path: Path) -> None:
+    """The bits of a call for each; the reference sees each point of the paths once."""
+    models = [model(), model(), model()]
+    for number, each in enumerate(models):
+        each.network.last.bias += 0.1 * number
+    options = {"x0": images(), "n_steps": 6, "block": 4, "seed": 2}
+    network = Noted().requires_grad_(False)
+    reference = tk.ScoreModel(network, VP, "epsilon", SHAPE)
+    alone = [tk.taep(each, reference, **options) for each in models]
+    network.points = 0
+    together = tk.taep(models, reference, **options)
+    of_trials = network.points - 21 * 7
+    assert 0 < of_trials < 21 * 7, "the paths of three models, and trials"
+    for found, expected in zip(together, alone, strict=True):
+        for name in ("values", "x_start", "x_end"):
+            assert_exact(getattr(found, name), getattr(expected, name), name)
+        assert found.mean == expected.mean
+    np.save(tmp_path / "x0.npy", images().numpy())
+    options["x0"] = np.load(tmp_path / "x0.npy", mmap_mode="r")
+    stored = tk.taep(models[:2], reference, checkpoint=tmp_path / "run", **options)
+    assert_exact(stored[1].values, alone[1].values)
+    with pytest.raises(ValueError, match="^direction: several models are for 'forward' alone"):
+        tk.taep(models, reference, n_paths=4, n_steps=4, direction="reverse")
+    with pytest.raises(ValueError, match="^model: expected a score or a sequence"):
+        tk.taep([], reference, **options)

@@ -12,6 +12,7 @@ from thermokern.quantities.engine.ranks import Group, Ranks
 
 _MANY = 16  # blocks that a small problem is cut into, where they stay large enough to be quick
 _FEWEST = 64  # paths of a block of streams, unless memory is for fewer
+_CHEAP = 4  # share of the points that fit a batch, below which a block of a small network would be slow
 _DRIVEN = 4096  # of one that the model drives: the network sees a block at a time
 _FUSED = {"cpu": 4096, "cuda": 2**16}  # paths of one launch that keep all cores busy
 _LAUNCH, _LONGEST = 2_000_000, 20_000_000  # nodes of paths in one launch, at least and at most
@@ -54,10 +55,11 @@ def run_blocks(n: int, size: int, ranks: Ranks, compute: Callable[[int, int, int
 def streamed_block(n: int, n_nodes: int, points: int, driven: bool) -> int:
     """Paths of a block of streams whose network takes `points` at once: by the problem alone.
 
-    Blocks are no larger than that, so that memory is bounded; no smaller than fills a batch with their nodes; and
-    many, so that ranks have something to share.
+    Blocks are no larger than that, so that memory is bounded; no smaller than fills a batch with their nodes; many, so
+    that ranks have something to share. But a node of a block costs a third of a millisecond besides its points, so that
+    small networks, of which many points fit, have large blocks.
     """
-    least = _DRIVEN if driven else max(_FEWEST, points // n_nodes)
+    least = _DRIVEN if driven else max(_FEWEST, points // n_nodes, points // _CHEAP)
     return max(1, min(n, points, max(least, -(-n // _MANY))))
 
 

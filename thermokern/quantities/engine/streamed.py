@@ -209,7 +209,8 @@ class StreamedPaths:
                     "pass another folder or remove this one"
                 )
             return saved.points, block
-        points = self._points(x[:1].to(self.options.device), n, path_offset)
+        # Of parts that are smaller than a block as of the whole.
+        points = self._points(x[:1].to(self.options.device), max(n, asked or 0) if n else 0, path_offset)
         return points, asked or streamed_block(n, self.last + 1, points, self.reverse)
 
     def _points(self, x: Tensor, n: int, path_offset: int) -> int:

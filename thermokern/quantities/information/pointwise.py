@@ -177,7 +177,7 @@ def _by_paths(
                 x0=x0,
                 path_offset=done,
                 dtype=torch.float64,
-                **options,  # type: ignore[arg-type]
+                **options,
             )
         done += len(rows)
         values[rows] = out.values.double()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -36,10 +34,12 @@ from thermokern.quantities.engine.problem import (
     problem_at,
 )
 from thermokern.quantities.engine.ranks import Group
-from thermokern.quantities.engine.starts import Points, Starts, StoredPoints, is_stored, whole
+from thermokern.quantities.engine.starts import Points, Starts, whole
 from thermokern.quantities.taep.attribution import checked_resolve, node_sums
+from thermokern.quantities.taep.each import taep_of_each
 from thermokern.quantities.taep.finish import Asked, finished
 from thermokern.quantities.taep.inputs import Data, checked_driver, starting_points, streaming_options, widest_variances
+from thermokern.quantities.taep.precision import effect_of_precision
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.warn import (
     warn_of_long_steps,
@@ -52,11 +52,20 @@ from thermokern.targets import Distribution, common_axes
 SCHEMES = ("auto", *ops.SCHEMES)
 # Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
 _REVERSE_OFFSET = 2**62
-_COMPARED = 64  # paths that are run in fp32 too where another precision was asked for
 
 
+@overload
+def taep(model: ScoreLike, reference: ScoreLike, process: LinearProcess | None = None, **options: Any) -> TAEP: ...
+
+
+@overload
 def taep(
-    model: ScoreLike,
+    model: Sequence[ScoreLike], reference: ScoreLike, process: LinearProcess | None = None, **options: Any
+) -> list[TAEP]: ...
+
+
+def taep(  # type: ignore[misc]  # the options are those below
+    model: ScoreLike | Sequence[ScoreLike],
     reference: ScoreLike,
     process: LinearProcess | None = None,
     *,
@@ -97,7 +106,7 @@ def taep(
     gradient: bool = False,
     allow_nonfinite: bool = False,
     progress: bool = False,
-) -> TAEP:
+) -> TAEP | list[TAEP]:
     """Time-asymmetry entropy production of a model's score against a reference score, path by path.
 
     ``Δs = log p[x]/p̃_θ[x̄]``: the log ratio of the forward path's density to that of the reversed path under the model's
@@ -108,7 +117,9 @@ def taep(
     Parameters
     ----------
     model, reference : Distribution, ScoreModel or callable ``(x, t) -> score``
-        ``s_θ`` and ``s_*``. A distribution stands for its exact score.
+        ``s_θ`` and ``s_*``. A distribution stands for its exact score. A sequence of models is compared with one
+        reference in one pass over forward paths, block by block, in which a reference that is a network is evaluated
+        once for all of them.
     process : LinearProcess, optional
         May be left out where the model or the reference carries one; two that differ are an error.
     n_paths : int, optional
@@ -211,6 +222,7 @@ def taep(
     Returns
     -------
     TAEP
+        One for each model where `model` is a sequence.
 
     Raises
     ------
@@ -245,6 +257,9 @@ def taep(
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
     """
     given = locals().copy()
+    if isinstance(model, list | tuple):
+        return taep_of_each(taep, model, reference, given)
+    assert not isinstance(model, Sequence)
     process = one_process(process, model=model, reference=reference)
     plain = (model, reference)
     model, reference = (
@@ -364,7 +379,7 @@ def taep(
     sums = run_paths(runner, x_first, problem, n_steps, ran == "fused", streaming, checked_device(device))
     result = ranks.once(lambda: finished(asked, x_first, sums), len(x_first))
     if precision in ("tf32", "bf16"):
-        effect = ranks.first(lambda: _effect(result.values, given))
+        effect = ranks.first(lambda: effect_of_precision(taep, result.values, given))
         result = replace(result, settings={**result.settings, "precision_effect": effect})
     infinite = chain_steps is not None and not weights_have_variance(
         process, grid, chain_steps, *widest_variances(reference, model)
@@ -372,25 +387,3 @@ def taep(
     warn_of_unreliable_average(result, infinite)
     warn_of_missed_witnesses(result)
     return result
-
-
-def _effect(values: Tensor, given: Mapping[str, Any]) -> dict[str, float]:
-    """What the precision of networks changes: the first values less those in fp32, on the same paths."""
-    count = min(_COMPARED, len(values))
-    points = given["x0"]
-    once = {"precision": "fp32", "group": None, "checkpoint": None, "resolve": (), "labels": None, "progress": False}
-    if is_stored(points):
-        stored = StoredPoints("x0", points)
-        points = stored[:count].reshape(count, *stored.point)
-    few = {"n_paths": count} if points is None else {"x0": points[:count]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exact = taep(**{**given, **once, **few}).values
-    difference = (values[:count] - exact).detach().double()
-    spread = exact.detach().double().std().item() if count > 1 else math.nan
-    return {
-        "paths": count,
-        "mean": difference.mean().item(),
-        "rms": difference.square().mean().sqrt().item(),
-        "spread": spread,
-    }
