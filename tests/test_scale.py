@@ -163,3 +163,15 @@ def test_many_models_share_the_reference_s_evaluations(tmp_path: Path) -> None:
         tk.taep(models, reference, n_paths=4, n_steps=4, direction="reverse")
     with pytest.raises(ValueError, match="^model: expected a score or a sequence"):
         tk.taep([], reference, **options)
+
+
+def test_neighbours_of_memory_mapped_points(tmp_path: Path) -> None:
+    """Read-only arrays of a file are points as others are; queries in chunks give the same bits."""
+    points = tk.GaussianMixture.ring().sample(3000, seed=3).float().numpy()
+    np.save(tmp_path / "points.npy", points)
+    mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
+    tree, other = tk.KDTree(mapped), tk.KDTree(points)
+    expected = other.neighbours([1, 2, 3, 4, 5])
+    assert np.array_equal(tree.neighbours([1, 2, 3, 4, 5]), expected)
+    chunks = [tree.query(mapped[low : low + 700], 6)[0][:, 1:] for low in range(0, 3000, 700)]
+    assert np.array_equal(np.concatenate(chunks), expected)

@@ -43,13 +43,13 @@ def _be(rank: int, size: int, meeting: Path, work: Work, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{meeting}", timedelta(seconds=60), rank=rank, world_size=size)
+    dist.init_process_group("gloo", f"file://{meeting}", timedelta(seconds=250), rank=rank, world_size=size)
     work(folder)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def finish(processes: list[int], seconds: float = 60.0) -> list[int]:
+def finish(processes: list[int], seconds: float = 250.0) -> list[int]:
     """Exit status of each process, negative where a signal ended it; they are killed when they take too long."""
     end = time.monotonic() + seconds
     statuses: dict[int, int] = {}
