@@ -135,7 +135,7 @@ def taep(  # type: ignore[misc]  # the options are those below
         How the stochastic integral is discretised, see :func:`thermokern.processes.step_table`; ``auto`` is
         ``stratonovich`` (d ≤ 16), else ``backward-ito``, which needs no divergence. ``sampler`` is the log density
         ratio of the discrete chains themselves: ``⟨e^{−Δ}⟩ = 1`` for any number of steps; its reference must be a
-        distribution.
+        distribution, unless it drives.
     integrator : {"exact", "euler-maruyama"}
         Of the paths in all schemes but ``sampler``. ``exact``: ``x/m`` is Brownian motion on the clock ``q = v/m²``, so
         forward paths have no error at any step. ``euler-maruyama``: ``x_{k+1} = (1 + f h) x_k + g √h z``, as papers
