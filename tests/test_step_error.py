@@ -13,7 +13,7 @@ from tolerances import assert_exact, assert_rounding, assert_z
 import thermokern as tk
 from thermokern.ops.step_table import COLUMNS
 from thermokern.processes import LinearProcess, step_table
-from thermokern.quantities.taep.step_error import StepTooLongWarning, extrapolated
+from thermokern.quantities.taep.step_error import StepTooLongWarning, extrapolated, half_variance_ratio, step_error
 
 F64 = torch.float64
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=F64)
@@ -359,3 +359,24 @@ def test_extrapolation_of_three_sums() -> None:
     fine, double = extrapolated(value, coarse)
     assert_exact(fine, torch.tensor([1.5, 2.5]))
     assert_exact(double, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("scheme", "part"), [("stratonovich", 3.0), ("ito", 1.0), ("backward-ito", 1.0)])
+def test_step_error_by_hand(scheme: str, part: float, sign: float) -> None:
+    fine, double = torch.tensor([1.0, 2.0, 4.0], dtype=F64), torch.tensor([0.5, 2.5, 3.0], dtype=F64)
+    found = step_error(fine, double, sign, scheme)
+    weights = (sign * fine).exp() - (sign * double).exp()
+    assert abs(found.mean.value - (7.0 / 3.0 - 2.0) / 3.0) < 1e-12
+    assert abs(found.variance.value - (fine.var() - double.var()).item() / part) < 1e-12
+    assert abs(found.fluctuation_theorem.value - weights.mean().item() / part) < 1e-12 * weights.abs().sum().item()
+    assert abs(found.fluctuation_theorem.stderr - weights.std().item() / part / 3**0.5) < 1e-12 * weights.abs().sum()
+
+
+def test_error_of_the_half_variance_ratio_is_the_jackknife_s() -> None:
+    """Of skew values, whose mean and variance vary together."""
+    values = tk.ops.normals(400, 1, seed=3, dtype=F64)[:, 0].mul(0.5).exp()
+    rest = torch.stack([torch.cat([values[:i], values[i + 1 :]]) for i in range(400)])
+    ratios = rest.var(1) / (2.0 * rest.mean(1))
+    jackknife = (ratios - ratios.mean()).square().sum().mul(399.0 / 400.0).sqrt().item()
+    assert abs(half_variance_ratio(values).stderr / jackknife - 1.0) < 0.03
