@@ -51,7 +51,7 @@ def checked_integer(
 def _as_integer(value: object) -> int | None:
     if _is_no_number(value):
         return None
-    if isinstance(value, int | torch.SymInt):
+    if isinstance(value, _INTEGERS):
         return cast(int, value)  # a symbol stays one
     try:
         return operator.index(cast(SupportsIndex, value))
@@ -92,13 +92,18 @@ def checked_number(
     return number
 
 
+# Tuples, not unions, which torch.compile of 2.6 does not trace.
+_INTEGERS = (int, torch.SymInt)
+_NO_NUMBERS = (bool, np.bool_, str, bytes)
+
+
 def _is_no_number(value: object) -> bool:
     """Whether Python would take for a number what is not meant as one: a boolean, a string, an array."""
     if isinstance(value, Tensor):
         return value.dtype == torch.bool or value.dim() > 0
     if isinstance(value, np.ndarray):
         return value.dtype == np.bool_ or value.ndim > 0
-    return isinstance(value, bool | np.bool_ | str | bytes)
+    return isinstance(value, _NO_NUMBERS)
 
 
 def checked_choice(name: str, value: str, choices: Collection[str]) -> str:
