@@ -75,6 +75,15 @@ def test_shape_of_few_or_equal_weights() -> None:
     assert abs(pareto_shape(weights) - pareto_shape(weights + 500.0)) < 1e-9
 
 
+def test_the_tail_is_of_three_roots_of_n_weights_and_few_average_as_they_are() -> None:
+    """600 of 40,000 weights are of a Pareto law and the others alike; eight alike are no tail, though each is large."""
+    u = (torch.arange(600, dtype=F64) + 0.5) / 600
+    tail = 1.0 + (u.pow(-0.8) - 1.0) / 0.8
+    weights = torch.cat([tail, torch.ones(39_400, dtype=F64)])
+    assert abs(pareto_shape(weights.log()) - (600 * 0.8 + 5.0) / 610.0) < 0.05
+    assert not exponential_average(torch.zeros(8, dtype=F64), 1.0).has_heavy_tail
+
+
 def both(model: object, target: object, n: int, seed: int = 0) -> tuple[tk.TAEP, tk.TAEP]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tk.FewPathsWarning)

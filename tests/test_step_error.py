@@ -14,6 +14,7 @@ import thermokern as tk
 from thermokern.ops.step_table import COLUMNS
 from thermokern.processes import LinearProcess, step_table
 from thermokern.quantities.taep.step_error import StepTooLongWarning, extrapolated, half_variance_ratio, step_error
+from thermokern.quantities.taep.warn import TimesBetweenWarning
 
 F64 = torch.float64
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=F64)
@@ -380,3 +381,16 @@ def test_error_of_the_half_variance_ratio_is_the_jackknife_s() -> None:
     ratios = rest.var(1) / (2.0 * rest.mean(1))
     jackknife = (ratios - ratios.mean()).square().sum().mul(399.0 / 400.0).sqrt().item()
     assert abs(half_variance_ratio(values).stderr / jackknife - 1.0) < 0.03
+
+
+def test_steps_are_long_or_short_on_the_clock() -> None:
+    """Ten uniform steps move x by little and x/m by e² at the end, for a law of std 3."""
+    with pytest.warns(StepTooLongWarning, match="narrowest scale"):
+        tk.taep(tk.Gaussian([0.0], 8.0), tk.Gaussian([0.0], 9.0), tk.VP(), n_paths=2, n_steps=10, spacing="uniform")
+
+
+def test_only_tables_have_times_between() -> None:
+    network = tk.ScoreModel(tk.ScoreMLP(dim=2), tk.VP(), predicts="epsilon")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TimesBetweenWarning)
+        tk.taep(network, TARGET, n_paths=2, n_steps=10)
