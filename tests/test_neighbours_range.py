@@ -61,7 +61,7 @@ def test_more_threads_than_the_machine_has_are_not_started() -> None:
 @pytest.mark.parametrize("p", [2.0, math.inf])
 @pytest.mark.parametrize("dim", [1, 3, 5])
 def test_copies_of_a_point_cost_what_other_points_do(dim: int, p: float, k: int) -> None:
-    """A tree looked at all n² pairs of n copies: each could have had a lower index. Ties still go to the lowest."""
+    """A tree looked at all n² pairs of n copies, since any could have had a lower index. Ties go to the lowest."""
     n = 6_000
     uniform = torch.rand(n, dim, generator=torch.Generator().manual_seed(0))
     mixed = uniform.clone()
