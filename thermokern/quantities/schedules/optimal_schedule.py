@@ -154,6 +154,11 @@ def optimal_schedule(
         cost = _surrogate(objective, problem, nodes, score, data, data_std, n_table, progress)
         stderr = stderr * math.nan
         length = None
+    if bool(cost.isnan().any()):
+        raise FloatingPointError(
+            f"n_paths: {int(cost.isnan().sum())} of {len(grid) * (len(grid) - 1) // 2} steps have no cost, since the "
+            f"moments of {n_table} samples leave them no variance: use more samples, a smaller holdout or fewer n_times"
+        )
     return Schedules(
         sampler=sampler,
         objective=objective,
