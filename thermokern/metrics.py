@@ -155,7 +155,9 @@ class CoverageMetric(Metric):
         """The four shares of all points so far."""
         x, y = (torch.cat([*part]) if isinstance(part, list) else part for part in (self.real, self.generated))
         found = coverage(x.cpu(), y.cpu(), k=self.k).named()
-        return {name: torch.tensor(estimate.value, dtype=torch.float64) for name, estimate in found.items()}
+        return {
+            name: torch.tensor(estimate.value, dtype=torch.float64, device="cpu") for name, estimate in found.items()
+        }
 
 
 def _moments(n: float, total: float, squares: float) -> tuple[float, float]:

@@ -102,7 +102,11 @@ def _read(command: str, path: Path, seed: int | None) -> tuple[dict[str, Any], d
     )
     if "labels" in config:
         labels = config["labels"]
-        found = torch.as_tensor(labels) if isinstance(labels, list) else read_points_of_labels(labels, path.parent)
+        found = (
+            torch.as_tensor(labels, device="cpu")
+            if isinstance(labels, list)
+            else read_points_of_labels(labels, path.parent)
+        )
         options["labels"] = found
     if options.get("checkpoint") is not None:
         options["checkpoint"] = path.parent / options["checkpoint"]

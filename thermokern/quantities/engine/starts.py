@@ -68,7 +68,11 @@ class StoredPoints:
         else:
             items = [self.source[i] for i in range(low, high)]
             parts = [item[0] if isinstance(item, tuple | list) else item for item in items]
-            rows = torch.stack([array_of(self.name, part) for part in parts]) if parts else torch.zeros(0, *self.point)
+            rows = (
+                torch.stack([array_of(self.name, part) for part in parts])
+                if parts
+                else torch.zeros(0, *self.point, device="cpu")
+            )
         return rows.to("cpu", torch.float64)
 
 

@@ -69,7 +69,7 @@ def curvature_figure(result: Curvature, ax: Axes | None = None) -> Figure:
     """Eigenvalues on the samples that their vectors come from, and the vectors' quotients on the others."""
     with style():
         drawn, (axes,) = panels(ax, 1, 5.4)
-        rank = torch.arange(1, len(result.eigenvalues) + 1)
+        rank = torch.arange(1, len(result.eigenvalues) + 1, device="cpu")
         axes.plot(rank, result.eigenvalues, ".-", ms=3, lw=0.8, color=NETWORK, label="where the vectors come from")
         if result.held_out is not None:
             axes.plot(rank, result.held_out, ".", ms=3, color=EXACT, label="on other samples")
@@ -87,7 +87,7 @@ def noise_figure(result: GradientNoise, ax: Axes | None = None) -> Figure:
     with style():
         drawn, (axes,) = panels(ax, 1, 5.4)
         values = result.columns()["eigenvalue"].clamp_min(0.0)
-        rank = torch.arange(1, len(values) + 1)
+        rank = torch.arange(1, len(values) + 1, device="cpu")
         axes.plot(rank, values / values.sum(), ".-", ms=3, lw=0.8, color=NETWORK)
         axes.set(title=f"gradient noise per {result.per}, {result.subset.name or 'network'}", yscale="log")
         axes.set(xlabel="eigenvector", ylabel="share of the trace")

@@ -115,7 +115,9 @@ class TrainingMonitor:
             self.real = data.sample(_REAL, self.seed + 1)
         else:
             flat, shape = checked_data("data", data)
-            order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(self.seed))[: self.n_paths]
+            order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(self.seed), device="cpu")[
+                : self.n_paths
+            ]
             self.starts, self.real = flat[order].view(-1, *shape), flat
         self.generation: dict[str, Any] = {
             "n_steps": checked_integer("generation_steps", generation_steps, 1),

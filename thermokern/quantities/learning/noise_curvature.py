@@ -234,7 +234,7 @@ def _bootstrapped(layers: Sequence[LayerRelation], held_out: bool, first: int | 
         return Estimate(value, math.nan, "")
     generator = torch.Generator().manual_seed(seed)
     again = []
-    for chosen in torch.randint(len(layers), (_RESAMPLES, len(layers)), generator=generator).tolist():
+    for chosen in torch.randint(len(layers), (_RESAMPLES, len(layers)), generator=generator, device="cpu").tolist():
         again.append(_slope(*(torch.cat([points[i][j] for i in chosen]) for j in (0, 1))))
     found = torch.tensor(again, dtype=torch.float64, device="cpu")
     found = found[found.isfinite()]

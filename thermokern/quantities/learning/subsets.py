@@ -138,7 +138,7 @@ def _choose(name: str, kind: str, module: nn.Module, n: int, seed: int) -> Param
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def some(available: int, count: int) -> Tensor:
-        return torch.randperm(available, generator=generator)[:count].sort().values
+        return torch.randperm(available, generator=generator, device="cpu")[:count].sort().values
 
     prefix = f"{name}." if name else ""
     indices: dict[str, Tensor] = {}
@@ -192,4 +192,4 @@ def _sizes(n: int, rows: int, columns: int, of_pair: int, of_row: int) -> tuple[
 def _block(rows: Tensor, columns: Tensor, width: int, kernel: int) -> Tensor:
     """Flat indices of the entries of (out, in, …) in these rows and columns."""
     pairs = (rows[:, None] * width + columns[None]).flatten()
-    return (pairs[:, None] * kernel + torch.arange(kernel)[None]).flatten()
+    return (pairs[:, None] * kernel + torch.arange(kernel, device="cpu")[None]).flatten()
