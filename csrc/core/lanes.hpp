@@ -54,8 +54,8 @@
 
 TK_BEGIN_NAMESPACE
 
-// What belongs to a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of random
-// numbers.
+// What belongs to a lane: its scalar, the signed integers of the scalar's width (one: Index), and the 32-bit words of
+// random numbers.
 template <class V>
 struct Lane;
 

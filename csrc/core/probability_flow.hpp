@@ -22,7 +22,8 @@ constexpr int flow_stages = 6;  // after the first, which the step before has co
 
 enum class FlowStatus : std::int64_t { done = 0, needs_finer = 1, not_finite = 2 };
 
-// The coefficients of a rule: the weights of the slopes in each stage, of which the last is the solution, and in its error.
+// The coefficients of a rule: the weights of the slopes in each stage, of which the last is the solution, and in its
+// error.
 template <class S>
 struct FlowRule {
     S stages[flow_stages][flow_stages];

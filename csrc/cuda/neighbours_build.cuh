@@ -90,8 +90,8 @@ TK_HD std::uint32_t ordered_bits(float x) {
     return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
 }
 
-// For every place, its node's first leaf, and behind it the point's coordinate along the longest side of the node's box,
-// rounded to float32: a split needs no more.
+// For every place, its node's first leaf, and behind it the point's coordinate along the longest side of the node's
+// box, rounded to float32: a split needs no more.
 template <class S>
 __global__ void __launch_bounds__(build_threads) key_kernel(const __grid_constant__ NeighboursBuildArguments<S> a,
                                                             int level, const std::int32_t* order, std::uint64_t* keys) {

@@ -121,7 +121,7 @@ class BallsAndPairs(ABC):
         int, or int64 array of the shape of `r`
         """
         if weights is not None:
-            raise ValueError("weights: pairs are counted without weights; leave it out")
+            raise ValueError("weights: expected None, since pairs are counted without weights")
         if not isinstance(other, BallsAndPairs):
             raise TypeError(f"other: expected a KDTree, got {type(other).__name__}")
         return counts(self, other, r, p, cumulative)

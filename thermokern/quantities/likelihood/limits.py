@@ -78,10 +78,10 @@ def limits(
         As in :func:`log_likelihood`.
     rtol, atol : float
         Of the probability-flow equation.
-    block, group
-        As in :func:`entropy_rates` and :func:`log_likelihood`.
     seed, path_offset : int
         Path ``i`` depends on `seed` and ``path_offset + i`` alone.
+    block, group
+        As in :func:`entropy_rates` and :func:`log_likelihood`.
 
     Returns
     -------
