@@ -361,7 +361,7 @@ def test_bad_arguments(seed: int) -> None:
         "^null: this model": lambda: tk.mutual_information(model, None, x, y),
         "^x: a model needs": lambda: tk.mutual_information(model, law.x),
         "^y: expected the condition": lambda: tk.mutual_information(law, None, x, process=VP),
-        "^y: expected 20": lambda: tk.mutual_information(law, None, x, y[:3], VP),
+        "^y: expected one condition for each of the 20": lambda: tk.mutual_information(law, None, x, y[:3], VP),
         "^estimator: expected": lambda: tk.mutual_information(law, process=VP, estimator="all"),
         "^evaluations: expected": lambda: tk.mutual_information(law, process=VP, evaluations=10),
         "^sampling: expected": lambda: tk.mutual_information(law, process=VP, sampling="path"),
