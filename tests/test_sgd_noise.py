@@ -1,4 +1,4 @@
-"""Gradient noise against curvature: a small run that leaves files and goes on, its figure, page and file."""
+"""Gradient noise against curvature: the result that is shipped, and a small run with its figure, page and file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,56 @@ import pytest
 import torch
 from tolerances import assert_exact
 
+import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.ding2026.image_training import train_unet
 from thermokern.papers.ding2026.images import load_images
-from thermokern.papers.ding2026.sgd_noise import QUICK_NOISE, QUICK_TRAINING, sgd_noise
+from thermokern.papers.ding2026.sgd_noise import QUICK_NOISE, QUICK_TRAINING, SgdNoise, sgd_noise, shipped_noise
+
+
+def test_the_shipped_slopes() -> None:
+    """Sampling: the held-out Gauss–Newton slope of twelve layers, its error, and what the Hessian adds."""
+    found = shipped_noise()
+    slope, in_sample = found.gauss_newton.held_out["all layers"], found.gauss_newton.in_sample["all layers"]
+    assert len(found.gauss_newton.layers) == 12
+    assert {layer.kind for layer in found.gauss_newton.layers} == {
+        *("linear", "attention", "convolution", "normalisation")
+    }
+    assert abs(slope.value - 0.77) < 0.15
+    assert 0.0 < slope.stderr <= 0.1
+    assert abs(slope.value - in_sample.value) < 0.1
+    assert len(found.exact.layers) == 4
+    assert math.isfinite(found.exact.held_out["all layers"].value)
+    assert all(0.0 <= layer.negative_share < 1.0 for layer in found.exact.layers)
+    assert all(layer.negative_share == 0.0 or layer.negative_share < 0.5 for layer in found.gauss_newton.layers)
+    text = found.summary()
+    assert "below zero" in text
+    assert "2L/d" in text
+
+
+def test_the_shipped_noise_falls_with_the_batch() -> None:
+    """Sampling: ``B tr C_B`` for batches of 1, 8 and 64."""
+    one, *others = shipped_noise().batches.traces
+    for other in others:
+        assert abs(other.value - one.value) < 3.0 * math.hypot(one.stderr, other.stderr) + 0.1 * one.value
+
+
+def test_the_shipped_reverse_paths_obey_the_theorem() -> None:
+    """Sampling: wherever the weights can be trusted, ``⟨e^{−Δs}⟩ = 1`` of the reference's own sampler."""
+    rows = shipped_noise().ratios()
+    trusted = [theorem for *_, theorem in rows if theorem.is_reliable]
+    assert all(abs(theorem.z(1.0)) < 4.0 for theorem in trusted)
+    assert [step for step, *_ in rows] == list(QUICK_TRAINING.saved[:-1])
+
+
+def test_shipped_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "sgd-noise", "--profile", "shipped", "--quiet", "--out", str(tmp_path)]) == 0
+    assert "all layers" in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"report.html", "result.json", "result.safetensors", "sgd_noise.png"} <= names
+    body = json.loads((tmp_path / "result.json").read_text())
+    assert body["gauss_newton"]["slope"]["value"] == shipped_noise().gauss_newton.held_out["all layers"].value
+    assert isinstance(tk.load(tmp_path / "result.safetensors"), SgdNoise)
 
 
 def test_a_small_run_leaves_files_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,14 +191,16 @@ def training_figure(result: TrainingLog, ax: Axes | None = None) -> Figure:
     return drawn
 
 
-def draw_along(axes: Axes, x: Sequence[float], y: Sequence[Estimate | None], colour: str, label: str) -> None:
+def draw_along(
+    axes: Axes, x: Sequence[float], y: Sequence[Estimate | None], colour: str, label: str, style: str = "o-"
+) -> None:
     """Estimates along training, with two standard errors."""
     pairs = [(step, found) for step, found in zip(x, y, strict=True) if found is not None]
     axes.errorbar(
         [step for step, _ in pairs],
         [found.value for _, found in pairs],
         yerr=[2.0 * found.stderr for _, found in pairs],
-        fmt="o-",
+        fmt=style,
         ms=3,
         lw=1,
         capsize=2,
