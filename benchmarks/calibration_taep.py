@@ -46,7 +46,7 @@ CASES: dict[str, Case] = {
     "ring, std 0.05": Case(ring(0.055, True), ring(0.05, False), PROCESSES["VP"]),
     "narrow modes, d = 8": Case(*LAWS["narrow modes, d = 8"], PROCESSES["VE"]),
     "narrow modes, d = 64": Case(narrow(64, 0.11), narrow(64, 0.1), PROCESSES["VP"], 100, 200, "stratonovich"),
-    "Swiss roll": Case(*LAWS["Swiss roll"], PROCESSES["sub-VP"], 300, 200),
+    "Swiss roll": Case(*LAWS["Swiss roll"], PROCESSES["sub-VP"], 2000, 200),
     "box": Case(*LAWS["box"], PROCESSES["cosine"], 200, 100),
     "Gaussian, std 3": Case(*LAWS["Gaussian, std 3"], PROCESSES["EDM"]),
     "Gaussian, std 0.25": Case(tk.Gaussian([0.0, 0.0], 0.08), tk.Gaussian([0.0, 0.0], 0.0625), PROCESSES["DDPM"]),
