@@ -42,14 +42,16 @@ def test_the_shipped_noise_falls_with_the_batch() -> None:
     """Sampling: ``B tr C_B`` for batches of 1, 8 and 64."""
     one, *others = shipped_noise().batches.traces
     for other in others:
-        assert abs(other.value - one.value) < 3.0 * math.hypot(one.stderr, other.stderr) + 0.1 * one.value
+        assert abs(other.value - one.value) < 3.0 * math.hypot(one.stderr, other.stderr) < one.value - one.value / 8.0
 
 
 def test_the_shipped_reverse_paths_obey_the_theorem() -> None:
     """Sampling: wherever the weights can be trusted, ``⟨e^{−Δs}⟩ = 1`` of the reference's own sampler."""
     rows = shipped_noise().ratios()
-    trusted = [theorem for *_, theorem in rows if theorem.is_reliable]
-    assert all(abs(theorem.z(1.0)) < 4.0 for theorem in trusted)
+    theorems = [theorem for *_, theorem in rows]
+    assert all(abs(theorem.z(1.0)) < 4.0 or not theorem.is_reliable for theorem in theorems)
+    assert theorems[0].value < 1e-50, "96 paths of a model that far away have no weight"
+    assert not theorems[0].is_reliable
     assert [step for step, *_ in rows] == list(QUICK_TRAINING.saved[:-1])
 
 
