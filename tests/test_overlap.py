@@ -13,6 +13,7 @@ from tolerances import assert_z
 import thermokern as tk
 from thermokern.quantities.results.estimate import exponential_average
 from thermokern.quantities.results.pareto import UNRELIABLE, pareto_shape
+from thermokern.quantities.taep.overlap import bennett
 
 F64 = torch.float64
 
@@ -118,6 +119,16 @@ def test_bennett_is_calibrated_where_the_forward_average_is_not() -> None:
         assert "Bennett" in found.verdict()
         missed += abs(forward.fluctuation_theorem.z(1.0)) > 3.0
     assert missed >= 1
+
+
+@pytest.mark.parametrize(("n_forward", "n_reverse"), [(20_000, 2_000), (2_000, 20_000)])
+def test_bennett_weighs_samples_of_different_sizes(n_forward: int, n_reverse: int) -> None:
+    """Closed form: N(μ, 2μ) forward and N(−μ, 2μ) reverse obey p_F(a) = eᵃ p_R(a), and leave nothing to estimate."""
+    mu = 1.5
+    width = math.sqrt(2.0 * mu)
+    found = bennett(mu + width * normals(n_forward, 1, 1)[:, 0], -mu + width * normals(n_reverse, 1, 2)[:, 0])
+    assert_z([found.z(0.0)], 4.0, "Bennett")
+    assert found.stderr < 0.1
 
 
 def test_unreliable_averages_are_told() -> None:
