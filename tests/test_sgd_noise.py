@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tolerances import assert_exact
@@ -16,6 +17,23 @@ from thermokern.cli import main
 from thermokern.papers.ding2026.image_training import train_unet
 from thermokern.papers.ding2026.images import load_images
 from thermokern.papers.ding2026.sgd_noise import QUICK_NOISE, QUICK_TRAINING, SgdNoise, sgd_noise, shipped_noise
+
+TINY_TRAINING = replace(QUICK_TRAINING, channels=(8, 8), batch_size=8, saved=(1, 2))
+TINY_NOISE = replace(
+    QUICK_NOISE,
+    budget=6,
+    exact_budget=4,
+    course_budget=4,
+    n_curvature=8,
+    n_exact=8,
+    n_course=8,
+    n_noise=128,
+    top=2,
+    course=(1,),
+    n_trajectories=4,
+    n_paths=4,
+    n_steps=3,
+)
 
 
 def test_the_shipped_slopes() -> None:
@@ -68,22 +86,7 @@ def test_shipped_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_small_run_leaves_files_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exact: the second run reads what the first one left, and gives the same numbers."""
     pytest.importorskip("diffusers", reason="diffusers is not installed: no U-Net to train")
-    training = replace(QUICK_TRAINING, channels=(8, 8), batch_size=8, saved=(1, 2))
-    noise = replace(
-        QUICK_NOISE,
-        budget=6,
-        exact_budget=4,
-        course_budget=4,
-        n_curvature=8,
-        n_exact=8,
-        n_course=8,
-        n_noise=128,
-        top=2,
-        course=(1,),
-        n_trajectories=4,
-        n_paths=4,
-        n_steps=3,
-    )
+    training, noise = TINY_TRAINING, TINY_NOISE
     images = load_images("digits")[:40]
     checkpoints = train_unet(training, images, tmp_path / "checkpoints", progress=False, log=lambda _: None)
     first = sgd_noise(training, noise, images, checkpoints, tmp_path / "curvature", progress=False)
@@ -106,3 +109,27 @@ def test_a_small_run_leaves_files_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     body = json.loads((tmp_path / "page" / "result.json").read_text())
     assert len(body["gauss_newton"]["layers"]) == len(first.gauss_newton.layers) == 12
     assert [row["step"] for row in body["half_variance_ratios"]] == [1]
+
+
+@pytest.mark.long  # half a minute: 3,072 rows of a Jacobian for each sample of twelve layers
+def test_cifar10_in_the_place_of_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command reads the binary files, here made up, and leaves figures of a network with three channels."""
+    pytest.importorskip("diffusers", reason="diffusers is not installed: no U-Net to train")
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(1, 6):
+        rows = generator.integers(0, 256, (8, 3073), dtype=np.uint8)
+        rows[:, 0] %= 10
+        rows.tofile(folder / f"data_batch_{number}.bin")
+    monkeypatch.setattr("thermokern.papers.ding2026.sgd_noise.QUICK_TRAINING", TINY_TRAINING)
+    monkeypatch.setattr("thermokern.papers.ding2026.sgd_noise.QUICK_NOISE", TINY_NOISE)
+    command = ["reproduce", "sgd-noise", "--profile", "quick", "--data", "cifar10", "--root", str(tmp_path)]
+    assert main([*command, "--quiet", "--out", str(tmp_path / "out")]) == 0
+    assert "all layers" in capsys.readouterr().out
+    found = tk.load(tmp_path / "out" / "result.safetensors")
+    assert found.settings["data"] == "cifar10"
+    assert len(found.gauss_newton.layers) == 12
+    assert torch.isfinite(found.reverse).all()
