@@ -6,6 +6,8 @@ NATIVE := $(foreach kind,hpp cpp cuh cu,$(wildcard csrc/*/*.$(kind)))
 # What an extra of pyproject.toml lists, without the package itself.
 extra = $$($(BIN)/python -c "import tomllib; \
     print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(1)'])")
+# What the package itself needs, without the package.
+needs = $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'])")
 SOURCES := pyproject.toml CMakeLists.txt $(NATIVE)
 
 .PHONY: help demo test test-long lint format docs wheels bench clean
@@ -78,8 +80,9 @@ $(VENV)/.docs: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(call extra,docs)
 	touch $@
 
-$(VENV)/.wheels: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet $(call extra,wheels)
+# The test extra says which PyTorch; the wheel that is tried is the only build of the package.
+$(VENV)/.wheels: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(call extra,wheels) $(call extra,test) $(needs)
 	touch $@
 
 clean:
