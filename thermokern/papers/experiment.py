@@ -22,6 +22,14 @@ class ExperimentResult(Result):
     """The name of the figure's file."""
 
     @abstractmethod
+    def tables(self) -> str:
+        """The numbers, in columns."""
+
+    def summary(self) -> str:
+        """The tables, which law they speak of, and what they say in words."""
+        return "\n".join([self.tables(), *self.closing()])
+
+    @abstractmethod
     def figure(self) -> Figure:
         """The paper's figure from the numbers found here."""
 
@@ -42,7 +50,7 @@ class ExperimentResult(Result):
     def write(self, out: Path, made: html.Made) -> list[Path]:
         """Write the figure, ``result.json`` and ``report.html`` into the folder `out`; the files written."""
         picture = self.figure()
-        page = html.page(self.title, self.lead(), self.sections(picture), made, self.conclusion())
+        page = html.page(self.title, self.lead(), self.sections(picture), made, html.conclusion(self))
         return html.write_files(out, self.picture, picture, self.to_json(), page)
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from thermokern.quantities import Estimate
+from thermokern.quantities import Estimate, Result
 from thermokern.quantities.results.result import encoded
 from thermokern.report.glossary import WORDS
 from thermokern.report.panels import panels_of
@@ -55,6 +55,11 @@ def page(title: str, lead: str, sections: Sequence[str], made: Made, conclusion:
         made=made,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
     )
+
+
+def conclusion(result: Result) -> list[str]:
+    """The sentences at the head of a result's page: what it says, and of which law."""
+    return [*result.conclusion(), *([f"The numbers speak of {law}."] if (law := result.law()) else [])]
 
 
 def words_of(html: str) -> list[tuple[str, str]]:

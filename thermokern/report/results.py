@@ -85,7 +85,7 @@ def write_result(
             *([html.section("Settings", *_settings(settings))] if isinstance(settings, dict) and settings else []),
         ],
         made,
-        [*result.conclusion(), *([f"The numbers speak of {law}."] if (law := result.law()) else [])],
+        html.conclusion(result),
     )
     return html.write_files(out, f"{kind_of(result)}.png", picture, result.to_json(), page)
 
@@ -281,7 +281,8 @@ def _attribution(result: TAEP) -> list[str]:
         html.section(
             "Where it arises",
             html.figure(result.attribution.plot(), result.attribution.title, caption),
-            html.preformatted(result.attribution.summary()),
+            *map(html.paragraph, result.attribution.conclusion()),
+            html.preformatted("\n".join(result.attribution.lines())),
         )
     ]
 

@@ -7,6 +7,7 @@ has equal weights. Each is evaluated twice, as the exact score field and as a ne
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +54,7 @@ class ModeCollapse(ExperimentResult):
         """The models by their collapse."""
         return {model.collapse: model for model in self.models}
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """Theory, exact score field and network side by side, for people."""
         head = (
             f"{'model':<16}{'':<9}{'mean TAEP':>18}{'KL':>9}{'variance':>22}{'Eq. 55':>9}{'to t=1':>9}{'z':>6}"
@@ -71,6 +72,27 @@ class ModeCollapse(ExperimentResult):
                     f"{collapse.variance:>9.4f}{finite if first else '':>15}{average!s:>20}{average.z(1.0):>7.1f}"
                 )
         return "\n".join(lines)
+
+    def law(self) -> str:
+        return (
+            f"the target's law at t = {self.models[0].exact.settings['t_eps']:.3g}, against what each model's reverse "
+            "process makes of that law at t = 1"
+        )
+
+    def conclusion(self) -> list[str]:
+        """Whether the identity and the theory hold, and how far the networks are from the fields they learned."""
+        fine = {name: 0 for name, _ in self.models[0].fields}
+        for model in self.models:
+            for name, result in model.fields:
+                fine[name] += abs(result.fluctuation_theorem.z(1.0)) < 3.0
+        total, means = len(self.models), sum(abs(m.exact.mean.z(m.collapse.kl)) < 3.0 for m in self.models)
+        extra = statistics.median(model.network.mean.value - model.exact.mean.value for model in self.models)
+        return [
+            f"⟨exp(−Δs)⟩ is 1 within three standard errors in {fine['exact field']} of {total} exact fields and in "
+            f"{fine['network']} of {total} networks.",
+            f"The mean of the exact field is KL(target ‖ model) within three standard errors in {means} of {total}; a "
+            f"network's mean differs from its field's by {extra:+.2g} nats in the median.",
+        ]
 
     def numbers(self) -> dict[str, object]:
         return {"experiment": "mode-collapse", "models": [model.numbers() for model in self.models]}

@@ -42,7 +42,12 @@ from thermokern.quantities import Estimate, load
 from thermokern.quantities.learning import NoiseCurvature
 from thermokern.quantities.learning.figures import draw_along, draw_relation, draw_slopes
 from thermokern.quantities.learning.noise_curvature import ALL
-from thermokern.quantities.results.estimate import exponential_average, mean_estimate, variance_estimate
+from thermokern.quantities.results.estimate import (
+    ExponentialAverage,
+    exponential_average,
+    mean_estimate,
+    variance_estimate,
+)
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, MUTED, NETWORK, THEORY, style
 from thermokern.quantities.taep.step_error import half_variance_ratio
@@ -85,16 +90,16 @@ class SgdNoise(ExperimentResult):
     reverse: Tensor
     settings: dict[str, Any]
 
-    def ratios(self) -> list[tuple[int, Estimate | None, Estimate | None, Estimate]]:
+    def ratios(self) -> list[tuple[int, Estimate | None, Estimate | None, ExponentialAverage]]:
         """Step, ``Var/(2 mean)`` of forward and of reverse paths, and ``⟨e^{−Δs}⟩`` of the latter."""
         return [
             (step, half_variance_ratio(one), half_variance_ratio(two), exponential_average(two, -1.0))
             for step, one, two in zip(self.steps, self.forward, self.reverse, strict=True)
         ]
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """The slopes, then what happens along training."""
-        lines = ["Gauss–Newton part:", self.gauss_newton.summary(), "", "Hessian:", self.exact.summary(), ""]
+        lines = ["Gauss–Newton part:", *self.gauss_newton.lines(), "", "Hessian:", *self.exact.lines(), ""]
         lines.append(f"{'step':>6}  {'layer':<34}  {'tr Gauss–Newton':>20}  {'tr Hessian':>20}  {'tr C':>22}")
         for row in self.course:
             exact = "" if row.hessian is None else row.hessian
@@ -109,6 +114,20 @@ class SgdNoise(ExperimentResult):
         for step, one, two, theorem in self.ratios():
             lines.append(f"{step:>6,}  {one!s:>22}  {two!s:>18}  {theorem!s:>22}")
         return "\n".join(lines)
+
+    def law(self) -> str:
+        return "the network's loss over the data, and paths from the data against the last checkpoint"
+
+    def conclusion(self) -> list[str]:
+        """How the noise grows with the curvature, and whether the fluctuation theorem holds along training."""
+        theorems = [theorem for *_, theorem in self.ratios()]
+        known = [theorem for theorem in theorems if theorem.is_reliable]
+        fine = sum(abs(theorem.z(1.0)) < 3.0 for theorem in known)
+        return [
+            *self.gauss_newton.conclusion()[:1],
+            f"⟨exp(−Δs)⟩ over reverse paths of the last checkpoint is carried by enough paths to test anything at "
+            f"{len(known)} of {len(theorems)} checkpoints, and is 1 within three standard errors at {fine} of these.",
+        ]
 
     def numbers(self) -> dict[str, object]:
         """All but the values of paths."""
@@ -215,8 +234,8 @@ class SgdNoise(ExperimentResult):
                     "errors, those of slopes from layers drawn again.",
                 ),
             ),
-            html.section("Slopes", html.preformatted(self.gauss_newton.summary())),
-            html.section("Slopes with the exact Hessian", html.preformatted(self.exact.summary())),
+            html.section("Slopes", html.preformatted("\n".join(self.gauss_newton.lines()))),
+            html.section("Slopes with the exact Hessian", html.preformatted("\n".join(self.exact.lines()))),
             html.section(
                 "Along training", html.table(("step", "layer", "tr Gauss–Newton", "tr Hessian", "tr C"), course)
             ),

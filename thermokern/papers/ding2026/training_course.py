@@ -115,7 +115,7 @@ class TrainingCourse(ExperimentResult):
             for a, b in pairs
         }
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """Estimates along training and their rank correlations, for people."""
         lines = [
             f"{'step':>9}  {'mean Δs (nats)':>18} {'time step':>9}  {'variance (nats²)':>18} {'time step':>9}  "
@@ -131,6 +131,25 @@ class TrainingCourse(ExperimentResult):
         for name, found in self.correlations().items():
             lines.append(f"  {name:<24} {found.rho!s:>16}   p = {found.p_value:.2g}")
         return "\n".join(lines)
+
+    def law(self) -> str:
+        return "the images at the first time, against what each checkpoint makes of the same end points"
+
+    def conclusion(self) -> list[str]:
+        """What falls and what rises along training, and whether the time step matters."""
+        mean, covered = self.means, self.coverages
+        worst = max(abs(e.mean.value) / m.stderr for _, m, _, _, e in self.rows())
+        step = (
+            "the time step changes no mean by more than its sampling error"
+            if worst < 1.0
+            else f"the time step changes a mean by up to {worst:.1f} times its sampling error"
+        )
+        return [
+            f"From step {self.steps[0]:,} to {self.steps[-1]:,} the mean of Δs against the final model goes from "
+            f"{mean[0]} to {mean[-1]} nats; {step}.",
+            f"Coverage goes from {covered[0]} to {covered[-1]}; the final model has {self.final_coverage}, and two "
+            f"samples of one law would have {self.expected_coverage:.3f}.",
+        ]
 
     def numbers(self) -> dict[str, object]:
         return {

@@ -102,7 +102,7 @@ class CapacitySweep(ExperimentResult):
         kl = torch.tensor([each.bits(each.kl_ode).value for each in found])
         return spearman(torch.tensor([each.bits(each.dissipation).value for each in found]), kl)
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """Width by width, medians over seeds, bits per dimension; and the rows of Table 1 that networks give."""
         head = (
             f"{'width':>5}{'seeds':>7}{'bound on S_data':>17}{'same, plug-in':>15}{'KL (ODE)':>10}{'lower':>9}"
@@ -136,6 +136,26 @@ class CapacitySweep(ExperimentResult):
             f"profile {self.profile.name}: {self.profile.n_steps:,} training steps a network",
         ]
         return "\n".join(lines)
+
+    def law(self) -> str:
+        return "the Swiss roll's law, under each network's flow and sampler"
+
+    def conclusion(self) -> list[str]:
+        """Where the smallest bounds lie, and whether accuracy costs dissipation."""
+        truth = self.data_entropy
+        parts = []
+        for likelihood, name, promise in (
+            ("ode", "the flow's", "none is promised with it"),
+            ("plugin", "the plug-in", "one is promised with it"),
+        ):
+            bound, _ = self.model_based_bound(likelihood)
+            parts.append(
+                f"With {name} likelihood the smallest bound is {bound} bits per dimension, "
+                f"{'above' if bound.value >= truth else 'below'} the entropy {truth:.4f} ({promise})."
+            )
+        trade = self.trade_off()
+        sign = "not told from 0" if abs(trade.z(0.0)) < CLEAR else "negative" if trade.value < 0.0 else "positive"
+        return [*parts, f"The rank correlation of KL and dissipation over networks is {trade}, {sign}."]
 
     def numbers(self) -> dict[str, object]:
         return {
@@ -188,7 +208,7 @@ class CapacitySweep(ExperimentResult):
                     "the probability flow's, the lower one on the plug-in value: the last columns count networks "
                     "outside by three standard errors."
                 ),
-                html.preformatted(self.summary()),
+                html.preformatted(self.tables()),
             ),
         ]
 

@@ -23,7 +23,7 @@ from thermokern.models import ScoreModel
 from thermokern.papers.experiment import Experiment, ExperimentResult
 from thermokern.papers.kodama2025.ensemble import EnsembleRecipe, Member, train_ensemble
 from thermokern.papers.kodama2025.evaluation import evaluate_network, read_estimate
-from thermokern.papers.kodama2025.sweep import read_entries, shipped, write_entries
+from thermokern.papers.kodama2025.sweep import CLEAR, read_entries, shipped, write_entries
 from thermokern.processes import VP
 from thermokern.quantities import Estimate, FewPathsWarning, taep
 from thermokern.quantities.results.estimate import mean_estimate
@@ -123,7 +123,7 @@ class PenaltySweep(ExperimentResult):
         found = [each for each in self.snapshots if (each.penalty, each.replicate) == (penalty, replicate)]
         return min((each.step for each in found if each.measures[measure].value <= level), default=None)
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """Medians over replicates at the last snapshot, differences from plain training, and steps needed."""
         penalties, steps = self.profile.penalties, self.profile.snapshots
         lines = []
@@ -140,6 +140,21 @@ class PenaltySweep(ExperimentResult):
             needed = [self.steps_needed(penalty, r, level) for r in range(self.profile.replicates)]
             lines.append(f"  {penalty:<10g}" + "".join(f"{'never' if n is None else n:>10}" for n in needed))
         return "\n".join(lines)
+
+    def law(self) -> str:
+        return "the Swiss roll's law, against the flow and the sampler of each network"
+
+    def conclusion(self) -> list[str]:
+        """Whether any penalty helps by the last snapshot."""
+        last = self.profile.snapshots[-1]
+        gaps = {each: self.difference(each, last, "kl_upper") for each in self.profile.penalties if each != 0.0}
+        helped = [f"λ = {each:g} (by {-gap} nats)" for each, gap in gaps.items() if gap.z(0.0) < -CLEAR]
+        hurt = [f"λ = {each:g} (by {gap} nats)" for each, gap in gaps.items() if gap.z(0.0) > CLEAR]
+        return [
+            f"After {last:,} training steps the bound on KL is smaller than without penalty for "
+            f"{', '.join(helped) or 'no penalty'}, and larger for {', '.join(hurt) or 'none'}, by three standard "
+            f"errors over {self.profile.replicates} seeds."
+        ]
 
     def numbers(self) -> dict[str, object]:
         rows = [each.row() for each in self.snapshots]
@@ -181,7 +196,7 @@ class PenaltySweep(ExperimentResult):
                     "Medians over seeds; the shade spans them all.",
                 ),
             ),
-            html.section("Numbers", html.preformatted(self.summary())),
+            html.section("Numbers", html.preformatted(self.tables())),
         ]
 
 

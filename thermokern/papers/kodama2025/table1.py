@@ -93,7 +93,7 @@ class Table1(ExperimentResult):
         rows.append(Row("Gaussian of the same covariance", bits(table.gaussian), paper=PAPER["gaussian"]))
         return rows
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """The table, for people."""
         head = f"{'bits per dimension':<42}{'here':>22}{'here − exact':>14}{'its bias':>10}{'paper':>8}"
         lines = [f"noisy Swiss roll, {self.table.n:,} points", head, "-" * len(head)]
@@ -106,6 +106,23 @@ class Table1(ExperimentResult):
         if self.networks:
             lines.append(f"model-based: {self.networks}")
         return "\n".join(lines)
+
+    def law(self) -> str:
+        return "the noisy Swiss roll's law, from which the points are drawn; its entropy is known by quadrature"
+
+    def conclusion(self) -> list[str]:
+        """How far the estimates are from the truth, and whether they say so."""
+        found = _corrected(self.table.knn)
+        z = (found.value - self.exact) / found.stderr
+        sentences = [
+            f"Nearest neighbours less their bias are off by {found.value - self.exact:+.3g} nats, {z:+.1f} standard "
+            f"errors, from {self.table.n:,} points."
+        ]
+        if self.model_bound is not None and self.model_bound.value < self.exact:
+            sentences.append(
+                "The model-based bound with the flow's likelihood lies below the entropy: it bounds nothing."
+            )
+        return sentences
 
     def numbers(self) -> dict[str, object]:
         exact = Row(_EXACT, Estimate(self.exact_bits, 0.0), bias=0.0)

@@ -93,7 +93,7 @@ class KellyBets(ExperimentResult):
         first = self.of(gambler.game)[0]
         return None if gambler is first else mean_estimate(gambler.gains.double() - first.gains.double())
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """Growth rates beside the information, for people."""
         head = f"{'game':<22}{'bets by':<30}{'growth, nats a round':>22}{'I(X;Y)':>10}{'less the first, paired':>26}"
         lines = [head, "-" * len(head)]
@@ -104,6 +104,23 @@ class KellyBets(ExperimentResult):
         p = self.profile
         made = f"{p.rounds:,} rounds, {p.pairs} evaluations for each bet from scores"
         return "\n".join([*lines, f"profile {p.name}: {made}; network of {p.steps:,} training steps"])
+
+    def law(self) -> str:
+        return "the joint law of x and y of each game, over rounds drawn from it"
+
+    def conclusion(self) -> list[str]:
+        """Whether the best gambler grows as fast as the information, and what others lose."""
+        games = list(dict.fromkeys(each.game for each in self.gamblers))
+        first = [self.of(game)[0] for game in games]
+        fine = sum(abs(each.growth.z(each.limit)) < 3.0 for each in first)
+        lost = {each: found for each in self.gamblers if (found := self.lost(each)) is not None}
+        worst = min(lost, key=lambda each: lost[each].value)
+        return [
+            f"Who bets by the law grows as the information says, within three standard errors, in {fine} of "
+            f"{len(games)} games.",
+            f"The largest loss beside that gambler is {-lost[worst]} nats a round, of bets by {worst.name} "
+            f"({worst.game}).",
+        ]
 
     def numbers(self) -> dict[str, object]:
         rows = [
@@ -161,7 +178,7 @@ class KellyBets(ExperimentResult):
                     "last column is the difference from the first gambler of the game, who knows the law, on the same "
                     "rounds, in which luck cancels: never clearly positive."
                 ),
-                html.preformatted(self.summary()),
+                html.preformatted(self.tables()),
             ),
         ]
 

@@ -87,7 +87,7 @@ class KellyImages(ExperimentResult):
         assert self.bets.growth is not None
         return self.bets.growth
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """Estimates, bounds and what the paper prints, for people."""
         found, stored_ = self.information, self.entropy.integral
         assert found.label_entropy is not None
@@ -111,6 +111,26 @@ class KellyImages(ExperimentResult):
         for name, (information, entropy) in PRINTED.items():
             lines.append(f"printed for {name + ':':<9} I = {information:g}, S_NN = {entropy:g}; impossible: I > ln 10")
         return "\n".join([*lines, f"profile {self.profile.name}"])
+
+    def law(self) -> str:
+        return f"the joint law of held-out images and labels of {self.data}, as the network's scores have it"
+
+    def conclusion(self) -> list[str]:
+        """Whether the estimates keep to their bounds, and what is certain."""
+        found = self.information
+        assert found.label_entropy is not None
+        most = found.label_entropy.value
+        over = [n for n, e in (("gap", found.gap), ("loss", found.loss)) if e.value - most > 3.0 * e.stderr]
+        return [
+            f"Certain is that an image tells at least {self.growth} nats of its label, of {most:.3f} that there are: "
+            "bets on held-out images have earned that.",
+            (
+                f"By {' and by '.join(over)} the estimate exceeds what the labels hold, which errors of the scores "
+                "must have added."
+                if over
+                else "Neither estimate exceeds what the labels hold."
+            ),
+        ]
 
     def numbers(self) -> dict[str, object]:
         known = {"exact": self.exact} if self.exact is not None else {}
@@ -174,7 +194,7 @@ class KellyImages(ExperimentResult):
                     "the growth rate of bets below. Right: label by label.",
                 ),
             ),
-            html.section("Numbers", html.preformatted(self.summary())),
+            html.section("Numbers", html.preformatted(self.tables())),
         ]
 
 

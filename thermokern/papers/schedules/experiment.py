@@ -67,13 +67,34 @@ class ScheduleExperiment(ExperimentResult):
             (name, [row for row in self.rows if row.law == name], FRECHET if name == "digits" else KL) for name in names
         ]
 
-    def summary(self) -> str:
+    def tables(self) -> str:
         """For each law a table: bound | quality, nats."""
         lines = []
         for name, rows, quality in self.laws():
             lines += [f"{name}: bound | {quality}", "  " + "; ".join(HEAD)]
             lines += ["  " + "; ".join(line) for line in table(rows, quality)]
-        return "\n".join([*lines, "", self.attribution.summary()])
+        return "\n".join([*lines, "", *self.attribution.lines()])
+
+    def law(self) -> str:
+        return "each law of data, against that of samples of each sampler with a schedule"
+
+    def conclusion(self) -> list[str]:
+        """Where the schedule of the best bound also has the best samples."""
+        parts = []
+        for name, rows, quality in self.laws():
+            groups: dict[tuple[str, int], list[Row]] = {}
+            for row in rows:
+                if row.bound is not None:
+                    groups.setdefault((row.sampler, row.n_steps), []).append(row)
+            wins = sum(
+                min(group, key=lambda row: row.quality[quality].value).schedule.startswith(BEST)
+                for group in groups.values()
+            )
+            parts.append(
+                f"{name}: in {wins} of {len(groups)} cases (sampler, number of steps) the schedule of the smallest "
+                f"bound also has the best samples ({quality})."
+            )
+        return parts
 
     def numbers(self) -> dict[str, object]:
         """Every row."""
@@ -113,7 +134,7 @@ class ScheduleExperiment(ExperimentResult):
             note = html.paragraph(f"Bound | {quality}; rank correlation of both over all schedules of a line.")
             parts.append(html.section(name, note, html.table(HEAD, table(rows, quality))))
         where = html.figure(self.attribution.plot(), self.attribution.title, "U-Net against the images' own law.")
-        parts.append(html.section("Where it arises", where, html.preformatted(self.attribution.summary())))
+        parts.append(html.section("Where it arises", where, html.preformatted("\n".join(self.attribution.lines()))))
         return parts
 
     def write(self, out: Path, made: html.Made) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -63,6 +64,15 @@ class Divergence(Result):
     def law(self) -> str:
         """No law: a field at points."""
         return "the score at the given points and time, whatever law they are from"
+
+    def conclusion(self) -> list[str]:
+        """How exact the values are."""
+        if self.method == "exact":
+            return ["Every value is exact, to rounding."]
+        error = self.stderr.double().square().mean().sqrt().item() if len(self.stderr) else math.nan
+        if math.isnan(error):
+            return ["One probe a point does not tell its error; probes=2 or more do."]
+        return [f"A single value has a standard error of {error:.3g} from its probes; four times as many halve it."]
 
     def numbers(self) -> dict[str, object]:
         """The mean over the points, and how it was made."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thermokern.quantities.information.curve import InformationCurve, curve_numbers
 from thermokern.quantities.information.estimates import level_estimate, total
-from thermokern.quantities.information.verdicts import information_in_words, measured
+from thermokern.quantities.information.verdicts import information_in_words, measured, pairs_in_words
 from thermokern.quantities.likelihood import Verdict
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
@@ -297,6 +297,10 @@ class PointwiseMutualInformation(Result):
     def law(self) -> str:
         """The law whose information it is."""
         return "the joint law of x and y at data time, pair by pair, as the two scores have it"
+
+    def conclusion(self) -> list[str]:
+        """How much y tells of x, what is certain of it, and what a single value is worth."""
+        return pairs_in_words(self.mean, self.growth, self.values, self.stderr)
 
     def numbers(self) -> dict[str, object]:
         """The mean, the growth and the settings."""

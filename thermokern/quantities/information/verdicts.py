@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from thermokern.quantities.likelihood.verdicts import Claim, Relation, Verdict, judge
 from thermokern.quantities.results.estimate import Estimate
 
@@ -80,3 +82,15 @@ def measured(value: Estimate, below: Estimate, above: Estimate) -> str:
             "measures it."
         )
     return f"All but {share:.1%} of it was measured, not extrapolated."
+
+
+def pairs_in_words(mean: Estimate, growth: Estimate | None, values: Tensor, stderr: Tensor) -> list[str]:
+    """How much y tells of x on average, what is certain of it, and what a single pair's value is worth."""
+    said = [f"y tells {mean} nats of x on average over the pairs."] if math.isfinite(mean.value) else []
+    if growth is not None:
+        said.append(f"At least {growth} nats are certain: bets by these scores have earned that on these pairs.")
+    spread, error = values.double().std().item(), stderr.double().square().mean().sqrt().item()
+    if math.isfinite(error) and math.isfinite(spread):
+        worth = "single values mean little" if error > 0.5 * spread else "single values may be compared"
+        said.append(f"One value has an error of {error:.2g} where values spread by {spread:.2g}: {worth}.")
+    return said

@@ -75,8 +75,26 @@ class Bartlett(Result):
                 f"  Cov(Δs, v·∇∇Δs v)       {self.coupling} nats²",
                 f"  two cumulants − v·Hv    {self.corrected}   (z = {self.corrected.z(0.0):+.1f})",
                 f"  half of them − v·Hv     {self.printed}   (as printed; z = {self.printed.z(0.0):+.1f})",
+                *self.closing(),
             ]
         )
+
+    def law(self) -> str:
+        """Whose paths they are."""
+        return "the paths whose derivatives were given, for which ⟨exp(−Δs)⟩ = 1 whatever the parameters"
+
+    def conclusion(self) -> list[str]:
+        """Whether the identities hold, and how far curvature and noise are from one another."""
+        tests = {"⟨exp(−Δs)⟩ = 1": self.normalisation.z(1.0), "the first": self.first.z(0.0)}
+        broken = {name: z for name, z in (tests | {"the second": self.second.z(0.0)}).items() if abs(z) > 3.0}
+        trust = "Trustworthy: the identities hold within three standard errors."
+        if not self.normalisation.is_reliable:
+            trust = f"Few of the {self.normalisation.n} paths carry the averages, so they test nothing; use more paths."
+        elif broken:
+            named = ", ".join(f"{name} (z = {z:+.1f})" for name, z in broken.items())
+            trust = f"Doubtful: {named} is broken; are these paths of the reference, with scheme='sampler'?"
+        ratio = self.noise.value / self.curvature.value if self.curvature.value else math.nan
+        return [trust, f"The gradient's noise is {ratio:.3g} times the curvature; at the optimum it is 1 times."]
 
     def numbers(self) -> dict[str, object]:
         """All of it."""

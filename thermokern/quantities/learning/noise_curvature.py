@@ -84,7 +84,11 @@ class NoiseCurvature(Result):
     settings: dict[str, Any]
 
     def summary(self) -> str:
-        """The slopes, and prefactors beside those of white residuals."""
+        """The slopes, prefactors beside those of white residuals, and what they say in words."""
+        return "\n".join([*self.lines(), *self.closing()])
+
+    def lines(self) -> list[str]:
+        """The slopes and prefactors, for the summary of a result that has this one."""
         points = sum(len(layer.noise) for layer in self.layers)
         lines = [
             f"slope of log v·Cv on log v·Hv, {len(self.layers)} layers, top {self.settings['top']} vectors of each",
@@ -101,7 +105,30 @@ class NoiseCurvature(Result):
                 f"  {layer.name:<44}  {layer.prefactor:>10.4g}  {layer.null_prefactor:>10.4g}  "
                 f"{layer.negative_share:>10.1%}"
             )
-        return "\n".join(lines)
+        return lines
+
+    def law(self) -> str:
+        """Whose loss it is."""
+        return "the loss over data, times and noise, at the network's present parameters"
+
+    def conclusion(self) -> list[str]:
+        """How the noise grows with the curvature, and how far its size is explained."""
+        slope = (self.held_out or self.in_sample).get(ALL)
+        said = []
+        if slope is not None:
+            where = "held-out samples" if self.held_out else "the vectors' own samples, which flatten it"
+            told = f"{slope.z(1.0):+.1f} standard errors from 1, which would be proportional"
+            if math.isnan(slope.stderr):
+                told = "without an error, since the points of one layer are not independent"
+            said.append(f"Gradient noise grows as the curvature to the power {slope} on {where}: {told}.")
+        ratios = sorted(layer.prefactor / layer.null_prefactor for layer in self.layers)
+        known = [ratio for ratio in ratios if math.isfinite(ratio)]
+        if known:
+            said.append(
+                f"The ratio of their traces is {known[0]:.2g} to {known[-1]:.2g} times that of white residuals, which "
+                "need no fluctuation theorem."
+            )
+        return said
 
     def numbers(self) -> dict[str, object]:
         """Slopes, and for each layer its prefactor."""

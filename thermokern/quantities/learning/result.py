@@ -15,6 +15,9 @@ from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
 
+_LAW = "the loss over data, times and noise, at the network's present parameters"
+_CLOSE = 1.5  # of an eigenvalue on its own samples over that on others, where it may be trusted
+
 
 def _named(subset: ParameterSubset) -> str:
     place = f", {subset.place}" if subset.place else ""
@@ -73,7 +76,36 @@ class Curvature(Result):
         for i, value in enumerate(self.eigenvalues[:5].tolist()):
             held = "" if self.held_out is None else f", held out {self.held_out[i].item():.4g}"
             lines.append(f"  eigenvalue {i + 1:<12} {value:.4g}{held}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """Whose loss it is."""
+        return _LAW
+
+    def conclusion(self) -> list[str]:
+        """Whether the leading eigenvalues may be trusted, and how the curvature is spread."""
+        first, said = self.eigenvalues[0].item(), []
+        if self.held_out is None:
+            said.append(
+                "The eigenvalues are too large by an amount that is not known, since the samples were not split: "
+                "split=True says how much."
+            )
+        else:
+            held = self.held_out[0].item()
+            good = held > 0.0 and first < _CLOSE * held
+            said.append(
+                f"The first eigenvalue is {first:.4g} on the samples that its vector comes from and {held:.4g} on "
+                "others: " + ("it may be trusted." if good else "take the second number, or more samples.")
+            )
+        if self.trace is not None and self.trace.value > 0.0:
+            share = (first if self.held_out is None else self.held_out[0].item()) / self.trace.value
+            said.append(f"That direction has {share:.1%} of the trace, one of {len(self.subset):,} parameters' worth.")
+        if self.part == "hessian" and self.negative_share > 0.0:
+            said.append(
+                f"{self.negative_share:.0%} of the eigenvalues lie below zero: the loss is no minimum there, or the "
+                "samples are too few to tell."
+            )
+        return said
 
     def numbers(self) -> dict[str, object]:
         """The spectrum and the trace."""
@@ -158,8 +190,24 @@ class GradientNoise(Result):
                 f"  of it between data      {self.data_share:.1%}",
                 f"  |mean gradient|²        {self.mean.square().sum().item():.4g}",
                 f"  mean loss               {self.loss}",
+                *self.closing(),
             ]
         )
+
+    def law(self) -> str:
+        """Whose gradient it is."""
+        return _LAW
+
+    def conclusion(self) -> list[str]:
+        """How many samples make the noise of a batch as large as the mean gradient, and what more draws would do."""
+        n = self.settings["n_samples"]
+        square = self.mean.square().sum().item() - self.trace.value / n  # the mean's own noise is in its square
+        size = (
+            f"The mean gradient cannot be told from zero by {n:,} samples."
+            if not square > 0.0
+            else f"The noise of a batch of about {self.trace.value / square:,.0f} is as large as the mean gradient."
+        )
+        return [size, f"{self.data_share:.0%} of it lies between data points; more draws of time and noise leave that."]
 
     def numbers(self) -> dict[str, object]:
         """The trace, its parts and the spectrum."""

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.quantities.results.result import Result, encoded
 from thermokern.quantities.results.storage import stored
 
+_TOLD = 3.0  # standard errors from which a change is no chance
 _ESTIMATES = ("mean", "variance", "half_variance_ratio", "score_matching", "coverage")
 
 
@@ -117,7 +118,29 @@ class TrainingLog(Result):
             lines.append(f"{each.step:>9,}  {row[0]!s:>16}  {row[1]!s:>16}  {row[2]!s:>14}  {row[3]!s:>16}")
         if self.share == self.share:
             lines.append(f"the monitor took {self.share:.1%} of {self.seconds:.0f} s")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """The law of the paths' starts."""
+        return "the data at the first time, against what the model of each step makes of the paths' ends"
+
+    def conclusion(self) -> list[str]:
+        """How far the training has come, whether it goes on, and what is covered."""
+        if len(self.measurements) < 2:
+            return ["One visit says nothing of a course: visit more often."]
+        first, before, last = self.measurements[0], *self.measurements[-2:]
+        change = mean_estimate(last.values.double() - before.values.double())  # of the same paths
+        told = abs(change.value) > _TOLD * change.stderr
+        course = (
+            f"it {'still falls' if change.value < 0.0 else 'rises'}, by {abs(change)}" if told else "it stands still"
+        )
+        said = [
+            f"From step {first.step:,} to {last.step:,} the mean of Δs goes from {first.mean} to {last.mean} nats; "
+            f"between the last two visits {course}."
+        ]
+        if first.coverage is not None and last.coverage is not None:
+            said.append(f"Coverage of the data goes from {first.coverage} to {last.coverage}.")
+        return said
 
     def numbers(self) -> dict[str, object]:
         """Every visit."""

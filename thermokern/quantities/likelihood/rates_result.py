@@ -41,11 +41,25 @@ class EntropyRate(Result):
 
     def summary(self) -> str:
         """The integral, its errors and what it leaves out, for people."""
-        return (
-            f"entropy rate at {len(self.values)} times\n"
-            f"  integral                {self.integral} {self.integral.unit}, quadrature {self.quadrature_error:.1e}\n"
-            f"  below t_eps             {self.below} {self.below.unit}"
+        return "\n".join(
+            [
+                f"entropy rate at {len(self.values)} times",
+                f"  integral                {self.integral} {self.integral.unit}, quadrature "
+                f"{self.quadrature_error:.1e}",
+                f"  below t_eps             {self.below} {self.below.unit}",
+                *self.closing(),
+            ]
         )
+
+    def law(self) -> str:
+        """Only the rates that this one stands among know their law."""
+        return "the law, and the times, of the entropy rates that this one is part of"
+
+    def conclusion(self) -> list[str]:
+        """Whether the times suffice."""
+        if abs(self.quadrature_error) <= self.integral.stderr:
+            return ["The times suffice: the error of quadrature is below that of sampling."]
+        return ["The error of quadrature exceeds that of sampling: use more steps."]
 
     def numbers(self) -> dict[str, object]:
         """The rate at each time, and its integral."""

@@ -17,6 +17,7 @@ from thermokern.quantities.schedules.pairs import Nodes, Pairs, cheapest, pairs_
 from thermokern.quantities.schedules.standards import STANDARDS, nearest, standard_nodes
 
 FLOW = "probability-flow"
+_TOLD = 3.0  # standard errors from which a difference is no chance
 _NO_BOUND = (
     "no bound on the likelihood or on KL exists for the probability flow from the cost of its steps: the law of one of "
     "its paths is singular, so its log ratio to the reverse SDE's is infinite; step_costs are those of a surrogate. "
@@ -181,7 +182,7 @@ class Schedules(Result):
         if self.kind == "surrogate":
             lines += [f"  {n:4d} steps   surrogate {self.step_costs(n).sum().item():.4g}" for n in self.n_steps]
             lines.append("  These numbers bound nothing: for the probability flow no bound on KL exists.")
-            return "\n".join(lines)
+            return "\n".join([*lines, *self.closing()])
         for n in self.n_steps:
             best = min(self.compare(n), key=lambda other: other.bound.value)
             known = "" if self.length is None else f", ℓ²/2n = {self.predicted(n):.4g}"
@@ -196,7 +197,35 @@ class Schedules(Result):
             "  Nothing is said of a last denoising step, of guidance or of other samplers; and likelihood is not image "
             "quality.",
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.closing()])
+
+    def law(self) -> str:
+        """The law of the data, and that of the samples."""
+        first, sampler = f"t = {self.nodes.times[0].item():.3g}", f"samples by {self.sampler}"
+        if self.kind == "surrogate":
+            return f"no law: costs of {self.objective} along {sampler}, from {first}"
+        return f"the data's law at {first}, against that of {sampler} with these steps"
+
+    def conclusion(self) -> list[str]:
+        """What the best schedule gains over those in common use, and whether that can be told from chance."""
+        few, many = min(self.n_steps), max(self.n_steps)
+        if self.kind == "surrogate":
+            return [
+                "Of the probability flow nothing is bounded: compare samples of these times with samples of others "
+                "before you use them."
+            ]
+        said = []
+        for n in dict.fromkeys((few, many)):
+            other, bound = min(self.compare(n), key=lambda each: each.bound.value), self.bound(n)
+            gain = (
+                f"{other.name}, the best in common use, gives up {other.excess} nats more"
+                if other.excess.value > _TOLD * other.excess.stderr
+                else f"{other.name}, the best in common use, is as good within the error"
+            )
+            said.append(
+                f"With {n} steps the bound is {bound} nats, {bound.value / self.dim:.3g} per dimension; {gain}."
+            )
+        return [*said, "The samples of these bounds are not those that the schedules were chosen on."]
 
     def numbers(self) -> dict[str, object]:
         """Times, bounds and predictions for each of `n_steps`."""

@@ -17,6 +17,7 @@ from thermokern.quantities.engine.attribution import CHAIN, DIFFERENCE, SCHEME, 
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
+from thermokern.quantities.taep.attribution_words import attribution_in_words
 
 RESOLVE = ("time", "component")
 _WHAT = {
@@ -191,7 +192,11 @@ class Attribution(Result):
         return VarianceShares(self.edges, self.best.time_share, self.best.map_share)
 
     def summary(self) -> str:
-        """The sums of each way of splitting, and what each is."""
+        """The sums of each way of splitting, what each is, and what they say in words."""
+        return "\n".join([*self.lines(), *self.closing()])
+
+    def lines(self) -> list[str]:
+        """The sums of each way of splitting, for the summary of a result that has this one."""
         lines = ["where Δs arises, nats"]
         for form, split in ((SCHEME, self.scheme), (CHAIN, self.chain), (SQUARED, self.squared)):
             if split is not None:
@@ -201,7 +206,15 @@ class Attribution(Result):
             total = self.difference.total
             lines.append(f"  {total}   chain less squared (z = {total.z(0.0):+.1f}; 0 where the reference is exact)")
         lines += [f"  label {part.label}: {part.mean} ({part.n_paths} paths)" for part in self.by_label]
-        return "\n".join(lines)
+        return lines
+
+    def law(self) -> str:
+        """Which paths were split."""
+        return f"the paths of the TAEP, from t = {self.times[0].item():.3g} to {self.times[-1].item():.3g}"
+
+    def conclusion(self) -> list[str]:
+        """Whether the ways of splitting agree, and where most arises."""
+        return attribution_in_words(self)
 
     def numbers(self) -> dict[str, object]:
         """Sums of each way, and the labels."""

@@ -186,7 +186,7 @@ class TAEP(Result):
             miss = self.endpoint_error
             lines.append(f"  against the end points  {miss.mean}   (z = {miss.mean.z(0.0):+.1f}), RMS {miss.rms}")
         if self.attribution is not None:
-            lines += ["  " + line for line in self.attribution.summary().splitlines()]
+            lines += ["  " + line for line in self.attribution.lines()]
         if "precision_effect" in s:
             effect = s["precision_effect"]
             lines.append(
