@@ -16,7 +16,7 @@ from thermokern.quantities.engine import generation
 from thermokern.quantities.engine.generation import SAMPLERS
 
 F64 = torch.float64
-# The chain of the best variances is in test_schedules.py; "ancestral" is another name of "ddpm".
+# The chain of the best variances is in test_schedule_bounds.py; "ancestral" is another name of "ddpm".
 METHODS = [name for name in SAMPLERS if name not in (OPTIMAL_CHAIN, "ancestral")]
 LAW = tk.Gaussian([1.0, -0.5], [[0.5, 0.2], [0.2, 0.4]])
 
