@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -24,7 +25,9 @@ import thermokern as tk
 from thermokern import ops
 from thermokern.cli import main
 from thermokern.cli.config import run_config
+from thermokern.cli.information import run_information
 from thermokern.quantities.engine.blocks import launch_block, streamed_block
+from thermokern.quantities.engine.identity import digest
 
 pytestmark = pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning", "ignore::thermokern.StepTooLongWarning")
 
@@ -84,7 +87,15 @@ def every_taep(group: object) -> dict[str, tk.TAEP]:
         ),
         "reference": call(lambda x, t: -x, RING, PROCESS, n_paths=50, n_steps=8, block=16, backend="reference"),
         "unet": call(network, lambda x, t: -x, x0=images, n_steps=4, block=4),
+        **dict(zip(("each-unet", "each-law"), several(group), strict=True)),
     }
+
+
+def several(group: object) -> list[tk.TAEP]:
+    """Two models against one network, in blocks that do not divide the paths."""
+    network, images = unet(), 0.3 * torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    models = [tk.ScoreModel(network.network, network.process, "score", network.shape), tk.Gaussian([0.0] * 64)]
+    return tk.taep(models, network, x0=images, n_steps=4, block=3, group=group)
 
 
 def every_other(group: object) -> dict[str, tk.Result | Tensor]:
@@ -174,6 +185,47 @@ DIFFERENT = {
 }
 
 
+SHARDS = {2: (0.3, 1.0), 3: (0.002, 0.5, 1.0)}  # where each rank's rows end
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_coverage_of_points_that_are_on_different_ranks(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bits of one process that has all rows: ties between shards, shards of fewer than k points, wide ranges."""
+    monkeypatch.setattr("thermokern.quantities.samples.balls._SENT", 100)  # more than one piece
+    points = RING.sample(500, seed=4)
+    twins = torch.cat([points[:200], points[:200], points])
+    draw = torch.Generator().manual_seed(6)
+    cases = {
+        "plane": (RING.sample(900, seed=4), RING.sample(1100, seed=5)),
+        "ties": (twins, torch.cat([points[:150], points[:150]])),
+        "five": (torch.randn(700, 5, generator=draw), 1.1 * torch.randn(600, 5, generator=draw)),
+        "wide": (1e12 * points.float(), 1.1e12 * points.flip(0).float()),
+    }
+
+    def work(folder: Path) -> None:
+        rank, ends = dist.get_rank(), SHARDS.get(size, (1.0,))
+        for name, pair in cases.items():
+            cuts = [[0, *(round(share * len(x)) for share in ends)] for x in pair]
+            own = [x[cut[rank] : cut[rank + 1]] for x, cut in zip(pair, cuts, strict=True)]
+            tk.coverage(*own, k=3, stderr=False, sharded=True, group="world").save(folder / name)
+        with pytest.raises(ValueError, match="^stderr: expected False with sharded=True"):
+            tk.coverage(*own, sharded=True, group="world")
+        with pytest.raises(ValueError, match="^k: expected fewer neighbours than points, got 500 of 500"):
+            tk.coverage(points[rank::size], points[rank::size], 500, stderr=False, sharded=True, group="world")
+
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name, pair in cases.items():
+        found = tk.coverage(*pair, k=3, stderr=False)
+        assert len(found.hits.unique()) > 1
+        found.save(alone / name)
+    worlds.run(size, work, tmp_path / "world")
+    for rank in range(size):
+        assert worlds.contents(tmp_path / "world" / str(rank)) == worlds.contents(alone), f"rank {rank} of {size}"
+
+
 def test_another_call_on_one_rank_is_one_error_on_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(folder: Path) -> None:
         rank = dist.get_rank()
@@ -188,6 +240,9 @@ def test_another_call_on_one_rank_is_one_error_on_all(tmp_path: Path, monkeypatc
                     | options(rank)
                 )
         monkeypatch.undo()
+        pair = [perceptron(), perceptron(0.1 * rank)]
+        with pytest.raises(ValueError, match="rank 1 has other parameters of the model 1, scores of the model 1 at"):
+            tk.taep(pair, perceptron(), PROCESS, x0=torch.ones(5, 2), n_steps=4, group="world")
         whole = tk.taep(perceptron(), RING, n_paths=9, n_steps=4, group="world", block=2)
         assert len(whole.values) == 9, "the group is of use afterwards"
 
@@ -371,6 +426,12 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
         tk.concatenate([])
 
 
+def test_a_single_number_has_bytes_whatever_its_stride() -> None:
+    column = torch.tensor([[1.5, 2.5]])[:, 0]  # contiguous to PyTorch, of stride 2
+    assert digest(column) == digest(column.clone().reshape(1))
+    assert digest(column) != digest(column + 1.0)
+
+
 def test_moments_and_exponential_sums_merge() -> None:
     """Against those of all numbers at once, to rounding; nothing is neutral."""
     x = torch.randn(1001, generator=torch.Generator().manual_seed(4), dtype=torch.float64) ** 3 + 2.0
@@ -410,6 +471,25 @@ def test_the_command_line_shares_under_torchrun(tmp_path: Path) -> None:
     found = tk.load(tmp_path / "out" / "result.safetensors")
     assert_exact(found.values, whole.values)
     assert found.to_json() == whole.to_json()
+
+
+def test_the_information_of_a_file_is_shared(tmp_path: Path) -> None:
+    """Rank 0 trains, all estimate: the bits of one process."""
+    x, y = torch.randn(2, 300, 2, generator=torch.Generator().manual_seed(1)).double()
+    np.savez(tmp_path / "pairs.npz", x=(x + y).numpy(), y=y.numpy())
+
+    def found(group: object) -> tk.MutualInformation:
+        result, _, _ = run_information(tmp_path / "pairs.npz", steps=20, evaluations=2500, group=group, progress=False)
+        return result
+
+    def work(folder: Path) -> None:
+        found("world").save(folder / "information")
+
+    (tmp_path / "alone").mkdir()
+    found(None).save(tmp_path / "alone" / "information")
+    worlds.run(2, work, tmp_path / "world")
+    for rank in ("0", "1"):
+        assert worlds.contents(tmp_path / "world" / rank) == worlds.contents(tmp_path / "alone")
 
 
 def test_commands_for_one_process_say_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

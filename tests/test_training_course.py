@@ -17,7 +17,8 @@ from tolerances import assert_exact
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
-from thermokern.papers.ding2026 import QUICK, load_images, shipped_course, train_unet, training_course
+from thermokern.papers.ding2026 import PAPER, QUICK, load_images, shipped_course, train_unet, training_course
+from thermokern.papers.ding2026.image_training import load_unet, make_unet
 from thermokern.papers.ding2026.images import load_labels
 
 F64 = torch.float64
@@ -165,3 +166,23 @@ def test_images_from_files(tmp_path: Path) -> None:
         load_images("mnist", folder)
     with pytest.raises(ValueError, match="^data: expected one of"):
         load_images("imagenet", tmp_path)
+
+
+@pytest.mark.long
+def test_one_step_of_the_paper_s_network_on_cifar10(tmp_path: Path) -> None:
+    """The reader on files made here, and one training step of the U-Net of Methods 2.1, of two images."""
+    pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
+    generator = torch.Generator().manual_seed(4)
+    for i in range(1, 6):
+        pixels = torch.randint(256, (2, 3073), generator=generator, dtype=torch.uint8)
+        (tmp_path / f"data_batch_{i}.bin").write_bytes(bytes(pixels.flatten().tolist()))
+    images = load_images("cifar10", tmp_path)
+    profile = replace(PAPER, batch_size=2, saved=(1,))
+    (path,) = train_unet(profile, images, tmp_path / "checkpoints", progress=False, log=lambda text: None)
+    trained, before = load_unet(profile, (3, 32, 32), path), make_unet(profile, (3, 32, 32))
+    assert sum(parameter.numel() for parameter in trained.parameters()) == 35_746_307
+    pairs = zip(trained.parameters(), before.parameters(), strict=True)
+    moved = [bool((one != other).any()) for one, other in pairs]
+    assert sum(moved) / len(moved) > 0.9, "nearly every parameter's gradient arrives"
+    losses = json.loads((tmp_path / "checkpoints" / "training.json").read_text())["loss_by_50_steps"]
+    assert 0.5 < losses[0] < 2.0, "of a network that predicts about 0 for noise of variance 1"

@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.simplefilter("always", thermokern.FewPathsWarning)
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             if world.ranks() > 1 and not getattr(options, "shared", False):
-                raise ValueError("torchrun: this command is for one process; taep and limits share their work")
+                raise ValueError(
+                    "torchrun: this command is for one process; taep, limits and information share their work"
+                )
             begin(sys.argv[1:] if arguments is None else arguments, options)
             options.run(options)
     except KeyboardInterrupt:

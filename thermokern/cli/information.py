@@ -12,8 +12,10 @@ from thermokern.cli import config as files
 from thermokern.cli.networks import read_process
 from thermokern.cli.options import Parsers, hand_over
 from thermokern.cli.points import read_points
+from thermokern.cli.world import world
 from thermokern.models import ConditionalMLP, ConditionalModel, fit_scores
 from thermokern.quantities import MutualInformation, SampleEstimate, ksg_mutual_information, mutual_information
+from thermokern.quantities.engine import Group, Ranks
 
 _FIT = ("width", "depth", "steps", "batch_size", "learning_rate", "null_share", "validation")
 _ESTIMATE = ("estimator", "evaluations", "sampling", "ends", "growth")
@@ -32,23 +34,27 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
     parser.add_argument("--y", default="y", help="name of the conditions; integers are labels")
     parser.add_argument("--steps", type=int, help="of training")
     parser.add_argument("--evaluations", type=int, help="of the pair of scores")
-    parser.set_defaults(run=_information)
+    parser.set_defaults(run=_information, shared=True)
 
 
 def _information(options: argparse.Namespace) -> None:
-    result, neighbours, lead = run_information(
-        options.file,
-        names=(options.x, options.y),
-        steps=options.steps,
-        evaluations=options.evaluations,
-        seed=options.seed,
-        progress=not options.quiet,
-    )
-    if neighbours is not None:
-        line = f"nearest neighbours (Kraskov, Stögbauer and Grassberger): {neighbours} nats"
-        print(line)
-        lead += f" Beside it, {line}, whose bias is not in its error."
-    hand_over(result, options.out, lead)
+    with world() as (group, speaks):
+        result, neighbours, lead = run_information(
+            options.file,
+            names=(options.x, options.y),
+            steps=options.steps,
+            evaluations=options.evaluations,
+            seed=options.seed,
+            group=group,
+            progress=speaks and not options.quiet,
+        )
+        if not speaks:
+            return
+        if neighbours is not None:
+            line = f"nearest neighbours (Kraskov, Stögbauer and Grassberger): {neighbours} nats"
+            print(line)
+            lead += f" Beside it, {line}, whose bias is not in its error."
+        hand_over(result, options.out, lead)
 
 
 def run_information(
@@ -58,6 +64,7 @@ def run_information(
     steps: int | None = None,
     evaluations: int | None = None,
     seed: int | None = None,
+    group: Group = None,
     progress: bool = True,
 ) -> tuple[MutualInformation, SampleEstimate | None, str]:
     """What the file's y tells about its x, the estimate by nearest neighbours beside it, and a line about both.
@@ -65,7 +72,8 @@ def run_information(
     A YAML file has the keys ``x`` and ``y`` (.npy files, by their place from the file), or ``data`` (a .npz or .pt file
     with arrays of these names), and may have ``process``, ``seed``, ``t_eps`` and the options of
     :func:`thermokern.fit_scores` and :func:`thermokern.mutual_information`. The information is estimated on the points
-    that training held out. Nearest neighbours take numbers alone, no labels.
+    that training held out. Nearest neighbours take numbers alone, no labels. Ranks of a group share the estimate; rank
+    0 trains, and the others have its networks.
     """
     config: dict[str, Any] = {}
     if path.suffix in (".yaml", ".yml"):
@@ -80,14 +88,15 @@ def run_information(
     process = read_process(config.get("process"))
     x = x[:, None] if x.dim() == 1 else x
     fit = {name: config[name] for name in _FIT if name in config}
-    model = fit_scores(x, y, process=process, progress=progress, **fit, **shared)
+    ranks = Ranks(group)
+    model = ranks.object_of_first(lambda: fit_scores(x, y, process=process, progress=progress, **fit, **shared))
     assert isinstance(model, ConditionalModel)
     assert isinstance(model.network, ConditionalMLP)
     assert model.network.history is not None
     history = model.network.history
     rows = history.held_out
     how = {name: config[name] for name in _ESTIMATE if name in config}
-    result = mutual_information(model, None, x[rows], y[rows], progress=progress, **how, **shared)
+    result = mutual_information(model, None, x[rows], y[rows], group=group, progress=progress, **how, **shared)
     neighbours = None
     if y.is_floating_point():
         first = min(len(x), _KSG_POINTS)

@@ -4,7 +4,7 @@ from thermokern.quantities.engine.checkpoint import CheckpointWarning
 from thermokern.quantities.engine.divergence import Divergence, divergence
 from thermokern.quantities.engine.generation import SamplePath, sample
 from thermokern.quantities.engine.jumps import JumpingFieldWarning
-from thermokern.quantities.engine.ranks import Group, OtherRankFailed
+from thermokern.quantities.engine.ranks import Group, OtherRankFailed, Ranks
 
 __all__ = [
     "CheckpointWarning",
@@ -12,6 +12,7 @@ __all__ = [
     "Group",
     "JumpingFieldWarning",
     "OtherRankFailed",
+    "Ranks",
     "SamplePath",
     "divergence",
     "sample",

@@ -33,7 +33,13 @@ def digest(*tensors: Points) -> str:
 
 def bytes_of(tensor: Tensor) -> bytes:
     """The bytes of a tensor's numbers."""
-    return bytes(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()) if tensor.numel() else b""
+    return bytes(flat_bytes(tensor).numpy())
+
+
+def flat_bytes(tensor: Tensor) -> Tensor:
+    """The same as a tensor, uint8."""
+    numbers = torch.empty(tensor.numel(), dtype=tensor.dtype, device="cpu")
+    return numbers.copy_(tensor.detach().flatten()).view(torch.uint8)  # a single number may have any stride
 
 
 def versions() -> dict[str, str]:
@@ -49,7 +55,7 @@ def parts_of_call(
     scores: Mapping[str, object],
     process: LinearProcess | None,
     shape: torch.Size,
-    tensors: Mapping[str, Tensor | None],
+    tensors: Mapping[str, Points | None],
     words: Mapping[str, object],
 ) -> dict[str, str]:
     """All that the numbers of a call depend on, by the name under which another one is refused.
@@ -61,7 +67,7 @@ def parts_of_call(
     process : LinearProcess or None
     shape : torch.Size
         Of one point.
-    tensors : mapping of str to Tensor or None
+    tensors : mapping of str to Tensor, stored points or None
         Data.
     words : mapping of str to object
         All other arguments.

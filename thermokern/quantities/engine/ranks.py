@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from thermokern.ops.checks import checked_choice
+from thermokern.quantities.engine.identity import flat_bytes
 
 Group: TypeAlias = "str | dist.ProcessGroup | None"
 Value = TypeVar("Value")
@@ -102,6 +103,21 @@ class Ranks:
             found: Value = json.loads(store.get(key))
         return found
 
+    def object_of_first(self, make: Callable[[], Value]) -> Value:
+        """What rank 0 makes, a network say, pickled for the others."""
+        if self._store is None:
+            return make()
+        store = self._store
+        with self.guarded():
+            if self.rank == 0:
+                made = make()
+                store.set("made", "1")
+            self._await(lambda: store.check(["made"]))
+            held = [made if self.rank == 0 else None]
+            dist.broadcast_object_list(held, dist.get_global_rank(self.group, 0), group=self.group)
+        found: Any = held[0]
+        return found  # type: ignore[no-any-return]
+
     def deal(self, count: int) -> Iterator[int]:
         """Numbers of 0 … count that are this rank's to do; each is dealt to one rank."""
         self.rounds += 1
@@ -131,6 +147,11 @@ class Ranks:
             for column in range(len(spec[0]))
         ]
         return list(zip(*columns, strict=True)) if self.holds_rows else []
+
+    def exchanged(self, own: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        """What every rank gives, in order of ranks, on all of them; as many tensors each."""
+        self.rounds += 1
+        return self.gathered({self.rank: own}, self.size)
 
     def once(self, build: Callable[[], Value], n: int) -> Value:
         """The result that `build` makes of the rows: on ranks without rows that of rank 0, less its tensors (n, …)."""
@@ -166,7 +187,7 @@ class Ranks:
         flat = words.view(torch.uint8)
         for index, part in own.items():
             if sizes[index]:
-                flat[starts[index] : starts[index + 1]] = part.detach().cpu().contiguous().flatten().view(torch.uint8)
+                flat[starts[index] : starts[index + 1]] = flat_bytes(part)
         place = torch.device("cuda") if dist.get_backend(self.group) == "nccl" else words.device
         there = words.to(place)
         if self.gather == "rank0":

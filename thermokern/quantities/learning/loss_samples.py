@@ -13,6 +13,7 @@ from thermokern import ops
 from thermokern.models import ScoreModel
 from thermokern.models.loss import WEIGHTINGS, loss_weights
 from thermokern.processes import DiscreteVP, step_table
+from thermokern.quantities.engine.identity import bytes_of
 
 Call = Callable[..., Tensor]  # the network, its parameters given
 # (network, points (m, …)) to the losses (m,).
@@ -71,7 +72,7 @@ class Samples:
         out = hashlib.sha256()
         for part in (*self.parts, self.units):
             out.update(f"{tuple(part.shape)} {part.dtype}".encode())
-            out.update(bytes(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+            out.update(bytes_of(part))
         return out.hexdigest()
 
 

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from thermokern.models import ScoreModel
 from thermokern.models.trial import examine
+from thermokern.quantities.engine.identity import bytes_of
 from thermokern.quantities.learning.subsets import ParameterSubset
 
 
@@ -61,7 +62,7 @@ class SubsetNetwork:
         for name, tensor in [*self.network.state_dict().items(), *self.indices.items()]:
             if isinstance(tensor, Tensor):
                 out.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                out.update(bytes(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+                out.update(bytes_of(tensor))
         return out.hexdigest()
 
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from thermokern.ops import KDTree
 from thermokern.ops.checks import checked_seed
-from thermokern.quantities.engine.blocks import Rows, run_blocks
 from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
+from thermokern.quantities.samples.balls import balls, of_one_scale, sharded_balls, shared_balls
 from thermokern.quantities.samples.errors_by_parts import block_errors
 from thermokern.quantities.samples.inputs import SampleLike, checked_neighbours, checked_sample, scaled, search_device
 
 NAMES = ("coverage", "density", "precision", "recall")
-_FEW_POINTS, _MANY = 1024, 64  # whose searches a rank does at once, at least; and into how many blocks of points
-_NEAR = 16  # balls tried first for a point, by their centres' distance
 
 
 @stored("coverage")
@@ -116,7 +113,14 @@ class Coverage(Result):
 
 
 def coverage(
-    real: SampleLike, generated: SampleLike, k: int = 5, *, stderr: bool = True, seed: int = 0, group: Group = None
+    real: SampleLike,
+    generated: SampleLike,
+    k: int = 5,
+    *,
+    stderr: bool = True,
+    seed: int = 0,
+    group: Group = None,
+    sharded: bool = False,
 ) -> Coverage:
     """Coverage, density, precision and recall of `generated` with respect to `real`.
 
@@ -136,7 +140,12 @@ def coverage(
     seed : int
         Of the partitions that the errors come from.
     group : None, "world" or ProcessGroup
-        The processes that share the searches, see :func:`thermokern.taep`; each has all points.
+        The processes that share the searches, see :func:`thermokern.taep`; each has all points, unless they are
+        `sharded`.
+    sharded : bool
+        Each rank of `group` gives rows of its own of both samples, at least one, where all points are too many for one
+        machine; `hits` and the others are in order of the ranks. To the bits of one process that has all rows in this
+        order; without standard errors, whose parts need all points: pass ``stderr=False``.
 
     Returns
     -------
@@ -166,30 +175,41 @@ def coverage(
     Kynkäänniemi, Karras, Laine, Lehtinen and Aila, *Improved precision and recall metric for assessing generative
     models*, 2019, for precision and recall.
     """
-    first, second = checked_sample("real", real), checked_sample("generated", generated)
+    least = 1 if sharded else 2
+    first, second = checked_sample("real", real, least), checked_sample("generated", generated, least)
     seed, _ = checked_seed(seed)
-    n, m = len(first), len(second)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"generated: expected (m, {first.shape[1]}) to match real, got {tuple(second.shape)}")
-    k = checked_neighbours("k", k, min(n, m))
     if first.dtype != second.dtype:
         first, second = first.double(), second.double()
-    both, _ = scaled(torch.cat([first, second]), None)
-    first, second = both[:n], both[n:]
-    device = search_device(real)
-    words = {"k": k, "seed": seed, "stderr": stderr, "quantity": "coverage"}
     ranks = Ranks(group)
-    ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {"real": first, "generated": second}, words))
-    if ranks.alone:
-        hits, precise, recalled = _balls(first.to(device), second.to(device), k)
+    device = search_device(real)
+    words = {"k": k, "seed": seed, "stderr": stderr, "sharded": sharded, "quantity": "coverage"}
+    if sharded:
+        if stderr:
+            raise ValueError("stderr: expected False with sharded=True, since parts of the samples need all points")
+        words |= {"dtype": first.dtype, "dim": first.shape[1]}
+        ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {}, words))
+        shards = ranks.exchanged((torch.tensor([len(first), len(second)], device="cpu"),))
+        n, m = torch.stack([sizes for (sizes,) in shards]).sum(0).tolist()
+        k = checked_neighbours("k", k, min(n, m))
+        with ranks.guarded():
+            first, second = of_one_scale(first, second, ranks)
+            hits, precise, recalled = sharded_balls(first, second, k, ranks)
     else:
-        hits, precise, recalled = _shared_balls(first.to(device), second.to(device), k, ranks)
+        n, m = len(first), len(second)
+        k = checked_neighbours("k", k, min(n, m))
+        both, _ = scaled(torch.cat([first, second]), None)
+        first, second = both[:n], both[n:]
+        ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {"real": first, "generated": second}, words))
+        run = balls if ranks.alone else partial(shared_balls, ranks=ranks)
+        hits, precise, recalled = run(first.to(device), second.to(device), k)
     values = _shares(hits, precise, recalled, k)
     errors = [math.nan] * len(NAMES)
     if stderr:
         errors, inside = block_errors(
             [first, second],
-            lambda parts: _shares(*_balls(parts[0].to(device), parts[1].to(device), k), k),
+            lambda parts: _shares(*balls(parts[0].to(device), parts[1].to(device), k), k),
             k=k,
             seed=seed,
             ranks=ranks,
@@ -224,66 +244,6 @@ def _rescaled(error: float, share: float, share_of_parts: float, n: int) -> floa
         return math.sqrt(p * (1.0 - p))
 
     return error * spread(share) / spread(share_of_parts)
-
-
-def _balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Generated points in each real ball (n,), those that are in one (m,), real points in a generated ball (n,)."""
-    tree, other = KDTree(real), KDTree(generated)
-    radius = tree.neighbours(k)[:, k - 1]
-    hits = other.count_within(real, radius, strict=True)
-    return hits, _in_some_ball(tree, radius, generated), _in_some_ball(other, other.neighbours(k)[:, k - 1], real)
-
-
-def _shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
-    """The same, the points' searches dealt to ranks: first all radii, then what lies in the balls."""
-    trees, sizes = (KDTree(real), KDTree(generated)), (len(real), len(generated))
-    radii, found = [], []
-    for tree, points in zip(trees, (real, generated), strict=True):
-
-        def radius(_: int, low: int, high: int) -> Rows:
-            distances, _indices = tree.query(points[low:high], k + 1, workers=-1)  # noqa: B023  itself among them
-            return (distances[:, k].cpu(),)
-
-        radii.append(_over_rows(len(points), ranks, radius).to(points))
-    for own, points in enumerate((real, generated)):
-        other = trees[1 - own]
-
-        def inside(_: int, low: int, high: int) -> Rows:
-            rows = points[low:high]  # noqa: B023
-            return (_in_some_ball(other, radii[1 - own], rows).cpu(),)  # noqa: B023
-
-        found.append(_over_rows(sizes[own], ranks, inside))
-
-    def count(_: int, low: int, high: int) -> Rows:
-        return (trees[1].count_within(real[low:high], radii[0][low:high], strict=True).cpu(),)
-
-    hits = _over_rows(len(real), ranks, count)
-    return hits.to(real.device), found[1].to(real.device), found[0].to(real.device)
-
-
-def _over_rows(n: int, ranks: Ranks, compute: Callable[[int, int, int], Rows]) -> Tensor:
-    """What a function of a range of points gives for all of them."""
-    return torch.cat([part for (part,) in run_blocks(n, max(_FEW_POINTS, -(-n // _MANY)), ranks, compute)])
-
-
-def _in_some_ball(tree: KDTree, radius: Tensor, y: Tensor) -> Tensor:
-    """Whether each of `y` (m, d) is nearer to some point i of the tree than its `radius` (n,), (m,) bool.
-
-    Balls are tried in the order of their centres' distance, until one holds the point or none could reach it.
-    """
-    inside = torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    open_ = torch.arange(len(y), device=y.device)
-    widest, near = radius.max(), min(_NEAR, tree.n)
-    while len(open_):
-        distances, indices = tree.query(y[open_], near, workers=-1)
-        distances, indices = distances.reshape(len(open_), near), indices.reshape(len(open_), near)
-        found = (distances < radius[indices]).any(1)
-        inside[open_[found]] = True
-        if near == tree.n:
-            break
-        open_ = open_[~found & (distances[:, -1] < widest)]
-        near = min(4 * near, tree.n)
-    return inside
 
 
 def _shares(hits: Tensor, precise: Tensor, recalled: Tensor, k: int) -> list[float]:
