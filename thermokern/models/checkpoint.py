@@ -11,7 +11,7 @@ import torch
 from thermokern._files import DamagedFile, sealed, unsealed, write_whole
 from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import PREDICTIONS, ScoreModel
-from thermokern.ops.checks import checked_integer
+from thermokern.ops.checks import check_kind, checked_choice, checked_integer, checked_path
 from thermokern.processes import PROCESSES, LinearProcess
 
 _OURS: dict[str, type[Any]] = {"architecture": dict, "process": dict, "predicts": str, "record": dict}
@@ -29,6 +29,10 @@ def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] 
     record : dict, optional
         How it was trained; stored as JSON and returned by :func:`read_record`.
     """
+    path = checked_path("path", path)
+    if path.is_dir() or not path.name:
+        raise IsADirectoryError(f"path: expected a file, got the folder {path}")
+    check_kind("model", model, ScoreModel)
     if not isinstance(model.network, ScoreMLP):
         raise TypeError(f"model: expected a ScoreMLP network, got {type(model.network).__name__}")
     if model.process.settings().keys() & {"a", "b"}:
@@ -37,15 +41,19 @@ def save_checkpoint(path: str | Path, model: ScoreModel, record: dict[str, Any] 
         "architecture": model.network.architecture,
         "process": {"kind": type(model.process).__name__, **model.process.settings()},
         "predicts": model.predicts,
-        "record": record or {},
+        "record": {} if record is None else record,
     }
     tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
-    write_whole(Path(path), sealed(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
+    try:
+        words = {key: json.dumps(value) for key, value in metadata.items()}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"record: expected what JSON can say, got {error}") from None
+    write_whole(path, sealed(tensors, words))
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
     """The training record of a checkpoint that :func:`save_checkpoint` wrote."""
-    _, metadata = _read(Path(path))
+    _, metadata = _read(checked_path("path", path))
     record: dict[str, Any] = metadata.get("record", {})
     return record
 
@@ -70,7 +78,13 @@ def load_checkpoint(
     ValueError
         Naming the file: not safetensors, truncated, or of another architecture.
     """
-    path = Path(path)
+    path = checked_path("path", path)
+    if process is not None:
+        check_kind("process", process, LinearProcess)
+    if predicts is not None:
+        checked_choice("predicts", predicts, PREDICTIONS)
+    if architecture is not None:
+        check_kind("architecture", architecture, dict)
     tensors, metadata = _read(path)
     if "process" in metadata:
         stored = dict(metadata["process"])
@@ -120,7 +134,7 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint: no such file {path}")
+        raise FileNotFoundError(f"path: no such checkpoint {path}")
     content = path.read_bytes()
     try:
         # Files of others have metadata of their own and no checksum; ours have one, or are from before it.

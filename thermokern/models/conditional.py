@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from thermokern.models.evaluate import score_at
 from thermokern.models.score_model import ScoreLike, ScoreModel, check_model, described_model
+from thermokern.ops.checks import checked_shape
 from thermokern.ops.contexts import plain_precision
 from thermokern.processes import LinearProcess
 from thermokern.targets import ConditionalLaw
@@ -55,7 +56,7 @@ class ConditionalModel(nn.Module):
         super().__init__()
         check_model(network, process, predicts, "(x, t, y) -> tensor")
         self.network, self.process, self.predicts, self.null = network, process, predicts, null
-        self.shape = None if shape is None else tuple(shape)
+        self.shape = checked_shape(shape)
         self.origin: dict[str, object] = {} if origin is None else origin
         self.training = getattr(network, "training", False)
 

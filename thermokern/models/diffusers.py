@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from thermokern.models.conditional import ConditionalModel
 from thermokern.models.score_model import ScoreModel
+from thermokern.ops.checks import check_flags, described
 from thermokern.processes import EDM, VP, DiscreteVP, Flow, LinearProcess
 
 _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
@@ -99,6 +100,7 @@ def from_diffusers(
     through stochastic differential equations*, 2021; Karras et al., *Elucidating the design space of diffusion-based
     generative models*, 2022, Eq. 7; Lipman et al., *Flow matching for generative modeling*, 2023.
     """
+    check_flags(clip_sample=False if clip_sample is None else clip_sample)
     unet, scheduler = _parts(unet, scheduler)
     kind = type(scheduler).__name__
     config = getattr(scheduler, "config", None)
@@ -119,6 +121,8 @@ def from_diffusers(
         if null is not None:
             raise ValueError("null: pass condition= too, the name of the network's argument that null is a value of")
         return ScoreModel(network, process, predicts, _sample_shape(unet), origin)
+    if not isinstance(condition, str):
+        raise TypeError(f"condition: expected the name of an argument of the network, got {described(condition)}")
     if condition in conditions:
         raise ValueError(f"condition: {condition} is given for all samples already")
     _check_names(unet, (condition,))

@@ -52,7 +52,8 @@ def score_of(score: ScoreLike, process: LinearProcess, x: Tensor, t: float, shap
             return score.score(x, t, process)
         points = x.reshape(-1, *shape)
         out = score(points, t)
-        return (out if isinstance(score, ScoreModel) else checked_output("score", out, points)).reshape(x.shape)
+        checked = out if isinstance(score, ScoreModel) else checked_output("model, reference", out, points)
+        return checked.reshape(x.shape)
 
 
 def examine_score(

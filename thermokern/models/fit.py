@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from thermokern.models.conditional import ConditionalModel
 from thermokern.models.conditional_mlp import ConditionalMLP, FitHistory
 from thermokern.models.score_model import ScoreModel
+from thermokern.ops.checks import MOST, array_of, check_flags, check_kind, checked_integer, checked_number, checked_seed
 from thermokern.processes import VP, LinearProcess
 
 _EMA = 0.999
@@ -87,19 +88,17 @@ def fit_scores(
     Ho and Salimans, *Classifier-free diffusion guidance*, 2021, Algorithm 1; Karras et al., *Elucidating the design
     space of diffusion-based generative models*, 2022, Eq. 7 (preconditioning).
     """
+    check_flags(progress=progress)
     process = VP() if process is None else process
+    check_kind("process", process, LinearProcess)
     points = _points(x)
-    for name, number, least in (
-        ("steps", steps, 1),
-        ("batch_size", batch_size, 2),
-        ("width", width, 1),
-        ("depth", depth, 1),
-    ):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ValueError(f"{name}: expected an integer of at least {least}, got {number!r}")
-    for name, share in {"null_share": null_share, "validation": validation}.items():
-        if not 0.0 < share < 1.0:
-            raise ValueError(f"{name}: expected a number in (0, 1), got {share!r}")
+    steps, batch_size = checked_integer("steps", steps, 1, MOST), checked_integer("batch_size", batch_size, 2, MOST)
+    width, depth = checked_integer("width", width, 1, 2**15), checked_integer("depth", depth, 1, 2**10)
+    null_share = checked_number("null_share", null_share, above=0.0, below=1.0)
+    validation = checked_number("validation", validation, above=0.0, below=1.0)
+    learning_rate = checked_number("learning_rate", learning_rate, above=0.0, most=1e6)
+    t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
+    seed, _ = checked_seed(seed)
     given, labels, null = _conditions(y, len(points))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(points), generator=generator, device="cpu")
@@ -209,7 +208,7 @@ def _levels(process: LinearProcess, t_eps: float, variance: float) -> Tensor:
 
 
 def _points(x: Tensor | np.ndarray) -> Tensor:
-    points = torch.as_tensor(x, device="cpu").detach().to("cpu", torch.float64)
+    points = array_of("x", x).detach().to("cpu", torch.float64)
     points = points[:, None] if points.dim() == 1 else points
     if points.dim() != 2 or len(points) < 16 or not points.shape[1]:
         raise ValueError(f"x: expected (n, d) with n at least 16, got {tuple(points.shape)}")
@@ -222,7 +221,7 @@ def _conditions(y: Tensor | np.ndarray | None, n: int) -> tuple[Tensor | None, i
     """Conditions as the network takes them, the number of labels, and the null condition."""
     if y is None:
         return None, 0, None
-    given = torch.as_tensor(y, device="cpu").detach().to("cpu")
+    given = array_of("y", y).detach().to("cpu")
     if given.dim() not in (1, 2) or len(given) != n:
         raise ValueError(f"y: expected ({n},) or ({n}, d_y) to match the points of x, got {tuple(given.shape)}")
     if given.is_floating_point() or given.dim() == 2:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models.score_model import ScoreModel
-from thermokern.ops.checks import checked_array
+from thermokern.ops.checks import checked_array, checked_integer, checked_seed
 from thermokern.ops.contexts import plain_precision
 from thermokern.processes import Flow
 
@@ -72,16 +72,18 @@ def from_flow(
     """
     if not callable(velocity):
         raise TypeError(f"velocity: expected a module or a callable of x and t, got {type(velocity).__name__}")
-    if data_at not in (0, 1, None) or isinstance(data_at, bool):
-        raise ValueError(f"data_at: expected 1, 0 or None, got {data_at!r}")
+    if data_at is not None:
+        data_at = checked_integer("data_at", data_at, 0, 2)
     if data_at is None and data is None:
         raise ValueError("data_at: expected 1 or 0, or data that tell; got neither")
     first = _time_comes_first(velocity)
     models = {at: ScoreModel(_Velocity(velocity, at, first), Flow(), "flow", shape) for at in (0, 1)}
     if data is not None:
-        points = checked_array("data", data) if not isinstance(data, Tensor) else data.detach().to("cpu")
+        points = checked_array("data", data)
+        if points.dim() < 2 or len(points) < 2:
+            raise ValueError(f"data: expected samples (n, …), two at least, got {tuple(points.shape)}")
         shape = tuple(points.shape[1:]) if shape is None else shape
-        found = _direction(models, points.double()[:_CHECKED], seed)
+        found = _direction(models, points[:_CHECKED], checked_seed(seed)[0])
         if data_at is not None and found not in (data_at, None):
             raise ValueError(
                 f"data_at: the field predicts the data's velocity better with the data at t = {found} than at "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thermokern.models.score_model import ScoreModel, one_process
-from thermokern.ops.checks import check_finite, checked_choice, checked_number, described
+from thermokern.ops.checks import check_finite, check_flags, checked_choice, checked_number, described
 from thermokern.processes import DiscreteVP, LinearProcess
 
 WEIGHTINGS = ("epsilon", "likelihood", "score")
@@ -63,11 +63,19 @@ def score_matching_loss(
     Vincent, *A connection between score matching and denoising autoencoders*, 2011; Song, Durkan, Murray and Ermon,
     *Maximum likelihood training of score-based diffusion models*, 2021, Eq. 7.
     """
+    check_flags(allow_nonfinite=allow_nonfinite)
     checked_choice("weighting", weighting, WEIGHTINGS)
     if not isinstance(model, ScoreModel):
         raise TypeError(f"model: expected a ScoreModel, got {type(model).__name__}")
     process = one_process(process, model=model)
-    if not isinstance(x0, Tensor) or x0.dim() < 2 or not x0.numel() or not x0.is_floating_point():
+    if (
+        not isinstance(x0, Tensor)
+        or x0.dim() < 2
+        or not x0.numel()
+        or not x0.is_floating_point()
+        or x0.layout != torch.strided
+        or x0.is_meta
+    ):
         raise ValueError(f"x0: expected a tensor (n, …) of floating point with n at least 1, got {described(x0)}")
     t_eps = process.default_t_eps if t_eps is None else t_eps
     t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)

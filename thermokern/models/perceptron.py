@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from thermokern.ops.checks import checked_choice, checked_integer
+from thermokern.ops.checks import MOST, checked_choice, checked_integer
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -74,10 +74,12 @@ class ScoreMLP(nn.Module):
     ) -> None:
         super().__init__()
         dim, width, depth = (
-            checked_integer(name, value, 1) for name, value in (("dim", dim), ("width", width), ("depth", depth))
+            checked_integer(name, value, 1, MOST) for name, value in (("dim", dim), ("width", width), ("depth", depth))
         )
         checked_choice("activation", activation, ACTIVATIONS)
-        time_features = checked_integer("time_features", time_features, 1)
+        time_features = checked_integer("time_features", time_features, 1, MOST)
+        if time_features > 1:
+            checked_integer("time_features", time_features, 2, even=True)
         checked_integer("depth", depth, 1, _MOST_LAYERS)
         numbers = width * (dim + time_features + (depth - 1) * width + dim)
         if numbers > _MOST_NUMBERS:  # before any of them is allocated
@@ -103,6 +105,8 @@ class ScoreMLP(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """``x`` (n, dim) and ``t`` (n,) in process time to (n, dim)."""
+        if x.dim() != 2 or x.shape[1] != self.sample_shape[0]:
+            raise ValueError(f"x: expected (n, {self.sample_shape[0]}), got {tuple(x.shape)}")
         embedding = self.embedding(t)
         if (dtype := next(self.parameters()).dtype) in (torch.float16, torch.bfloat16):
             embedding = embedding.to(dtype)

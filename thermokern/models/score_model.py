@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from thermokern.ops.checks import checked_choice, checked_number
+from thermokern.ops.checks import checked_choice, checked_number, checked_shape, described
 from thermokern.processes import LinearProcess
 from thermokern.targets import Distribution
 
@@ -73,7 +73,7 @@ class ScoreModel(nn.Module):
         check_model(network, process, predicts, "(x, t) -> tensor")
         self.network, self.process, self.predicts = network, process, predicts
         known = getattr(network, "sample_shape", None) if shape is None else shape
-        self.shape: tuple[int, ...] | None = None if known is None else tuple(known)
+        self.shape: tuple[int, ...] | None = checked_shape(known)
         self.origin: dict[str, object] = {} if origin is None else origin
         self.training = getattr(network, "training", False)
         self._coarse = False  # whether the function turned out to take float32 alone
@@ -146,6 +146,8 @@ class ScoreModel(nn.Module):
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Score at one time for all points, or (n,) at a time of its own for each; (n, …) as `x`."""
+        if not isinstance(x, Tensor) or not x.dim() or not x.is_floating_point():
+            raise TypeError(f"x: expected a tensor of points (n, …), got {described(x)}")
         if isinstance(t, Tensor) and t.dim():
             if t.shape != x.shape[:1]:
                 raise ValueError(f"t: expected a number or ({len(x)},) to match the points of x, got {tuple(t.shape)}")

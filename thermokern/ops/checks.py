@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection
-from typing import SupportsFloat, SupportsIndex, cast
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, SupportsFloat, SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -16,7 +18,9 @@ from thermokern._info import cuda_absence
 
 MAX_DIM = _core.MAX_DIM  # of the kernels' points
 PRECISIONS = (torch.float32, torch.float64)
+FLOATS = (*PRECISIONS, torch.float16, torch.bfloat16)
 DEVICES = ("cpu", "cuda")
+MOST = 2**40  # points, steps or numbers that a call may ask for: more fit into no memory
 
 
 class NotFusable(Exception):
@@ -95,6 +99,7 @@ def checked_number(
 # Tuples, not unions, which torch.compile of 2.6 does not trace.
 _INTEGERS = (int, torch.SymInt)
 _NO_NUMBERS = (bool, np.bool_, str, bytes)
+_FLAGS = (bool, np.bool_)
 
 
 def _is_no_number(value: object) -> bool:
@@ -117,9 +122,51 @@ def checked_dtype(dtype: torch.dtype | None, default: torch.dtype = torch.float3
     """`dtype`, or `default` where it is None, once it is known to be a precision of the kernels."""
     if dtype is None:
         return default
-    if dtype not in PRECISIONS:
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+    if not isinstance(dtype, torch.dtype) or dtype not in PRECISIONS:
+        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype!r}")
     return dtype
+
+
+def check_flags(**flags: object) -> None:
+    """Raise unless each is True or False: a word or a number would silently be one of them."""
+    for name, flag in flags.items():
+        if not isinstance(flag, _FLAGS):
+            raise TypeError(f"{name}: expected True or False, got {described(flag)}")
+
+
+def checked_path(name: str, value: object) -> Path:
+    """`value` as a path; bytes and objects are none."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a path, got {described(value)}")
+    return Path(value)
+
+
+def checked_shape(shape: object) -> tuple[int, ...] | None:
+    """The shape of a point as a tuple, where it is known."""
+    if shape is None:
+        return None
+    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
+        raise TypeError(f"shape: expected a tuple of integers, got {described(shape)}")
+    return tuple(checked_integer("shape", size, 1, MOST) for size in shape)
+
+
+def checked_several(name: str, values: object) -> Sequence[Any]:
+    """`values` once they are known to be a sequence, and no string."""
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(f"{name}: expected a sequence, got {described(values)}")
+    return values
+
+
+def check_kind(name: str, value: object, *kinds: type) -> None:
+    """Raise unless `value` is an object of one of these classes."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name}: expected {' or '.join(kind.__name__ for kind in kinds)}, got {described(value)}")
+
+
+def check_function(name: str, value: object) -> None:
+    """Raise unless `value` can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function, got {described(value)}")
 
 
 def checked_seed(seed: object, path_offset: object = 0) -> tuple[int, int]:
@@ -131,7 +178,7 @@ def checked_device(device: torch.device | str) -> torch.device:
     """`device`, once it is known that kernels run there."""
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         found = None
     if found is None or found.type not in DEVICES:
         raise ValueError(f"device: expected one of {DEVICES}, got {device}")
@@ -150,20 +197,44 @@ def check_device(name: str, device: torch.device) -> None:
 
 def described(value: object) -> str:
     """What came, in the words of an error: shape and dtype of a tensor, the type of anything else."""
-    return f"{tuple(value.shape)} {str(value.dtype)[6:]}" if isinstance(value, Tensor) else type(value).__name__
-
-
-def check_tensor(name: str, value: object, *axes: str) -> None:
-    """Raise unless `value` is a tensor of float32 or float64 with so many axes, which are named for the message."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a tensor ({', '.join(axes)}), got {described(value)}")
-    if value.dim() != len(axes) or value.dtype not in PRECISIONS:
-        raise ValueError(f"{name}: expected ({', '.join(axes)}) float32 or float64, got {described(value)}")
+        return type(value).__name__
+    place = "" if value.device.type == "cpu" else f" on {value.device}"
+    layout = "" if value.layout == torch.strided else f" {str(value.layout)[6:]}"
+    return f"{tuple(value.shape)} {str(value.dtype)[6:]}{layout}{place}"
+
+
+def check_tensor(name: str, value: object, *axes: int | str, any_float: bool = False) -> None:
+    """Raise unless `value` is a dense tensor with these axes: sizes that are known, or names of any size.
+
+    Its dtype is float32 or float64, or with `any_float` also a coarser one.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a tensor {_shape(axes)}, got {described(value)}")
+    if (
+        value.dtype not in (FLOATS if any_float else PRECISIONS)
+        or value.device.type == "meta"
+        or value.layout != torch.strided
+        or value.dim() != len(axes)
+        or any(isinstance(axis, _INTEGERS) and axis != size for axis, size in zip(axes, value.shape, strict=True))
+    ):
+        numbers = "floating-point numbers" if any_float else "float32 or float64"
+        raise ValueError(f"{name}: expected {_shape(axes)} {numbers}, got {described(value)}")
+
+
+def _shape(axes: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
 
 
 def check_like(name: str, value: object, x: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise unless `value` is a tensor of this shape and of the dtype of `x`."""
-    if not isinstance(value, Tensor) or value.shape != shape or value.dtype != x.dtype:
+    """Raise unless `value` is a dense tensor of this shape, and of the dtype and on the device of `x`."""
+    if (
+        not isinstance(value, Tensor)
+        or value.shape != shape
+        or value.dtype != x.dtype
+        or value.device != x.device
+        or value.layout != torch.strided
+    ):
         raise ValueError(f"{name}: expected {tuple(shape)} {str(x.dtype)[6:]} as x is, got {described(value)}")
 
 
@@ -194,6 +265,9 @@ def array_of(name: str, values: object) -> Tensor:
     if isinstance(values, Tensor):
         if values.is_complex():
             raise TypeError(f"{name}: expected real numbers, got {str(values.dtype)[6:]}")
+        if values.layout != torch.strided or values.is_meta:
+            what = values.dtype if values.layout == torch.strided else values.layout
+            raise ValueError(f"{name}: expected real numbers on cpu or cuda, got {what} on {values.device}")
         return values
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.is_masked(values):
@@ -229,10 +303,15 @@ def checked_points(x: Tensor) -> Tensor:
     """`x` detached and contiguous, once it is known to be finite points (n, d) that a kernel can take."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x: expected a tensor (n, d), got {described(x)}")
-    if x.dtype not in PRECISIONS or x.dim() != 2 or x.device.type not in DEVICES or not 1 <= x.shape[1] <= MAX_DIM:
+    if (
+        x.layout != torch.strided
+        or x.dtype not in PRECISIONS
+        or x.dim() != 2
+        or x.device.type not in DEVICES
+        or not 1 <= x.shape[1] <= MAX_DIM
+    ):
         raise ValueError(
-            f"x: expected (n, d) float32 or float64 on cpu or cuda with d from 1 to {MAX_DIM}, "
-            f"got {described(x)} on {x.device}"
+            f"x: expected (n, d) float32 or float64 on cpu or cuda with d from 1 to {MAX_DIM}, got {described(x)}"
         )
     check_device("x", x.device)
     refuse_gradient(x=x)

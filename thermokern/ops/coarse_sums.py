@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thermokern.ops.checks import check_kind, check_like, check_tensor, checked_integer
 from thermokern.ops.step_table import STRIDES, StepTable
 
 
@@ -20,6 +21,7 @@ class CoarseSums(NamedTuple):
 
 def no_coarse_sums(x: Tensor) -> CoarseSums:
     """What paths at their first node x (n, d) have gathered: nothing."""
+    check_tensor("x", x, "n", "d", any_float=True)
     zeros = x.new_zeros(len(STRIDES), *x.shape)
     return CoarseSums(zeros.new_zeros(zeros.shape[:2], dtype=torch.float64), zeros, zeros)
 
@@ -50,6 +52,8 @@ def coarse_sums(
     noise : Tensor
         (K, n, d), of the forward process, of the step that leaves each node.
     """
+    _check(sums, table, model, reference, divergence, noise)
+    first = checked_integer("first", first, 0, len(table.times) - len(model) + 1)
     rows = slice(first, first + len(model))
     level, spread = table.column("level")[rows], table.column("spread")[rows].to(model)
     delta = model - reference
@@ -74,3 +78,21 @@ def coarse_sums(
         kept.append(known[-1])
         moved.append(moves[-1])
     return CoarseSums(torch.stack(values), torch.stack(kept), torch.stack(moved))
+
+
+def _check(
+    sums: CoarseSums, table: StepTable, model: Tensor, reference: Tensor, divergence: Tensor | None, noise: Tensor
+) -> None:
+    check_kind("table", table, StepTable)
+    if not table.coarse:
+        raise ValueError("table: expected one with coarse=True, which has the columns of coarse sums")
+    check_tensor("model", model, "K", "n", "d", any_float=True)
+    count, n, dim = model.shape
+    check_like("reference", reference, model, model.shape)
+    check_like("noise", noise, model, model.shape)
+    if divergence is not None:
+        check_like("divergence", divergence, model, (count, n))
+    check_kind("sums", sums, CoarseSums)
+    check_tensor("sums.value", sums.value, len(STRIDES), n)
+    check_like("sums.kept", sums.kept, model, (len(STRIDES), n, dim))
+    check_like("sums.moved", sums.moved, model, (len(STRIDES), n, dim))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops.checks import check_tensor, checked_choice, checked_integer, checked_seed
+from thermokern.ops.checks import MOST, check_tensor, checked_choice, checked_integer, checked_seed
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
@@ -42,6 +42,7 @@ def probes(
         Where they are made.
     """
     checked_choice("kind", kind, PROBES)
+    dim = checked_integer("dim", dim, 0, MOST)
     z = normals(n, dim, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=dtype, device=device)
     return _from_normals(z, kind)
 
@@ -50,6 +51,7 @@ def hutchinson_reference(
     products: Tensor, *, kind: str = "rademacher", seed: int = 0, path_offset: int = 0, first: int = 0
 ) -> Tensor:
     """:func:`hutchinson` in PyTorch: the specification."""
+    check_tensor("products", products, "n", "d", any_float=True)
     checked_choice("kind", kind, PROBES)
     z = normals_reference(
         *products.shape, seed=seed, path_offset=path_offset, first=first, purpose="probe", dtype=products.dtype
@@ -88,7 +90,7 @@ def hutchinson(
     """
     checked_choice("kind", kind, PROBES)
     seed, path_offset = checked_seed(seed, path_offset)
-    first = checked_integer("first", first, 0)
+    first = checked_integer("first", first, 0, MOST)
     check_tensor("products", products, "n", "d")
     way = route(products)
     if way is Route.REFERENCE or not has_kernels(products.device):

@@ -7,16 +7,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops.checks import array_of, checked_choice, checked_integer, checked_number
+from thermokern.ops.checks import array_of, check_flags, checked_choice, checked_integer, checked_number
 from thermokern.ops.kdtree_arguments import (
     exponent_of,
+    is_one,
     is_wide,
     norm_of,
+    number_or_infinity,
     points_of,
     ranks_of,
     rounded_bound,
@@ -231,14 +232,12 @@ class KDTree(BallsAndPairs):
         ranks = ranks_of(k, self.n)
         checked_number("eps", eps, least=0.0)
         norm = norm_of(p)
-        upper = math.nan if isinstance(distance_upper_bound, str) else float(distance_upper_bound)
-        if not upper >= 0.0:
-            raise ValueError(f"distance_upper_bound: expected a number of at least 0, got {distance_upper_bound!r}")
+        upper = number_or_infinity("distance_upper_bound", distance_upper_bound, 0.0)
         threads = threads_of(workers)
         shape = points.shape[:-1]
         found = self._nearest(points.reshape(-1, self.dim), max(ranks), norm, upper, threads)
         columns = [rank - 1 for rank in ranks]
-        squeeze = np.ndim(k) == 0
+        squeeze = is_one(k)
         out = []
         for values in found:
             picked = values if squeeze else values[:, columns]
@@ -288,6 +287,7 @@ class KDTree(BallsAndPairs):
 
             Tensors if `x` is a tensor, else arrays.
         """
+        check_flags(indices=indices)
         ranks, norm, threads = ranks_of(k, self.n), norm_of(p), torch.get_num_threads()
         if norm not in (2.0, math.inf):
             pairs = neighbours_reference(self._x.cpu(), max(ranks), p=norm)
@@ -297,7 +297,7 @@ class KDTree(BallsAndPairs):
             found = deep[0].to(self._x.dtype), deep[1]
         else:
             found = self._search(None, max(ranks), indices, norm == math.inf, math.inf, threads)[:2]
-        if np.ndim(k):
+        if not is_one(k):
             columns = [rank - 1 for rank in ranks]
             found = found[0][:, columns], found[1][:, columns] if indices else found[1]
         out = [values.numpy() if self._arrays else values for values in found]
@@ -322,6 +322,7 @@ class KDTree(BallsAndPairs):
         (m,) int64
             A tensor if `y` is a tensor, else an array.
         """
+        check_flags(strict=strict)
         points, arrays = self._queries(y, "y")
         if points.dim() != 2:
             raise ValueError(f"y: expected (m, {self.dim}), got {tuple(points.shape)}")
@@ -361,7 +362,7 @@ class KDTree(BallsAndPairs):
         largest = 2.0 ** (-self._exponent + _LOG2_REACH[torch.float64])
         if points.dtype == torch.float64 and points.numel() and points.abs().max().item() > largest:
             raise ValueError(
-                f"x: expected coordinates of at most {largest:g} in size, where squares of distances to the tree's "
-                f"points stay finite, got {points.abs().max().item():g}: leave such points out"
+                f"{name}: expected coordinates of at most {largest:g} in size, where squares of distances to the "
+                f"tree's points stay finite, got {points.abs().max().item():g}: leave such points out"
             )
         return points, arrays

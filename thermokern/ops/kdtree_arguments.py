@@ -18,6 +18,7 @@ from thermokern.ops.checks import (
     check_device,
     check_finite,
     checked_integer,
+    checked_number,
     refuse_gradient,
 )
 
@@ -48,10 +49,15 @@ def points_of(name: str, x: Any) -> tuple[Tensor, bool]:
     return tensor.detach().contiguous(), not isinstance(x, Tensor)
 
 
+def is_one(k: object) -> bool:
+    """Whether `k` is one number, not several."""
+    return not (isinstance(k, Sequence) or (isinstance(k, np.ndarray | Tensor) and k.ndim > 0))
+
+
 def ranks_of(k: int | Sequence[int], n: int) -> range | list[int]:
     """Ranks from 1 to k, or the ranks themselves, none so far beyond `n` that there is no room for them."""
     below = n + _BEYOND
-    if np.ndim(k) == 0:
+    if is_one(k):
         return range(1, checked_integer("k", k, 1, below) + 1)
     ranks = [checked_integer("k", rank, 1, below) for rank in cast(Sequence[int], k)]
     if not ranks:
@@ -61,10 +67,14 @@ def ranks_of(k: int | Sequence[int], n: int) -> range | list[int]:
 
 def norm_of(p: float) -> float:
     """The order of a norm, once it is known to be one."""
-    number = math.nan if isinstance(p, bool | str) else float(p)
-    if not number >= 1.0:
-        raise ValueError(f"p: expected a number of at least 1, or inf, got {p!r}")
-    return number
+    return number_or_infinity("p", p, 1.0)
+
+
+def number_or_infinity(name: str, value: object, least: float) -> float:
+    """`value` as a float of at least `least`, or infinity."""
+    if isinstance(value, float) and value == math.inf:
+        return math.inf
+    return checked_number(name, value, least=least)
 
 
 def threads_of(workers: int) -> int:

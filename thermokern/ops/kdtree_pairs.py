@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import array_of, checked_choice, checked_number
+from thermokern.ops.checks import array_of, check_flags, checked_choice, checked_number
 from thermokern.ops.kdtree_arguments import norm_of, threads_of
 
 _HELD = 2**22  # neighbours held at once
@@ -77,6 +77,7 @@ class BallsAndPairs(ABC):
         -------
         list of int, or array of such lists, or int64 numbers, in the leading shape of `x`
         """
+        check_flags(return_length=return_length)
         points, _ = self._queries(x)
         checked_number("eps", eps, least=0.0)
         return balls(self, points, r, norm_of(p), threads_of(workers), return_length)
@@ -120,6 +121,7 @@ class BallsAndPairs(ABC):
         -------
         int, or int64 array of the shape of `r`
         """
+        check_flags(cumulative=cumulative)
         if weights is not None:
             raise ValueError("weights: expected None, since pairs are counted without weights")
         if not isinstance(other, BallsAndPairs):
@@ -131,6 +133,8 @@ def balls(tree: BallsAndPairs, x: Tensor, r: Any, norm: float, threads: int, len
     """Sorted lists of indices within `r` of points (…, d), or how many there are, in the points' leading shape."""
     shape = tuple(x.shape[:-1])
     radii = array_of("r", r).to(x.device, x.dtype)
+    if bool(radii.isnan().any()):
+        raise ValueError("r: expected numbers, got NaN")
     try:
         radii = radii.expand(shape)
     except RuntimeError:
@@ -168,6 +172,8 @@ def pairs(tree: BallsAndPairs, r: float, norm: float) -> np.ndarray:
 def counts(tree: BallsAndPairs, other: BallsAndPairs, r: Any, p: float, cumulative: bool) -> Any:
     """Pairs of points of two trees within each of the radii, or between one and the next."""
     radii = array_of("r", r).double()
+    if bool(radii.isnan().any()):
+        raise ValueError("r: expected numbers, got NaN")
     flat = radii.reshape(-1).tolist()
     if not cumulative and flat != sorted(flat):
         raise ValueError("r: expected ascending radii, the upper edges of bins")

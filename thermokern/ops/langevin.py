@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
+from thermokern.ops.checks import check_finite, check_tensor, checked_points, checked_seed, refuse_gradient
 from thermokern.ops.contexts import plain_precision
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import register, run_kernel
@@ -33,6 +33,8 @@ def langevin_reference(
     path_offset: int = 0,
 ) -> LangevinSums:
     """:func:`langevin` in PyTorch, in the dtype of `x`: the specification. Differentiable."""
+    check_tensor("x", x, "n", "d", any_float=True)
+    _check(x.shape[1], drift, noise, circulation, steps)
     seed, path_offset = checked_seed(seed, path_offset)
     n, dim = x.shape
     drift, circulation = drift.to(x), circulation.to(x)
@@ -91,21 +93,22 @@ def langevin(
     """
     x = checked_points(x)
     seed, path_offset = checked_seed(seed, path_offset)
-    dim = x.shape[1]
+    _check(x.shape[1], drift, noise, circulation, steps)
     matrices = {"drift": drift, "noise": noise, "circulation": circulation}
-    for name, matrix in matrices.items():
-        if matrix.shape != (dim, dim):
-            raise ValueError(f"{name}: expected ({dim}, {dim}) to match x, got {tuple(matrix.shape)}")
-    if steps.dim() != 1:
-        raise ValueError(f"steps: expected (n_steps,), got {tuple(steps.shape)}")
     refuse_gradient(**matrices, steps=steps)
     check_finite(**matrices, steps=steps)
-    if bool((steps < 0).any()):
-        raise ValueError(f"steps: expected non-negative lengths, got {steps.min().item():g}")
     lengths = steps.detach().to("cpu", torch.float64)
     table = torch.stack([lengths, lengths.sqrt()], dim=1).to(x.device, x.dtype).contiguous()
     a, g, b = (matrix.detach().to(x.device, x.dtype).contiguous() for matrix in matrices.values())
     return LangevinSums(*torch.ops.thermokern.langevin(x, a, g, b, table, seed, path_offset))
+
+
+def _check(dim: int, drift: Tensor, noise: Tensor, circulation: Tensor, steps: Tensor) -> None:
+    for name, matrix in {"drift": drift, "noise": noise, "circulation": circulation}.items():
+        check_tensor(name, matrix, dim, dim, any_float=True)
+    check_tensor("steps", steps, "n_steps", any_float=True)
+    if bool((steps < 0).any()):
+        raise ValueError(f"steps: expected non-negative lengths, got {steps.min().item():g}")
 
 
 def _langevin(

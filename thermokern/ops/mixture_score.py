@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite, checked_points, refuse_gradient
+from thermokern.ops.checks import check_finite, check_tensor, checked_points, refuse_gradient
 from thermokern.ops.registry import register, run_kernel
 
 
@@ -23,6 +23,11 @@ def mixture_score_reference(x: Tensor, means: Tensor, variances: Tensor, weights
 
     Here `means` and `variances` may also be (n, K, d), a mixture of its own for each point.
     """
+    check_tensor("x", x, "n", "d", any_float=True)
+    own = () if not isinstance(means, Tensor) or means.dim() == 2 else (x.shape[0],)
+    check_tensor("means", means, *own, "K", x.shape[1], any_float=True)
+    check_tensor("variances", variances, *means.shape, any_float=True)
+    check_tensor("weights", weights, means.shape[-2], any_float=True)
     means, variances, weights = (tensor.to(x) for tensor in (means, variances, weights))
     difference = means - x[:, None, :]  # (n, K, d)
     precision = 1.0 / variances  # (K, d)
@@ -60,8 +65,8 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
     :func:`mixture_score_reference`. Cost: about 20 K (d + 2) operations a point.
     """
     x = checked_points(x)
-    refuse_gradient(means=means, variances=variances, weights=weights)
     check_mixture(means, variances, weights, x.shape[1])
+    refuse_gradient(means=means, variances=variances, weights=weights)
     numbers = [tensor.detach().to("cpu", torch.float64).contiguous() for tensor in (means, variances, weights)]
     out = MixtureScore(*torch.ops.thermokern.mixture_score(x, *numbers))
     if not bool((out.divergence + out.log_density).isfinite().all()):
@@ -71,14 +76,11 @@ def mixture_score(x: Tensor, means: Tensor, variances: Tensor, weights: Tensor) 
 
 def check_mixture(means: Tensor, variances: Tensor, weights: Tensor, dim: int | None = None) -> None:
     """Raise unless the three describe a Gaussian mixture."""
-    if means.dim() != 2 or 0 in means.shape:
+    check_tensor("means", means, "components", "d" if dim is None else dim, any_float=True)
+    if 0 in means.shape:
         raise ValueError(f"means: expected (components, d), got {tuple(means.shape)}")
-    if dim is not None and means.shape[1] != dim:
-        raise ValueError(f"means: expected (components, {dim}) to match x, got {tuple(means.shape)}")
-    if variances.shape != means.shape:
-        raise ValueError(f"variances: expected {tuple(means.shape)} to match means, got {tuple(variances.shape)}")
-    if weights.shape != means.shape[:1]:
-        raise ValueError(f"weights: expected ({means.shape[0]},) to match means, got {tuple(weights.shape)}")
+    check_tensor("variances", variances, *means.shape, any_float=True)
+    check_tensor("weights", weights, means.shape[0], any_float=True)
     check_finite(means=means, variances=variances, weights=weights)
     if not bool((variances > 0).all()):
         raise ValueError(f"variances: expected positive numbers, got {variances.min().item():g}")

@@ -9,7 +9,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from thermokern import _core
-from thermokern.ops.checks import check_finite, checked_choice, checked_number, checked_points, refuse_gradient
+from thermokern.ops.checks import (
+    check_finite,
+    check_tensor,
+    checked_choice,
+    checked_number,
+    checked_points,
+    described,
+    refuse_gradient,
+)
 from thermokern.ops.contexts import plain_precision
 from thermokern.ops.registry import register, run_kernel
 
@@ -32,6 +40,10 @@ def mlp_score_divergence_reference(
     skip: Tensor | float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """:func:`mlp_score_divergence` in PyTorch: differentiable, in the dtype of `x`."""
+    check_tensor("x", x, "n", "d", any_float=True)
+    check_tensor("biases", biases, "units", any_float=True)
+    check_layers(weights, biases[None], activation, x.shape[1])
+    output_scale, skip = _factor("output_scale", output_scale), _factor("skip", skip)
     function = ACTIVATIONS[activation]
     splits = torch.split(biases.to(x), [weight.shape[0] for weight in weights])
 
@@ -80,9 +92,13 @@ def mlp_score_divergence(
     No gradient: see :func:`mlp_score_divergence_reference`. Cost: 2 (1 + d) Σ (out · in) operations a point.
     """
     x = checked_points(x)
-    refuse_gradient(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
     output_scale, skip = checked_number("output_scale", output_scale), checked_number("skip", skip)
+    check_tensor("biases", biases, "units")
     check_mlp(weights, biases[None], activation, x.shape[1])
+    refuse_gradient(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
+    for name, tensor in {"biases": biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)}}.items():
+        if tensor.dtype != x.dtype or tensor.device != x.device:
+            raise ValueError(f"{name}: expected {x.dtype} on {x.device} as x is, got {tensor.dtype} on {tensor.device}")
     flat = [weight.detach().contiguous() for weight in weights]
     out = torch.ops.thermokern.mlp_score_divergence(
         x, flat, biases.detach().contiguous(), activation, output_scale, skip
@@ -91,23 +107,34 @@ def mlp_score_divergence(
     return score, divergence
 
 
+def _factor(name: str, value: Tensor | float) -> Tensor | float:
+    """A number, or one in a tensor, whose gradient stays."""
+    kept = isinstance(value, Tensor) and value.is_floating_point() and not value.dim()
+    return value if kept else checked_number(name, value)
+
+
 def check_mlp(weights: Sequence[Tensor], biases: Tensor, activation: str, dim: int) -> None:
+    """Raise unless these describe a perceptron that the kernels take."""
+    check_layers(weights, biases, activation, dim, MAX_WIDTH)
+    check_finite(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
+
+
+def check_layers(weights: Sequence[Tensor], biases: Tensor, activation: str, dim: int, most: int | None = None) -> None:
     """Raise unless these describe a perceptron from `dim` to `dim` numbers; `biases` is (nodes, Σ widths + dim)."""
     checked_choice("activation", activation, ACTIVATIONS)
+    if not isinstance(weights, Sequence) or isinstance(weights, str | bytes):
+        raise TypeError(f"weights: expected matrices, got {described(weights)}")
     if len(weights) < 2:
         raise ValueError(f"weights: expected at least 2 matrices, got {len(weights)}")
     fan_in = dim
     for i, weight in enumerate(weights):
-        wanted = f"({dim}, {fan_in})" if i == len(weights) - 1 else f"(1 to {MAX_WIDTH}, {fan_in})"
-        good = weight.dim() == 2 and weight.shape[1] == fan_in
-        good = good and (weight.shape[0] == dim if i == len(weights) - 1 else 1 <= weight.shape[0] <= MAX_WIDTH)
-        if not good:
-            raise ValueError(f"weights[{i}]: expected {wanted}, got {tuple(weight.shape)}")
+        last = i == len(weights) - 1
+        check_tensor(f"weights[{i}]", weight, dim if last else "width", fan_in, any_float=True)
         fan_in = weight.shape[0]
+        if not last and not 1 <= fan_in <= (fan_in if most is None else most):
+            raise ValueError(f"weights[{i}]: expected a width of 1 to {most or 'any'}, got {fan_in}")
     units = sum(weight.shape[0] for weight in weights)
-    if biases.dim() != 2 or biases.shape[1] != units:
-        raise ValueError(f"biases: expected {units} numbers, one for each unit, got {biases.shape[-1]}")
-    check_finite(biases=biases, **{f"weights[{i}]": weight for i, weight in enumerate(weights)})
+    check_tensor("biases", biases, "nodes", units, any_float=True)
 
 
 def _mlp(

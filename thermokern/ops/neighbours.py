@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops.checks import check_finite, checked_integer, checked_number
+from thermokern.ops.checks import (
+    MOST,
+    check_finite,
+    check_flags,
+    check_tensor,
+    checked_integer,
+    checked_number,
+    described,
+)
 from thermokern.ops.registry import register, run_kernel
 
 _BLOCK = 2**22  # differences that a reference holds at a time
@@ -25,6 +33,7 @@ class Neighbours(NamedTuple):
 
 def distances_reference(x: Tensor, y: Tensor, p: float = 2.0) -> Tensor:
     """Distances (m, n) from each of `y` (m, d) to each of `x` (n, d), in their dtype, by differences."""
+    p = _check_pair(x, y, p)
     difference = y[:, None, :] - x[None, :, :]  # (m, n, d)
     if p == math.inf:
         return difference.abs().amax(2)
@@ -42,6 +51,11 @@ def neighbours_reference(
 
     Without `y`: nearest to each point of `x`, itself left out.
     """
+    p = _check_pair(x, x if y is None else y, p)
+    k, distance_upper_bound = (
+        checked_integer("k", k, 1, MOST),
+        _checked_bound("distance_upper_bound", distance_upper_bound),
+    )
     n = x.shape[0]
     queries = x if y is None else y
     m = queries.shape[0]
@@ -63,6 +77,9 @@ def neighbours_reference(
 
 def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2.0, strict: bool = False) -> Tensor:
     """How many points of `x` (n, d) are within `radius` (m,) of each of `y` (m, d): (m,) int64, in PyTorch."""
+    check_flags(strict=strict)
+    p = _check_pair(x, y, p)
+    check_tensor("radius", radius, len(y), any_float=True)
     counts = torch.zeros(y.shape[0], dtype=torch.int64, device="cpu")
     rows = max(1, _BLOCK // max(1, x.numel()))
     for first in range(0, y.shape[0], rows):
@@ -70,6 +87,23 @@ def count_within_reference(x: Tensor, y: Tensor, radius: Tensor, *, p: float = 2
         bound = radius[first : first + rows, None]
         counts[first : first + rows] = ((block < bound) if strict else (block <= bound)).sum(1)
     return counts
+
+
+def _check_pair(x: Tensor, y: Tensor, p: float) -> float:
+    """The norm, once points and queries are known to have distances."""
+    check_tensor("x", x, "n", "d", any_float=True)
+    check_tensor("y", y, "m", x.shape[1], any_float=True)
+    if y.dtype != x.dtype or y.device != x.device:
+        raise ValueError(f"y: expected {x.dtype} on {x.device} as x is, got {described(y)}")
+    for name, tensor in {"x": x, "y": y}.items():
+        if tensor.requires_grad:
+            raise ValueError(f"{name}: requires a gradient, which distances do not give: use {name}.detach()")
+    return _checked_bound("p", p, least=1.0)
+
+
+def _checked_bound(name: str, value: float, least: float | None = None) -> float:
+    """A number, or infinity."""
+    return math.inf if isinstance(value, float) and value == math.inf else checked_number(name, value, least=least)
 
 
 MOST_THREADS = 1024

@@ -7,7 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_choice, checked_device, checked_dtype, checked_integer, checked_seed
+from thermokern.ops.checks import (
+    FLOATS,
+    MOST,
+    checked_choice,
+    checked_device,
+    checked_dtype,
+    checked_integer,
+    checked_seed,
+)
 from thermokern.ops.registry import PURPOSES, register, run_kernel
 
 
@@ -23,6 +31,8 @@ def normals_reference(
 ) -> Tensor:
     """The numbers of :func:`normals` in PyTorch, in any precision, from the same 32-bit words."""
     n, count, first, seed, path_offset = _checked(n, count, first, purpose, seed, path_offset)
+    if not isinstance(dtype, torch.dtype) or dtype not in FLOATS:
+        raise ValueError(f"dtype: expected a floating-point dtype, got {dtype!r}")
     low_block, high_block = first // 4, -(-(first + count) // 4)
     path = torch.arange(n, dtype=torch.int64, device="cpu")[:, None] + path_offset  # (n, 1)
     block = torch.arange(low_block, high_block, dtype=torch.int64, device="cpu")[None, :]  # (1, blocks)
@@ -84,7 +94,7 @@ def _checked(
 ) -> tuple[int, int, int, int, int]:
     """The numbers as ints: n, count, first, seed, path_offset."""
     n, count, first = (
-        checked_integer(name, value, 0) for name, value in (("n", n), ("count", count), ("first", first))
+        checked_integer(name, value, 0, MOST) for name, value in (("n", n), ("count", count), ("first", first))
     )
     if first + count > 2**34:
         raise ValueError(f"first: expected numbers below 2**34, where the counter ends, got {first + count}")

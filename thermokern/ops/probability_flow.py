@@ -9,10 +9,19 @@ import torch
 from torch import Tensor
 
 from thermokern import _core
-from thermokern.ops.checks import checked_number, checked_points, refuse_gradient
+from thermokern.ops.checks import (
+    MOST,
+    check_function,
+    check_kind,
+    check_tensor,
+    checked_integer,
+    checked_number,
+    checked_points,
+    described,
+)
 from thermokern.ops.flow_table import FlowTable, step_nodes
 from thermokern.ops.registry import register, run_kernel
-from thermokern.ops.trajectory import Source
+from thermokern.ops.trajectory import Source, check_source
 
 # (x (k, d), node, rows (k,) of the points among all) -> score (k, d), divergence (k, p).
 FlowField = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]
@@ -63,6 +72,16 @@ def probability_flow_reference(
     evaluations of any that stepped.
     """
     rtol, atol = checked_tolerances(rtol, atol)
+    check_tensor("x", x, "n", "d", any_float=True)
+    if not x.shape[1]:
+        raise ValueError(f"x: expected (n, d) with d of at least 1, got {tuple(x.shape)}")
+    check_kind("table", table, FlowTable)
+    check_function("field", field)
+    probes = checked_integer("probes", probes, 1, MOST)
+    if max_evaluations is not None:
+        max_evaluations = checked_integer("max_evaluations", max_evaluations, 1)
+    if watch is not None:
+        check_function("watch", watch)
     n, dim = x.shape
     here, gathered = x.detach().clone(), x.new_zeros(n, probes)
     slope, rate = torch.zeros_like(here), torch.zeros_like(gathered)  # at the step's start
@@ -73,7 +92,12 @@ def probability_flow_reference(
     columns = table.columns.tolist()
 
     def derivative(points: Tensor, node: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        score, divergence = field(points, node, rows)
+        out = field(points, node, rows)
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise TypeError(f"field: expected a score and its divergence, got {described(out)}")
+        score, divergence = out
+        check_tensor("field: score", score, *points.shape, any_float=True)
+        check_tensor("field: divergence", divergence, len(points), probes, any_float=True)
         drift, push = columns[node]
         return drift * points + push * score, drift * dim + push * divergence
 
@@ -196,11 +220,8 @@ def probability_flow(x: Tensor, table: FlowTable, model: Source, *, rtol: float 
     """
     x = checked_points(x)
     rtol, atol = checked_tolerances(rtol, atol)
-    refuse_gradient(**{f"model.{part}": tensor for part, tensor in model.parts().items()})
-    try:
-        model.check(x.shape[1])
-    except ValueError as error:
-        raise ValueError(f"model.{error}") from None
+    check_kind("table", table, FlowTable)
+    check_source("model", model, x.shape[1], len(table.times))
     columns = table.columns.to(x.device, x.dtype).contiguous()
     out = torch.ops.thermokern.probability_flow(
         x, columns, table.levels, model.kind, model.tensors(x.dtype, x.device), rtol, atol

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import DEVICES, PRECISIONS
+from thermokern.ops.checks import DEVICES, PRECISIONS, array_of, check_kind, checked_number
 from thermokern.ops.registry import run_kernel
 
 
@@ -67,7 +67,7 @@ class ExponentialSums(NamedTuple):
 
 def moments_reference(values: Tensor) -> Moments:
     """:func:`moments` in PyTorch."""
-    values = values.to(torch.float64)
+    values = _checked(values).to(torch.float64)
     mean = values.mean() if len(values) else torch.zeros((), dtype=torch.float64, device="cpu")
     powers = [(values - mean).pow(p).sum().item() for p in (2, 3, 4)]
     return Moments(float(len(values)), mean.item(), *powers)
@@ -81,7 +81,8 @@ def moments(values: Tensor) -> Moments:
 
 def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> ExponentialSums:
     """:func:`exponential_sums` in PyTorch."""
-    exponents = scale * values.to(torch.float64)
+    scale = checked_number("scale", scale)
+    exponents = scale * _checked(values).to(torch.float64)
     if not len(values):
         return ExponentialSums(float("-inf"), 0.0, 0.0)
     top = exponents.max()
@@ -92,10 +93,20 @@ def exponential_sums_reference(values: Tensor, scale: float = 1.0) -> Exponentia
 
 def exponential_sums(values: Tensor, scale: float = 1.0) -> ExponentialSums:
     """Sums of ``e^{scale · x}`` and its square over `values` (n,), relative to the largest, in float64."""
-    values = _plain(values)
+    values, scale = _plain(values), checked_number("scale", scale)
     return ExponentialSums(*run_kernel("exponential_sums", values, values, scale))
 
 
+def _checked(values: Tensor) -> Tensor:
+    """Real numbers (n,)."""
+    check_kind("values", values, Tensor)
+    values = array_of("values", values)
+    if values.dim() != 1:
+        raise ValueError(f"values: expected (n,), got {tuple(values.shape)}")
+    return values
+
+
 def _plain(values: Tensor) -> Tensor:
+    values = _checked(values)
     values = values.detach().contiguous() if values.device.type in DEVICES else values.detach().cpu().contiguous()
     return values if values.dtype in PRECISIONS else values.float()

@@ -10,7 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite, checked_points, checked_seed, refuse_gradient
+from thermokern.ops.checks import (
+    check_finite,
+    check_function,
+    check_kind,
+    check_tensor,
+    checked_points,
+    checked_seed,
+    described,
+    refuse_gradient,
+)
 from thermokern.ops.coarse_sums import coarse_sums, no_coarse_sums
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
 from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
@@ -53,10 +62,10 @@ class MixtureSource:
 
     kind = "mixture"
 
-    def check(self, dim: int) -> None:
-        """Raise unless this is a mixture in `dim` dimensions."""
+    def check(self, dim: int, nodes: int) -> None:
+        """Raise unless this is a mixture in `dim` dimensions at so many nodes."""
         check_mixture(self.means, self.variances, self.weights, dim)
-        check_finite(mean_scale=self.mean_scale, variance=self.variance)
+        _check_rows(nodes, mean_scale=self.mean_scale, variance=self.variance)
 
     def parts(self) -> dict[str, Tensor]:
         """The tensors by name, in the order in which the kernel reads them."""
@@ -98,10 +107,11 @@ class MlpSource:
     def kind(self) -> str:
         return f"mlp:{self.activation}"
 
-    def check(self, dim: int) -> None:
-        """Raise unless this is a perceptron from `dim` to `dim` numbers."""
+    def check(self, dim: int, nodes: int) -> None:
+        """Raise unless this is a perceptron from `dim` to `dim` numbers at so many nodes."""
         check_mlp(self.weights, self.biases, self.activation, dim)
-        check_finite(output_scale=self.output_scale, skip=self.skip)
+        check_tensor("biases", self.biases, nodes, self.biases.shape[1], any_float=True)
+        _check_rows(nodes, output_scale=self.output_scale, skip=self.skip)
 
     def parts(self) -> dict[str, Tensor]:
         """The tensors by name, in the order in which the kernel reads them."""
@@ -118,6 +128,12 @@ class MlpSource:
 
 
 Source = MixtureSource | MlpSource
+
+
+def _check_rows(nodes: int, **columns: Tensor) -> None:
+    for name, column in columns.items():
+        check_tensor(name, column, nodes, any_float=True)
+    check_finite(**columns)
 
 
 class Visit(NamedTuple):
@@ -137,6 +153,10 @@ def follow(
 ) -> Iterator[Visit]:
     """The paths of a step table, node by node, in PyTorch and in the dtype of `x`."""
     seed, path_offset = checked_seed(seed, path_offset)
+    check_tensor("x", x, "n", "d", any_float=True)
+    check_kind("table", table, StepTable)
+    check_function("model", model)
+    check_function("reference", reference)
     n, dim = x.shape
     reverse = table.direction == "reverse"
     purpose = "reverse" if reverse else "noise"
@@ -149,14 +169,25 @@ def follow(
             count = min(_NOISE_CHUNK, len(table.times) - k) * dim
             drawn = draw(n, count, seed=seed, path_offset=path_offset, first=k * dim, purpose=purpose).to(x)
         z = drawn[:, phase * dim : (phase + 1) * dim]
-        model_score, model_divergence = model(x, k)
-        reference_score, reference_divergence = reference(x, k)
+        model_score, model_divergence = _scores("model", model, x, k)
+        reference_score, reference_divergence = _scores("reference", reference, x, k)
         following = c["drift"] * x + c["noise"] * z
         if reverse:
             following = following + c["push"] * model_score
             z = c["seen_position"] * x + c["seen_score"] * model_score + c["seen_noise"] * z
         yield Visit(x, following, z, model_score, model_divergence, reference_score, reference_divergence)
         x = following
+
+
+def _scores(name: str, score: NodeScore, x: Tensor, node: int) -> tuple[Tensor, Tensor | None]:
+    """A score and its divergence at a node, once they are known to be that."""
+    out = score(x, node)
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{name}: expected a score and its divergence or None, got {described(out)}")
+    check_tensor(f"{name}: score", out[0], *x.shape, any_float=True)
+    if out[1] is not None:
+        check_tensor(f"{name}: divergence", out[1], len(x), any_float=True)
+    return out
 
 
 def trajectory_reference(
@@ -175,6 +206,10 @@ def trajectory_reference(
     be None for schemes without one. Differentiable as far as they are. `observe` is told of every node: its row, the
     visit, the noise that led there and where that step began.
     """
+    check_tensor("x", x, "n", "d", any_float=True)
+    check_kind("table", table, StepTable)
+    if observe is not None:
+        check_function("observe", observe)
     sampler, weight, reverse = table.scheme == "sampler", table.divergence_weight, table.direction == "reverse"
     value, mismatch = x.new_zeros(len(x)), x.new_zeros(len(x))
     carried, previous = torch.zeros_like(x), torch.zeros_like(x)
@@ -185,8 +220,9 @@ def trajectory_reference(
         energy = (delta * (visit.model_score + visit.reference_score)).sum(1)
         divergence = None
         if weight:
-            assert visit.model_divergence is not None
-            assert visit.reference_divergence is not None
+            if visit.model_divergence is None or visit.reference_divergence is None:
+                name = "model" if visit.model_divergence is None else "reference"
+                raise ValueError(f"{name}: the scheme {table.scheme!r} needs the divergence of its score")
             divergence = visit.model_divergence - visit.reference_divergence
             energy = energy + weight * divergence
         work = (delta * (c["work_carried"] * carried + c["work_drawn"] * visit.noise)).sum(1)
@@ -240,7 +276,7 @@ def trajectory(
     stops it on the CPU; on CUDA it runs in torch's current stream and returns before the paths are done. No gradient:
     see :func:`trajectory_reference`.
     """
-    x = start_of_paths(x, model, reference)
+    x = start_of_paths(x, table, model, reference)
     seed, path_offset = checked_seed(seed, path_offset)
     out = torch.ops.thermokern.trajectory(
         x,
@@ -256,16 +292,25 @@ def trajectory(
     return TrajectorySums(*out)
 
 
-def start_of_paths(x: Tensor, model: Source, reference: Source) -> Tensor:
-    """`x` contiguous, once it and the sources are known to be what the kernels take."""
+def start_of_paths(
+    x: Tensor, table: StepTable, model: Source, reference: Source, kind: type[StepTable] = StepTable
+) -> Tensor:
+    """`x` contiguous, once it, the table and the sources are known to be what the kernels take."""
     x = checked_points(x)
+    check_kind("table", table, kind)
     for name, source in {"model": model, "reference": reference}.items():
-        refuse_gradient(**{f"{name}.{part}": tensor for part, tensor in source.parts().items()})
-        try:
-            source.check(x.shape[1])
-        except ValueError as error:
-            raise ValueError(f"{name}.{error}") from None
+        check_source(name, source, x.shape[1], len(table.times))
     return x
+
+
+def check_source(name: str, source: Source, dim: int, nodes: int) -> None:
+    """Raise unless this is a score in `dim` dimensions at so many nodes, without a gradient."""
+    check_kind(name, source, MixtureSource, MlpSource)
+    try:
+        source.check(dim, nodes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}.{error}") from None
+    refuse_gradient(**{f"{name}.{part}": tensor for part, tensor in source.parts().items()})
 
 
 def kernel_sources(model: Source, reference: Source, x: Tensor) -> tuple[str, list[Tensor], str, list[Tensor]]:

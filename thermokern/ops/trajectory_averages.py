@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_seed
+from thermokern.ops.checks import check_kind, check_tensor, checked_seed
 from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.step_table import RateTable
 from thermokern.ops.trajectory import NodeScore, Source, follow, kernel_sources, start_of_paths
@@ -48,6 +48,8 @@ def trajectory_averages_reference(
     x: Tensor, table: RateTable, model: NodeScore, reference: NodeScore, *, seed: int = 0, path_offset: int = 0
 ) -> TrajectoryAverages:
     """:func:`trajectory_averages` in PyTorch, in the dtype of `x`, for any scores with a divergence."""
+    check_tensor("x", x, "n", "d", any_float=True)
+    check_kind("table", table, RateTable)
     means, variances = [], []
     integrals = x.new_zeros(len(x), len(OBSERVABLES))
     x_last = x
@@ -55,7 +57,8 @@ def trajectory_averages_reference(
         force, diffusion, weight, scaled_up, scaled = table.rates[k].tolist()
         drift, model_score = force * visit.x, visit.model_score  # (n, d)
         current = drift - diffusion * model_score
-        assert visit.model_divergence is not None
+        if visit.model_divergence is None:
+            raise ValueError("model: expected a score with its divergence, got None")
         values = torch.stack(
             [
                 model_score.square().sum(1),
@@ -105,7 +108,7 @@ def trajectory_averages(
     and up to 256 × n_nodes × 7 sums (1024 × on CUDA, whose stretches are others: there averages differ from the CPU's
     by rounding). No gradient: see :func:`trajectory_averages_reference`.
     """
-    x = start_of_paths(x, model, reference)
+    x = start_of_paths(x, table, model, reference, RateTable)
     seed, path_offset = checked_seed(seed, path_offset)
     mean, m2, integrals, x_last = torch.ops.thermokern.trajectory_averages(
         x,

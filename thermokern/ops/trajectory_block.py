@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_like, check_tensor, checked_integer
+from thermokern.ops.checks import check_kind, check_like, check_tensor, checked_integer
 from thermokern.ops.registry import has_kernels, register, run_kernel
 from thermokern.ops.routes import Route, route
 from thermokern.ops.step_table import COLUMNS, StepTable
@@ -31,6 +31,7 @@ def trajectory_block_reference(
     previous: Tensor | None = None,
 ) -> BlockSums:
     """:func:`trajectory_block` in PyTorch: the specification, one node after the other."""
+    _check(x, table, first, model, reference, noise, divergence, previous)
     return _by_steps(trajectory_step_reference, x, model, reference, table, first, noise, divergence, previous)
 
 
@@ -131,6 +132,7 @@ def _check(
     previous: Tensor | None,
 ) -> None:
     check_tensor("x", x, "K", "n", "d")
+    check_kind("table", table, StepTable)
     if not len(x):
         raise ValueError(f"x: expected (K, n, d) with K at least 1, got {tuple(x.shape)}")
     if table.direction != "forward":
@@ -145,7 +147,7 @@ def _check(
         "previous": (previous, (n, dim)),
     }
     for name, (tensor, shape) in expected.items():
-        if tensor is not None:
+        if tensor is not None or name in ("model", "reference", "noise"):
             check_like(name, tensor, x, shape)
     if divergence is None and table.divergence_weight:
         raise ValueError(f"divergence: the scheme {table.scheme!r} needs it")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_choice, checked_integer, checked_number
+from thermokern.ops.checks import MOST, array_of, checked_choice, checked_integer, checked_number
 
 Time = TypeVar("Time", float, Tensor)
 
@@ -124,7 +124,7 @@ class LinearProcess(ABC):
         Tensor
             ``(n_steps + 1,)`` float64, increasing.
         """
-        n_steps = checked_integer("n_steps", n_steps, 1)
+        n_steps = checked_integer("n_steps", n_steps, 1, MOST)
         t_eps = self.default_t_eps if t_eps is None else t_eps
         t_eps = checked_number("t_eps", t_eps, above=0.0, below=self.t_end)
         spacing = checked_choice("spacing", self.default_spacing if spacing is None else spacing, SPACINGS)
@@ -142,6 +142,8 @@ class LinearProcess(ABC):
         shares = torch.linspace(1.0, 0.0, n_steps + 1, dtype=torch.float64, device="cpu")
         times = _bisect(left, shares, t_eps, self.t_end)
         times[0], times[-1] = t_eps, self.t_end
+        if not bool((times.diff() > 0).all()):
+            raise ValueError(f"t_eps, n_steps: float64 cannot tell {n_steps} steps from {t_eps:g} on apart")
         return times
 
     def __repr__(self) -> str:
@@ -265,9 +267,9 @@ class VE(LinearProcess):
         return torch.expm1(rate * t) / rate
 
 
-def checked_times(times: Tensor) -> Tensor:
+def checked_times(times: object) -> Tensor:
     """Times (n_nodes,) of a grid in float64, once they are known to increase."""
-    times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+    times = array_of("times", times).detach().to("cpu", torch.float64)
     if times.dim() != 1 or times.numel() < 2:
         raise ValueError(f"times: expected (n_nodes,) with at least two nodes, got {tuple(times.shape)}")
     if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
@@ -277,8 +279,8 @@ def checked_times(times: Tensor) -> Tensor:
 
 def _at(function: Callable[[Tensor], Tensor], t: Time) -> Time:
     if isinstance(t, Tensor):
-        return function(t)
-    return function(torch.tensor(float(t), dtype=torch.float64, device="cpu")).item()
+        return function(array_of("t", t))
+    return function(torch.tensor(checked_number("t", t), dtype=torch.float64, device="cpu")).item()
 
 
 def _bisect(decreasing: Callable[[Tensor], Tensor], targets: Tensor, low: float, high: float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import checked_array
+from thermokern.ops.checks import check_tensor, checked_array
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import ArrayLike, Distribution, transition
 
@@ -70,6 +70,7 @@ class UniformBox(Distribution):
         return self.low + (self.high - self.low) * uniform
 
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
+        check_tensor("x", x, "n", self.dim, any_float=True)
         m, v = transition(t, process)
         points = x.to(torch.float64)
         low, high = (m * edge.to(points) for edge in (self.low, self.high))

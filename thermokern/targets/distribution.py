@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import checked_number
+from thermokern.ops.checks import check_kind, checked_number
 from thermokern.processes import LinearProcess
 
 ArrayLike = (
@@ -68,5 +68,6 @@ class Distribution(ABC):
 
 def transition(t: float, process: LinearProcess) -> tuple[float, float]:
     """``m`` and ``v`` of the transition from the data to time `t`; at t = 0 exactly 1 and 0."""
+    check_kind("process", process, LinearProcess)
     t = checked_number("t", t, least=0.0, most=process.t_end)
     return (process.mean_scale(t), process.variance(t)) if t != 0.0 else (1.0, 0.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import checked_array, checked_integer
+from thermokern.ops.checks import check_tensor, checked_array, checked_integer
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import ArrayLike, Distribution, transition
 
@@ -64,6 +64,7 @@ class Empirical(Distribution):
         return self.points[index.clamp_max(count - 1)]
 
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
+        check_tensor("x", x, "n", self.dim)
         m, v = transition(t, process)
         if v <= 0.0:
             raise ValueError(f"t: an empirical law has no density or score at t = {t:g}, where nothing is diffused yet")

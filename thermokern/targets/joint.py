@@ -91,15 +91,27 @@ class JointGaussian(ConditionalLaw):
         root = basis * self.x.eigenvalues[0].sqrt()  # L: Σ_x = L Lᵀ
         seen = (gain / std[:, None]) @ root  # (d_y, d_x), whose squared singular values are signal-to-noise ratios
         self._inner = torch.eye(self.dim, dtype=torch.float64, device="cpu") + seen.T @ seen
-        factor = torch.linalg.solve_triangular(torch.linalg.cholesky(self._inner), root.T, upper=False)
+        root_of_inner, failed = torch.linalg.cholesky_ex(self._inner)
+        if int(failed) or not bool(self._inner.isfinite().all()):
+            raise ValueError("A, noise: expected a signal-to-noise ratio that float64 can hold")
+        factor = torch.linalg.solve_triangular(root_of_inner, root.T, upper=False)
         conditional = factor.T @ factor
         covariance_y = gain @ matrix @ gain.T + torch.diag_embed(std.square())
-        self.y = Gaussian(gain @ centre, covariance_y)
+        try:
+            self.y = Gaussian(gain @ centre, covariance_y)
+        except ValueError as error:
+            raise ValueError(f"A, noise: of the law of y: {error}") from None
         cross = matrix @ gain.T
         whole = torch.cat([torch.cat([matrix, cross], 1), torch.cat([cross.T, covariance_y], 1)])
-        self.joint = Gaussian(torch.cat([centre, gain @ centre]), 0.5 * (whole + whole.T))
+        try:
+            self.joint = Gaussian(torch.cat([centre, gain @ centre]), 0.5 * (whole + whole.T))
+        except ValueError as error:
+            raise ValueError(f"A, noise: of the law of x and y: {error}") from None
         self._regression = conditional @ (gain / std.square()[:, None]).T  # (d_x, d_y): E[x|y] = mean + R (y − A mean)
-        self._given = Gaussian(torch.zeros_like(centre), 0.5 * (conditional + conditional.T))
+        try:
+            self._given = Gaussian(torch.zeros_like(centre), 0.5 * (conditional + conditional.T))
+        except ValueError as error:
+            raise ValueError(f"A, noise: of the law of x given y: {error}") from None
 
     def settings(self) -> dict[str, object]:
         return {

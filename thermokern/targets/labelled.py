@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import checked_array
+from thermokern.ops.checks import checked_array, checked_several
 from thermokern.processes import LinearProcess
 from thermokern.targets.conditional import ConditionalLaw
 from thermokern.targets.distribution import ArrayLike, Distribution
@@ -36,7 +36,7 @@ class Labelled(ConditionalLaw):
     """
 
     def __init__(self, laws: Sequence[Distribution], weights: ArrayLike | None = None) -> None:
-        self.laws = tuple(laws)
+        self.laws: tuple[Distribution, ...] = tuple(checked_several("laws", laws))
         if not self.laws:
             raise ValueError("laws: expected at least one")
         for k, law in enumerate(self.laws):

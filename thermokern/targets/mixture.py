@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable, checked_array, checked_integer
+from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable, check_tensor, checked_array, checked_integer
 from thermokern.ops.mixture_score import check_mixture
 from thermokern.processes import LinearProcess
 from thermokern.targets.distribution import ArrayLike, Distribution, transition
@@ -136,6 +136,7 @@ class GaussianMixture(Distribution):
         return ops.MixtureSource(self.means, self.variances, self.weights, table.mean_scale, table.variance)
 
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
+        check_tensor("x", x, "n", self.dim, any_float=True)
         return self._diffused(x, *transition(t, process))
 
     def _diffused(self, x: Tensor, m: float, v: float) -> ops.MixtureScore:
@@ -255,7 +256,7 @@ class Gaussian(GaussianMixture):
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike = 1.0) -> None:
         mean = checked_array("mean", mean)
-        if mean.dim() != 1:
+        if mean.dim() != 1 or not len(mean):
             raise ValueError(f"mean: expected (d,), got {tuple(mean.shape)}")
         covariance = checked_array("covariance", covariance)
         dim = len(mean)

@@ -45,7 +45,7 @@ class SwissRoll(GaussianMixture):
     """
 
     def __init__(self, noise: float = 0.5) -> None:
-        self.noise = checked_number("noise", noise, above=0.0)
+        self.noise = checked_number("noise", noise, least=1e-4, most=1e4)
         angle, weights = _nodes(self.noise)
         super().__init__(curve(angle), std=self.noise / SCALE, weights=weights)
 

@@ -10,7 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number, checked_seed
+from thermokern.ops.checks import (
+    MOST,
+    check_flags,
+    checked_choice,
+    checked_dtype,
+    checked_integer,
+    checked_number,
+    checked_seed,
+)
 from thermokern.quantities.dissipation.paths import chain_correction, run_paths
 from thermokern.quantities.dissipation.result import EntropyPart, EntropyProduction, entropy_part
 from thermokern.quantities.dissipation.systems import (
@@ -120,6 +128,7 @@ def entropy_production(
     Seifert, *Stochastic thermodynamics, fluctuation theorems and molecular machines*, 2012, Sec. 2.4 and 4; Ding, Quan
     and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Sec. 2.
     """
+    check_flags(allow_nonfinite=allow_nonfinite, progress=progress)
     seed, path_offset = checked_seed(seed, path_offset)
     start = _first_points(x0, n_paths, seed, path_offset)
     dim = start.shape[1]
@@ -129,12 +138,12 @@ def entropy_production(
         raise ValueError(f"force: expected dimension {dim} to match the points, got {force.dim}")
     t_start = checked_number("t_start", t_start)
     t_end = checked_number("t_end", t_end, above=t_start)
-    n_steps = checked_integer("n_steps", n_steps, 1)
+    n_steps = checked_integer("n_steps", n_steps, 1, MOST)
     checked_choice("scheme", scheme, DISSIPATION_SCHEMES)
     checked_choice("backend", backend, UNSTREAMED)
     dtype = checked_dtype(dtype)
     for name, given in {"log_density": log_density, "stationary": stationary}.items():
-        if not (given is None or given == "auto" or callable(given)):
+        if not (given is None or callable(given) or (isinstance(given, str) and given == "auto")):
             raise TypeError(f'{name}: expected a callable (x, t) -> (n,), "auto" or None, got {given!r}')
     d = as_diffusion(diffusion, dim)
     if scheme == "discrete" and not isinstance(d, ConstantDiffusion):
@@ -144,7 +153,7 @@ def entropy_production(
     x_start = start.to(dtype)
     sums, ran, reason = run_paths(force, d, stationary, x_start, times, seed, path_offset, backend, progress)
     correction = chain_correction(force, d, x_start, sums.x_end, times) if scheme == "discrete" else 0.0
-    density = _law_in_time(force, d, x0, t_start) if log_density == "auto" else log_density
+    density = _law_in_time(force, d, x0, t_start) if isinstance(log_density, str) else log_density
     system = None
     if callable(density):
         first, last = (_log_density(density, x, t) for x, t in ((x_start, t_start), (sums.x_end, t_end)))

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from thermokern import ops
 from thermokern.models.trial import examine
-from thermokern.ops.checks import MAX_DIM, NotFusable
+from thermokern.ops.checks import MAX_DIM, NotFusable, described
 from thermokern.ops.contexts import differentiable, plain_precision, usable
 from thermokern.quantities.dissipation.systems import ConstantDiffusion, DiffusionField, Field, LinearForce, gradient
 from thermokern.quantities.engine.pace import Pace
@@ -186,8 +186,8 @@ def _score_of(stationary: Callable[[Tensor, float], Tensor]) -> Field:
         with differentiable():
             points = usable(x).detach().requires_grad_()
             values = stationary(points, t)
-            if values.shape != (len(x),):
-                raise ValueError(f"stationary: expected ({len(x)},), got {tuple(values.shape)}")
+            if not isinstance(values, Tensor) or values.shape != (len(x),):
+                raise ValueError(f"stationary: expected ({len(x)},), got {described(values)}")
             return gradient("stationary", lambda p: stationary(p, t)[:, None], values.sum(), points)
 
     return score

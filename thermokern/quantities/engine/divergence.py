@@ -15,7 +15,16 @@ from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
 from thermokern.models.score_model import checked_output
 from thermokern.models.trial import examine
-from thermokern.ops.checks import PRECISIONS, checked_array, checked_choice, checked_integer, checked_seed, described
+from thermokern.ops.checks import (
+    MOST,
+    PRECISIONS,
+    check_flags,
+    checked_array,
+    checked_choice,
+    checked_integer,
+    checked_seed,
+    described,
+)
 from thermokern.ops.contexts import plain_precision
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
 from thermokern.quantities.results.estimate import mean_estimate
@@ -145,17 +154,19 @@ def divergence(
     ----------
     Hutchinson, *A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines*, 1989.
     """
+    check_flags(allow_nonfinite=allow_nonfinite)
     if isinstance(field, Distribution):
         raise TypeError("field: a distribution knows its divergence: use its divergence(x, t, process)")
     if not callable(field):
         raise TypeError(f"field: expected a callable, got {type(field).__name__}")
     checked_choice("method", method, METHODS)
     checked_choice("kind", kind, ops.PROBES)
-    probes = checked_integer("probes", probes, 1)
+    probes = checked_integer("probes", probes, 1, MOST)
     seed, path_offset = checked_seed(seed, path_offset)
     if memory_budget is not None:
         memory_budget = checked_integer("memory_budget", memory_budget, 1)
-    if not isinstance(x, Tensor) or x.dim() < 2 or x.dtype not in PRECISIONS or 0 in x.shape[1:]:
+    points = isinstance(x, Tensor) and x.layout == torch.strided and x.device.type != "meta"
+    if not points or x.dim() < 2 or x.dtype not in PRECISIONS or 0 in x.shape[1:]:
         raise ValueError(f"x: expected a tensor (n, …) of float32 or float64, got {described(x)}")
     n, dim = len(x), x.shape[1:].numel()
     times = None if t is None else _times(t, n)

@@ -14,7 +14,17 @@ from tqdm.auto import tqdm
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.models.evaluate import examine_score, score_of
-from thermokern.ops.checks import NotFusable, checked_choice, checked_dtype, checked_integer, checked_seed
+from thermokern.ops.checks import (
+    MOST,
+    NotFusable,
+    array_of,
+    check_flags,
+    checked_choice,
+    checked_dtype,
+    checked_integer,
+    checked_seed,
+    checked_shape,
+)
 from thermokern.ops.step_table import COLUMNS
 from thermokern.processes import CHAIN_NAMES, Chain, LinearProcess, chain_of
 from thermokern.quantities.engine.backends import source_of
@@ -158,11 +168,14 @@ def sample(  # type: ignore[misc]  # the options are those below
     implicit models*, 2021, Eq. 13; Karras et al., *Elucidating the design space of diffusion-based generative models*,
     2022, Alg. 1.
     """
+    check_flags(denoise=denoise, allow_nonfinite=allow_nonfinite, return_path=return_path, progress=progress)
     process = one_process(process, model=model)
     checked_choice("method", method, SAMPLERS)
-    n, batch_size = checked_integer("n", n, 0), checked_integer("batch_size", batch_size, 1)
+    n, batch_size = checked_integer("n", n, 0, MOST), checked_integer("batch_size", batch_size, 1)
     seed, path_offset = checked_seed(seed, path_offset)
     real = checked_dtype(dtype)
+    if x_end is not None:
+        x_end = array_of("x_end", x_end)
     shape = _shape(model, shape, x_end)
     if x_end is not None and len(x_end) != n:
         raise ValueError(f"x_end: expected {n} points, got {len(x_end)}")
@@ -317,7 +330,8 @@ def _score(model: ScoreLike, process: LinearProcess, shape: tuple[int, ...], x: 
 
 
 def _shape(model: ScoreLike, shape: tuple[int, ...] | None, x_end: Tensor | None) -> tuple[int, ...]:
-    known = [tuple(shape)] if shape is not None else []
+    own = checked_shape(shape)
+    known = [] if own is None else [own]
     known += [tuple(x_end.shape[1:])] if x_end is not None else []
     if isinstance(model, Distribution):
         known.append((model.dim,))

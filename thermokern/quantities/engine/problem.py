@@ -16,6 +16,7 @@ from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.ops.checks import (
     DEVICES,
     MAX_DIM,
+    MOST,
     array_of,
     check_finite,
     checked_choice,
@@ -110,11 +111,12 @@ def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]
 def drawn(law: Distribution, n_paths: int | None, seed: int, path_offset: int) -> tuple[Tensor, torch.Size]:
     """`n_paths` points (n, d) float64 of a law, and the shape of one."""
     seed, path_offset = checked_seed(seed, path_offset)
-    return law.sample(checked_integer("n_paths", n_paths, 0), seed, path_offset), torch.Size([law.dim])
+    return law.sample(checked_integer("n_paths", n_paths, 0, MOST), seed, path_offset), torch.Size([law.dim])
 
 
-def blank(n: int, *scores: ScoreLike) -> tuple[Tensor, torch.Size]:
+def blank(n_paths: int | None, *scores: ScoreLike) -> tuple[Tensor, torch.Size]:
     """Zeros (n, d) float64 in the place of data, and the shape of a point as the first score that knows has it."""
+    n = checked_integer("n_paths", n_paths, 0, MOST)
     for score in scores:
         shape = (score.dim,) if isinstance(score, Distribution) else getattr(score, "shape", None)
         if shape is not None:
@@ -154,7 +156,7 @@ def grid_of(
         return process.grid(count, t_eps, spacing)
     if any(other is not None for other in (n_steps, t_eps, spacing)):
         raise ValueError("times: expected either times or n_steps, t_eps and spacing, got both")
-    grid = checked_times(torch.as_tensor(times, dtype=torch.float64, device="cpu"))
+    grid = checked_times(times)
     if not grid[0].item() > 0.0 or grid[-1].item() > process.t_end:
         raise ValueError(f"times: expected times in (0, {process.t_end:g}], got {grid[0]:g} to {grid[-1]:g}")
     return grid
@@ -168,7 +170,7 @@ def first_time(process: LinearProcess) -> float:
 def probes_of(divergence: str, probes: int, model: ScoreLike, dim: int) -> int:
     """Hutchinson's probes of each point; 0 where the divergence is exact, as it is of every distribution."""
     checked_choice("divergence", divergence, DIVERGENCES)
-    probes = checked_integer("probes", probes, 1)
+    probes = checked_integer("probes", probes, 1, MOST)
     exact = divergence == "exact" or isinstance(model, Distribution) or (divergence == "auto" and dim <= MAX_DIM)
     return 0 if exact else probes
 

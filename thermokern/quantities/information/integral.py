@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern import ops
-from thermokern.ops.checks import checked_choice, checked_integer, checked_seed
+from thermokern.ops.checks import MOST, checked_choice, checked_integer, checked_number, checked_seed
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.blocks import Rows, run_blocks
 from thermokern.quantities.engine.problem import first_time
@@ -74,11 +74,10 @@ class Options:
     def checked(self, process: LinearProcess) -> tuple[float, float, float]:
         """The first time, and the range of λ; a ValueError that names what is wrong."""
         checked_seed(self.seed)
-        checked_integer("evaluations", self.evaluations, _LEAST_EVALUATIONS)
+        checked_integer("evaluations", self.evaluations, _LEAST_EVALUATIONS, MOST)
         checked_choice("sampling", self.sampling, SAMPLINGS)
         t_eps = first_time(process) if self.t_eps is None else self.t_eps
-        if not 0.0 < t_eps < process.t_end:
-            raise ValueError(f"t_eps: expected a time in (0, {process.t_end}), got {t_eps!r}")
+        t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
         return t_eps, process.log_snr(process.t_end), process.log_snr(t_eps)
 
     def settings(self, process: LinearProcess) -> dict[str, object]:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from thermokern.models import ConditionalModel, ScoreLike
+from thermokern.ops.checks import check_flags, checked_choice
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.identity import parts_of_call
+from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
@@ -107,17 +109,18 @@ def mutual_information(
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 11, 13, 14; Franzese et al., *MINDE: mutual information neural
     diffusion estimation*, 2024, Eq. 12; Kong, Brekelmans and Ver Steeg, *Information-theoretic diffusion*, 2023, Eq. 9.
     """
+    check_flags(ends=ends, growth=growth, progress=progress)
     if not isinstance(conditional, ConditionalModel | ConditionalLaw):
         raise TypeError(
             f"conditional: expected a ConditionalModel, JointGaussian or Labelled, got {type(conditional).__name__}"
         )
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator: expected one of {ESTIMATORS}, got {estimator!r}")
+    checked_choice("estimator", estimator, ESTIMATORS)
     if unconditional is None:
         unconditional = conditional.marginal if isinstance(conditional, ConditionalLaw) else conditional.unconditional
     process = process_of(process, conditional=conditional, unconditional=unconditional)
     data = pairs_of(conditional, x, y)
-    source = source_of(data, y, seed)
+    source = source_of(data, y, seed, "x")
+    check_dim("unconditional", unconditional, source.shape)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress, Ranks(group))
     options.ranks.agree(lambda: parts_of_information(conditional, unconditional, data, process, source, options))
     exact = isinstance(conditional, ConditionalLaw) and isinstance(unconditional, Distribution)

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from thermokern.models import ConditionalModel, ScoreLike
+from thermokern.ops.checks import check_flags, checked_number
 from thermokern.processes import VP, CosineVP, DiscreteVP, LinearProcess
 from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
@@ -85,6 +86,7 @@ def neural_entropy(
     ----------
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 4, 6, 12; Premkumar, *Neural entropy*, arXiv 2409.03817.
     """
+    check_flags(ends=ends, progress=progress)
     process = process_of(process, model=model)
     std = reference_of(process, reference_std)
     by_condition = isinstance(model, ConditionalModel | ConditionalLaw)
@@ -135,6 +137,4 @@ def reference_of(process: LinearProcess, std: float | None) -> float:
                 "Gaussian to compare with, such as that of the data"
             )
         return 1.0
-    if isinstance(std, bool) or not isinstance(std, int | float) or not 0.0 < std < math.inf:
-        raise ValueError(f"reference_std: expected a finite positive number, got {std!r}")
-    return float(std)
+    return checked_number("reference_std", std, above=0.0, most=1e150)  # whose square is a number

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern.models import ConditionalModel, ScoreLike
+from thermokern.ops.checks import MOST, check_flags, checked_array, checked_choice, checked_integer, checked_seed
 from thermokern.processes import LinearProcess
 from thermokern.quantities.information.growth import growth_estimate, pilot_density, pointwise_losses
 from thermokern.quantities.information.integral import Options
@@ -97,8 +98,9 @@ def pointwise_mutual_information(
     Kong, Brekelmans and Ver Steeg, *Information-theoretic diffusion*, 2023, Eq. 9; Premkumar, *Diffusion models are
     Kelly gamblers*, Eq. 1 and App. C; Cover and Thomas, *Elements of information theory*, Ch. 6.
     """
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
+    check_flags(progress=progress)
+    checked_choice("method", method, METHODS)
+    seed, _ = checked_seed(seed)
     if not isinstance(conditional, ConditionalModel | ConditionalLaw):
         raise TypeError(
             f"conditional: expected a ConditionalModel, JointGaussian or Labelled, got {type(conditional).__name__}"
@@ -120,8 +122,7 @@ def pointwise_mutual_information(
             raise ValueError('candidates: expected none with method="path"')
         options = {"n_steps": n_steps, "scheme": scheme, "t_eps": t_eps, "seed": seed, "progress": progress}
         return _by_paths(conditional, unconditional, process, source, options, settings)
-    if isinstance(evaluations, bool) or not isinstance(evaluations, int) or evaluations < 8 or evaluations % 2:
-        raise ValueError(f"evaluations: expected an even integer of at least 8, got {evaluations!r}")
+    evaluations = checked_integer("evaluations", evaluations, 8, MOST, even=True)
     how = Options(sampling="adaptive", t_eps=t_eps, seed=seed, progress=progress)
     settings |= {"evaluations": evaluations, "t_eps": how.checked(process)[0]}
     x0, shape, prior = source.x, source.shape, None
@@ -193,7 +194,7 @@ def _prior(conditional: ConditionalLike, weights: Tensor | np.ndarray | None, co
         if isinstance(conditional, Labelled) and len(conditional.weights) == count:
             return conditional.weights
         return torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")
-    prior = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
+    prior = checked_array("weights", weights)
     if prior.shape != (count,) or not bool((prior > 0).all()):
         raise ValueError(f"weights: expected ({count},) positive numbers to match candidates, got {prior.tolist()}")
     return prior / prior.sum()

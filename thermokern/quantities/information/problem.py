@@ -34,15 +34,15 @@ def process_of(process: LinearProcess | None, **models: ScoreLike | ConditionalL
     return one_process(process, **scores)
 
 
-def source_of(data: Data, condition: Tensor | np.ndarray | None, seed: int) -> Source:
+def source_of(data: Data, condition: Tensor | np.ndarray | None, seed: int, name: str = "data") -> Source:
     """Data to draw from: a law, or points with their conditions."""
     if isinstance(data, Distribution | ConditionalLaw):
         if condition is not None:
-            raise ValueError("condition: a law draws its own; expected it beside points alone")
+            raise ValueError("condition, y: a law draws its own; expected it beside points alone")
         return LawSource(data, seed)
     if not isinstance(data, Tensor | np.ndarray):
-        raise TypeError(f"data: expected a law or points (n, …), got {type(data).__name__}")
-    return PointSource(data, None if condition is None else conditions(condition), seed)
+        raise TypeError(f"{name}: expected a law or points (n, …), got {type(data).__name__}")
+    return PointSource(data, None if condition is None else conditions(condition), seed, name)
 
 
 def described(model: ScoreLike | ConditionalLike) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite
+from thermokern.ops.checks import array_of, check_finite
 from thermokern.targets import ConditionalLaw, Distribution
 
 
@@ -46,14 +46,14 @@ class LawSource:
 class PointSource:
     """Points that are given, each used as often as the others; in every run of as many evaluations once."""
 
-    def __init__(self, x: Tensor | np.ndarray, y: Tensor | np.ndarray | None, seed: int) -> None:
-        points = torch.as_tensor(x, device="cpu").detach().to("cpu")
+    def __init__(self, x: Tensor | np.ndarray, y: Tensor | np.ndarray | None, seed: int, name: str = "x") -> None:
+        points = array_of(name, x).detach().to("cpu")
         points = points[:, None] if points.dim() == 1 else points
         if points.dim() < 2 or not len(points) or 0 in points.shape[1:]:
-            raise ValueError(f"x: expected points (n, …), at least one, got {tuple(points.shape)}")
+            raise ValueError(f"{name}: expected points (n, …), at least one, got {tuple(points.shape)}")
         self.shape, self.seed = points.shape[1:], seed
         self.x = points.reshape(len(points), -1).to(torch.float64)
-        check_finite(x=self.x)
+        check_finite(**{name: self.x})
         self.y = None if y is None else conditions(y)
         if self.y is not None and len(self.y) != len(self.x):
             raise ValueError(f"y: expected one condition for each of the {len(self.x)} points of x, got {len(self.y)}")
@@ -68,7 +68,7 @@ class PointSource:
 
 def conditions(y: Tensor | np.ndarray) -> Tensor:
     """Conditions (n,) int64 of labels, or (n, …) float64."""
-    given = torch.as_tensor(y, device="cpu").detach().to("cpu")
+    given = array_of("y", y).detach().to("cpu")
     if given.dim() == 0:
         raise ValueError("y: expected one condition for each point, (n, …), got a number")
     if given.is_floating_point():

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.models import ConditionalModel, ScoreLike
+from thermokern.models import ConditionalModel, ScoreLike, one_process
+from thermokern.ops.checks import check_flags, checked_choice, checked_integer, checked_several
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
@@ -87,6 +89,7 @@ def total_correlation(
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 8; Watanabe, *Information theoretical analysis of multivariate
     correlation*, 1960.
     """
+    check_flags(ends=ends, progress=progress)
     process = process_of(process, model=model)
     if data is None:
         if not isinstance(model, Distribution):
@@ -95,9 +98,9 @@ def total_correlation(
     source = source_of(data, None, seed)
     if len(source.shape) != 1:
         raise ValueError(f"data: expected points (n, d), got points of shape {tuple(source.shape)}")
+    check_dim("model", model, source.shape)
     parts = _checked_blocks(blocks, source.shape[0])
-    if route not in ROUTES:
-        raise ValueError(f"route: expected one of {ROUTES}, got {route!r}")
+    checked_choice("route", route, ROUTES)
     law = next((item for item in (model, data) if isinstance(item, Distribution)), None)
     if route == "auto":
         route = "product" if marginals is not None or law is not None else "entropy"
@@ -108,6 +111,10 @@ def total_correlation(
             if law is None:
                 raise ValueError("marginals: expected a score for each block, as neither model nor data is a law")
             marginals = [marginal_law(law, block) for block in parts]
+        elif not isinstance(marginals, ConditionalModel):
+            for score, block in zip(checked_several("marginals", marginals), parts, strict=False):
+                one_process(process, marginals=score)
+                check_dim("marginals", score, torch.Size([len(block)]))
         rates = product_rates(model, marginals, parts, process, source.shape)
     else:
         std = reference_of(process, reference_std)
@@ -145,7 +152,12 @@ def total_correlation(
 
 
 def _checked_blocks(blocks: Sequence[Sequence[int]] | None, dim: int) -> list[list[int]]:
-    parts = [[axis] for axis in range(dim)] if blocks is None else [list(block) for block in blocks]
+    parts = [[axis] for axis in range(dim)]
+    if blocks is not None:
+        parts = [
+            [checked_integer("blocks", axis, 0, dim) for axis in checked_several("blocks", block)]
+            for block in checked_several("blocks", blocks)
+        ]
     if sorted(axis for part in parts for axis in part) != list(range(dim)) or not all(parts):
         raise ValueError(f"blocks: expected every axis of 0 … {dim - 1} once, got {parts}")
     return parts

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from thermokern.ops.checks import check_finite
+from thermokern.ops.checks import check_finite, check_kind
 from thermokern.quantities.learning.path_derivatives import PathDerivatives
 from thermokern.quantities.results.estimate import (
     Estimate,
@@ -136,6 +136,7 @@ def bartlett(derivatives: PathDerivatives) -> Bartlett:
     Bartlett, *Approximate confidence intervals*, Biometrika, 1953, for the identities; Ding, Quan and Tu, *Stochastic
     thermodynamics of score matching in diffusion models*, 2026, Eq. 30, 41 and 42.
     """
+    check_kind("derivatives", derivatives, PathDerivatives)
     value, first, second = (part.detach().double().cpu() for part in derivatives.parts())
     if value.dim() != 1 or len(value) < 2 or first.shape != value.shape or second.shape != value.shape:
         raise ValueError(f"derivatives: expected three tensors (n,), n at least 2, got {tuple(value.shape)}")

@@ -10,11 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models import ScoreModel
-from thermokern.ops.checks import checked_choice, checked_integer, checked_seed
+from thermokern.ops.checks import (
+    MOST,
+    check_flags,
+    check_kind,
+    checked_choice,
+    checked_integer,
+    checked_path,
+    checked_seed,
+)
 from thermokern.ops.contexts import plain_precision
 from thermokern.quantities.engine.problem import checked_data, describe
 from thermokern.quantities.learning.accumulate import Batch, accumulate
-from thermokern.quantities.learning.loss_curvature import checked_chunk, placed, samples_of
+from thermokern.quantities.learning.loss_curvature import check_some, checked_chunk, placed, samples_of
 from thermokern.quantities.learning.loss_samples import PointLoss, trajectory_samples
 from thermokern.quantities.learning.products import gradients
 from thermokern.quantities.learning.result import GradientNoise
@@ -86,20 +94,23 @@ def gradient_noise(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Methods 2.4.
     """
+    check_flags(progress=progress)
     network = checked_network(model)
     checked_choice("per", per, PER)
-    (seed, _) = checked_seed(seed, 0)
-    draws = checked_integer("draws", draws, 1)
+    seed, _ = checked_seed(seed)
+    check_kind("subset", subset, ParameterSubset)
+    draws = checked_integer("draws", draws, 1, MOST)
     data, shape = checked_data("x0", x0)
+    check_some("x0", data)
     own = not isinstance(loss, str)
     draws = 1 if own else draws
     n = _SAMPLES[per] if n_samples is None and not own else n_samples
-    if n is not None and (checked_integer("n_samples", n, 1) % draws or n < 2 * draws):
+    if n is not None and (checked_integer("n_samples", n, 1, MOST) % draws or n < 2 * draws):
         raise ValueError(f"n_samples: expected a multiple of draws = {draws}, at least two of them, got {n}")
     if per == "trajectory":
         if not isinstance(model, ScoreModel) or own:
             raise TypeError("model: expected a ScoreModel, and a named loss, for trajectories")
-        times = model.process.grid(checked_integer("n_steps", n_steps, 1), t_eps)
+        times = model.process.grid(checked_integer("n_steps", n_steps, 1, MOST), t_eps)
         assert n is not None
         samples = trajectory_samples(model, data, shape, times, n, draws, seed, _OFFSET)
     else:
@@ -131,13 +142,15 @@ def gradient_noise(
         sums = accumulate(
             work_on,
             [(low, min(low + size, len(samples))) for low in range(0, len(samples), size)],
-            folder=checkpoint,
+            folder=None if checkpoint is None else checked_path("checkpoint", checkpoint),
             about=about,
             per_sample=1,
             progress=progress,
             unit="gradient",
         )
     rows = torch.cat(sums.rows).double()
+    if not bool(rows.isfinite().all()):
+        raise FloatingPointError("model, x0: losses or gradients stopped being finite")
     losses, found = rows[:, 0], rows[:, 1:]
     between, within = parts_of_covariance(found, draws)
     mean = found.mean(0)
@@ -174,6 +187,7 @@ def sample_gradients(
 ) -> Tensor:
     """Gradients (n_samples, p) float64 of the loss ``epsilon`` of single samples, each of a data point of its own."""
     data, shape = checked_data("x0", x0)
+    check_some("x0", data)
     samples = samples_of(model, data, shape, "epsilon", n_samples, None, 1, checked_seed(seed, 0)[0], _OFFSET)
     with plain_precision(), torch.inference_mode(False):
         bound = SubsetNetwork(checked_network(model), subset)

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models import ScoreModel
-from thermokern.ops.checks import checked_choice, checked_integer, checked_number, checked_seed
+from thermokern.ops.checks import (
+    MOST,
+    check_flags,
+    check_kind,
+    checked_choice,
+    checked_integer,
+    checked_number,
+    checked_path,
+    checked_seed,
+)
 from thermokern.ops.contexts import plain_precision
 from thermokern.quantities.engine.batching import points_within
 from thermokern.quantities.engine.problem import checked_data, describe
@@ -120,10 +129,13 @@ def loss_curvature(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Methods 2.4.
     """
+    check_flags(split=split, progress=progress)
     network = checked_network(model)
+    check_kind("subset", subset, ParameterSubset)
     checked_choice("part", part, PARTS)
-    (seed, _) = checked_seed(seed, 0)
+    seed, _ = checked_seed(seed)
     data, shape = checked_data("x0", x0)
+    check_some("x0", data)
     samples = samples_of(model, data, shape, loss, n_samples, t_eps, 1, seed, 0)
     if part == "gauss-newton" and samples.function is not None:
         raise ValueError('part: "gauss-newton" needs one of the named losses, which are quadratic in the output')
@@ -169,7 +181,7 @@ def loss_curvature(
         about = {"network": bound.digest(), "samples": samples.digest(), "part": part, "loss": settings["loss"]}
         sums = accumulate(
             *(work_on, ranges),
-            folder=checkpoint,
+            folder=None if checkpoint is None else checked_path("checkpoint", checkpoint),
             about=about,
             per_sample=p,
             progress=progress,
@@ -177,6 +189,8 @@ def loss_curvature(
         )
     halves = [0.5 * (total + total.T) / count for total, count in _halves(sums.totals, cut, n)]
     whole = halves[0] if len(halves) == 1 else (cut * halves[0] + (n - cut) * halves[1]) / n
+    if not bool(whole.isfinite().all()):
+        raise FloatingPointError("model, x0: second derivatives stopped being finite")
     values, vectors = torch.linalg.eigh(halves[0])
     values, vectors = values.flip(0), vectors.flip(1)
     return Curvature(
@@ -193,6 +207,12 @@ def loss_curvature(
     )
 
 
+def check_some(name: str, data: Tensor) -> None:
+    """Raise where there are no points."""
+    if not len(data):
+        raise ValueError(f"{name}: expected at least one point, got none")
+
+
 def samples_of(
     model: ScoreModel | nn.Module,
     data: Tensor,
@@ -206,7 +226,7 @@ def samples_of(
 ) -> Samples:
     """The samples of a loss, on the CPU in float64."""
     if n_samples is not None:
-        n_samples = checked_integer("n_samples", n_samples, 1)
+        n_samples = checked_integer("n_samples", n_samples, 1, MOST)
     if not isinstance(loss, str):
         if not callable(loss):
             raise TypeError(f"loss: expected one of {LOSSES} or a callable, got {type(loss).__name__}")

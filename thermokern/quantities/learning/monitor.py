@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from thermokern.models import ScoreLike, ScoreModel
 from thermokern.models.remembering import Remembering
-from thermokern.ops.checks import checked_integer, checked_number, checked_seed
+from thermokern.ops.checks import MOST, check_function, checked_integer, checked_number, checked_path, checked_seed
 from thermokern.quantities.engine import sample
 from thermokern.quantities.engine.problem import checked_data, describe
 from thermokern.quantities.learning.callbacks import accelerate_hook, lightning_callback, trainer_callback
@@ -94,11 +94,14 @@ class TrainingMonitor:
         tensorboard: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        self.n_paths = checked_integer("n_paths", n_paths, 2)
-        self.n_generated = checked_integer("n_generated", n_generated, 0)
+        self.n_paths = checked_integer("n_paths", n_paths, 2, MOST)
+        self.n_generated = checked_integer("n_generated", n_generated, 0, MOST)
         (self.seed, _) = checked_seed(seed, 0)
         self.share = None if share is None else checked_number("share", share, above=0.0, most=1.0)
-        self.every = checked_integer("every", every, 1) if isinstance(every, int) else {int(step) for step in every}
+        if isinstance(every, Sequence) and not isinstance(every, str):
+            self.every: int | set[int] = {checked_integer("every", step, 0) for step in every}
+        else:
+            self.every = checked_integer("every", every, 1)
         if reference is None:
             if not isinstance(data, Distribution):
                 raise TypeError("reference: expected a ScoreModel or a law beside data points, got none")
@@ -120,12 +123,14 @@ class TrainingMonitor:
             ]
             self.starts, self.real = flat[order].view(-1, *shape), flat
         self.generation: dict[str, Any] = {
-            "n_steps": checked_integer("generation_steps", generation_steps, 1),
+            "n_steps": checked_integer("generation_steps", generation_steps, 1, MOST),
             "method": method,
         }
+        if as_model is not None:
+            check_function("as_model", as_model)
         self.as_model = as_model
-        self.log = None if log is None else Path(log)
-        self.writer = None if tensorboard is None else _writer(tensorboard)
+        self.log = None if log is None else checked_path("log", log)
+        self.writer = None if tensorboard is None else _writer(checked_path("tensorboard", tensorboard))
         self.measurements: list[TrainingMeasurement] = []
         self._began: float | None = None
         self._ended = self._spent = 0.0

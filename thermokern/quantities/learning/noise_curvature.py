@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_integer, checked_seed
+from thermokern.ops.checks import MOST, check_kind, checked_integer, checked_seed, checked_several
 from thermokern.quantities.learning.result import Curvature, GradientNoise
 from thermokern.quantities.learning.subsets import KINDS
 from thermokern.quantities.results.estimate import Estimate
@@ -197,9 +197,13 @@ def noise_curvature(
     ----------
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Sec. 4.2 and Fig. 4.
     """
-    many = [curvatures] if isinstance(curvatures, Curvature) else list(curvatures)
-    others = [noises] if isinstance(noises, GradientNoise) else list(noises)
-    top = checked_integer("top", top, 1)
+    many = [curvatures] if isinstance(curvatures, Curvature) else list(checked_several("curvatures", curvatures))
+    others = [noises] if isinstance(noises, GradientNoise) else list(checked_several("noises", noises))
+    for curvature in many:
+        check_kind("curvatures", curvature, Curvature)
+    for noise in others:
+        check_kind("noises", noise, GradientNoise)
+    top = checked_integer("top", top, 1, MOST)
     (seed, _) = checked_seed(seed, 0)
     if not many or len(many) != len(others):
         raise ValueError(f"noises: expected one for each curvature, {len(many)}, got {len(others)}")

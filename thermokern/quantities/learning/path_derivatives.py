@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thermokern.ops.checks import checked_several, described
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.taep import TAEP
 
@@ -103,7 +104,7 @@ def _named(parameters: Parameters) -> tuple[list[str], list[Tensor]]:
     elif isinstance(parameters, Mapping):
         named = list(parameters.items())
     else:
-        named = [(f"parameters[{i}]", tensor) for i, tensor in enumerate(parameters)]
+        named = [(f"parameters[{i}]", tensor) for i, tensor in enumerate(checked_several("parameters", parameters))]
     if not named:
         raise ValueError("parameters: expected some that require a gradient, got none")
     for name, tensor in named:
@@ -124,10 +125,12 @@ def _directions(direction: Direction, names: list[str], tensors: list[Tensor]) -
         parts = list(torch.split(direction.flatten(), sizes))
         parts = [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
     else:
-        parts = list(direction)
+        parts = list(checked_several("direction", direction))
     if len(parts) != len(tensors):
         raise ValueError(f"direction: expected {len(tensors)} tensors, got {len(parts)}")
     for name, part, tensor in zip(names, parts, tensors, strict=True):
-        if part.shape != tensor.shape:
-            raise ValueError(f"direction: expected {tuple(tensor.shape)} for {name}, got {tuple(part.shape)}")
+        if not isinstance(part, Tensor) or part.shape != tensor.shape or not part.is_floating_point():
+            raise ValueError(
+                f"direction: expected {tuple(tensor.shape)} floating-point numbers for {name}, got {described(part)}"
+            )
     return [part.detach().to(tensor) for part, tensor in zip(parts, tensors, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models import ScoreModel
-from thermokern.ops.checks import checked_integer, checked_seed
+from thermokern.ops.checks import MOST, checked_integer, checked_seed
 from thermokern.quantities.results.storage import stored
 
 KINDS = ("linear", "attention", "convolution", "normalisation")
@@ -77,10 +77,10 @@ def parameter_subset(network: nn.Module | ScoreModel, name: str, n: int = 1000, 
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Methods 2.5.
     """
     module = _module(network)
-    n = checked_integer("n", n, 1)
+    n = checked_integer("n", n, 1, MOST)
     (seed, _) = checked_seed(seed, 0)
     layers = _layers(module)
-    if name not in layers:
+    if not isinstance(name, str) or name not in layers:
         some = ", ".join(list(layers)[:8])
         raise ValueError(f"name: expected a layer with parameters, such as {some}; got {name!r}")
     return _choose(name, *layers[name], n, seed)
@@ -89,7 +89,7 @@ def parameter_subset(network: nn.Module | ScoreModel, name: str, n: int = 1000, 
 def parameter_subsets(network: nn.Module | ScoreModel, n: int = 1000, seed: int = 0) -> tuple[ParameterSubset, ...]:
     """A subset of every layer, in the network's order; see :func:`parameter_subset`."""
     module = _module(network)
-    n = checked_integer("n", n, 1)
+    n = checked_integer("n", n, 1, MOST)
     (seed, _) = checked_seed(seed, 0)
     return tuple(_choose(name, *layer, n, seed) for name, layer in _layers(module).items())
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreLike
 from thermokern.models.evaluate import examine_score, score_at
-from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
+from thermokern.ops.checks import MOST, checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.processes import CHAIN_NAMES, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
 from thermokern.quantities.engine.problem import (
@@ -173,11 +173,14 @@ def elbo(
     process, (n, dim) = problem.process, problem.points.shape
     checked_choice("method", method, METHODS)
     checked_choice("backend", backend, UNSTREAMED)
-    n_times, repeats = checked_integer("n_times", n_times, 2, even=True), checked_integer("repeats", repeats, 1)
+    n_times, repeats = (
+        checked_integer("n_times", n_times, 2, MOST, even=True),
+        checked_integer("repeats", repeats, 1, MOST),
+    )
     check_prior(prior, dim)
     if times is None:
         t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
-        n_steps, spacing = 1000 if n_steps is None else n_steps, spacing or "log-snr"
+        n_steps, spacing = 1000 if n_steps is None else n_steps, "log-snr" if spacing is None else spacing
     if method == "continuous" and not (times is None and variance is None):
         raise ValueError("times, variance: expected neither with the continuous bound, which has no steps")
     grid = grid_of(process, n_steps, t_eps, spacing, times, even=True)
@@ -193,7 +196,9 @@ def elbo(
         errors = rounds.std(0) / math.sqrt(repeats)
     values = rounds.mean(0) + dim * math.log(process.mean_scale(t_eps))
     if not bool(values.isfinite().all()):
-        raise FloatingPointError(f"the bound of {int((~values.isfinite()).sum())} of {n} points is not finite")
+        raise FloatingPointError(
+            f"model, x: the bound of {int((~values.isfinite()).sum())} of {n} points is not finite"
+        )
     return Elbo(
         values=values,
         stderr=errors,

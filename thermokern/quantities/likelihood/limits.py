@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern.models import ScoreLike, one_process
-from thermokern.ops.checks import checked_integer
+from thermokern.ops.checks import MOST, check_flags, checked_integer, checked_number
 from thermokern.ops.probability_flow import checked_tolerances
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.blocks import checked_sharing
@@ -93,8 +93,12 @@ def limits(
     diffusion-based generative models and score matching*, 2021; Ding, Quan and Tu, *Stochastic thermodynamics of score
     matching in diffusion models*, 2026, Eq. 33.
     """
+    check_flags(progress=progress)
     process = one_process(process, model=model)
-    n_likelihood = checked_integer("n_likelihood", DEFAULT_LIKELIHOOD if n_likelihood is None else n_likelihood, 1)
+    n_likelihood = DEFAULT_LIKELIHOOD if n_likelihood is None else n_likelihood
+    n_likelihood = checked_integer("n_likelihood", n_likelihood, 1, MOST)
+    if data_entropy is not None and not isinstance(data_entropy, Estimate):
+        data_entropy = Estimate(checked_number("data_entropy", data_entropy), 0.0)
     rtol, atol = checked_tolerances(rtol, atol)  # before the pass over paths, which takes longest
     a, settings = averages_of(
         model,
@@ -213,9 +217,9 @@ def _noise_surprise(law: Distribution | None, x0: Tensor, x_end: Tensor, process
     return torch.where(out.isnan(), mean, mean + (out - mean) * (len(out) / max(len(which), 1)))
 
 
-def _entropy(surprise: Tensor | None, given: float | Estimate | None) -> Estimate | None:
+def _entropy(surprise: Tensor | None, given: Estimate | None) -> Estimate | None:
     if given is not None:
-        return given if isinstance(given, Estimate) else Estimate(float(given), 0.0)
+        return given
     return None if surprise is None else mean_estimate(surprise)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel
 from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
-from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
+from thermokern.ops.checks import MOST, check_flags, checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.ops.probability_flow import TOO_MANY, checked_tolerances
 from thermokern.processes import LinearProcess, flow_table
 from thermokern.quantities.engine.backends import UNSTREAMED
@@ -138,6 +138,7 @@ def log_likelihood(
     D.2; Dormand and Prince, *A family of embedded Runge–Kutta formulae*, 1980; Kodama and Hinczewski, arXiv 2510.06174,
     Eq. 7.
     """
+    check_flags(allow_nonfinite=allow_nonfinite, progress=progress)
     problem = problem_at(model, process, checked_data("x", x), seed, path_offset)
     process, points, shape = problem.process, problem.points, problem.shape
     sharing = checked_sharing(block, group, gather)
@@ -147,9 +148,9 @@ def log_likelihood(
     checked_choice("backend", backend, UNSTREAMED)
     rtol, atol = checked_tolerances(rtol, atol)
     dequantize = checked_number("dequantize", dequantize, least=0.0)
-    repeats = checked_integer("repeats", repeats, 1)
+    repeats = checked_integer("repeats", repeats, 1, MOST)
     if max_evaluations is not None:
-        max_evaluations = checked_integer("max_evaluations", max_evaluations, 1)
+        max_evaluations = checked_integer("max_evaluations", max_evaluations, 1, 2**62)
     check_prior(prior, dim)
     t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
     if divergence == "hutchinson" and isinstance(model, Distribution):

@@ -105,6 +105,8 @@ def rate_averages(
         x0, model, reference = turned.turn(x0), turned.model, None if reference is None else turned.reference
     z = ops.normals(n, dim, seed=seed, path_offset=path_offset, purpose="start", dtype=torch.float64)
     start = (process.mean_scale(times[0]) * x0 + process.variance(times[0]).sqrt() * z).to(dtype)
+    if not bool(start.isfinite().all()):
+        raise ValueError(f"data: expected numbers that {dtype} can hold: use dtype=torch.float64")
     reason = 'backend="reference" was asked for' if backend == "reference" else ""
     reason = reason or ("the kernels give the exact divergence" if probes else "")
     sources: tuple[ops.Source, ops.Source] | None = None

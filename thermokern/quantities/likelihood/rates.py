@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
-from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer
+from thermokern.ops.checks import MOST, check_flags, checked_choice, checked_dtype, checked_integer
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.backends import UNSTREAMED
 from thermokern.quantities.engine.blocks import Sharing, checked_sharing
@@ -106,6 +106,7 @@ def entropy_rates(
     Kodama and Hinczewski, arXiv 2510.06174, Eq. 3–5, 9, App. A and C.3; Seifert, *Stochastic thermodynamics,
     fluctuation theorems and molecular machines*, 2012.
     """
+    check_flags(progress=progress)
     process = one_process(process, model=model)
     checked_choice("direction", direction, ops.DIRECTIONS)
     averages, settings = averages_of(
@@ -150,7 +151,7 @@ def averages_of(
     sharing = Sharing() if sharing is None else sharing
     problem = problem_at(model, process, _starts(data, n_paths, seed, path_offset), seed, path_offset)
     x0 = problem.points
-    n_steps = checked_integer("n_steps", n_steps, 4, even=True)
+    n_steps = checked_integer("n_steps", n_steps, 4, MOST, even=True)
     probes = probes_of(divergence, probes, model, problem.dim)
     checked_choice("backend", backend, UNSTREAMED)
     network = model.network if isinstance(model, ScoreModel) else None
@@ -299,6 +300,6 @@ def _starts(
     if not len(points):
         raise ValueError(f"data: expected at least one point, got (0, {', '.join(map(str, shape))})")
     which = torch.arange(
-        len(points) if n_paths is None else checked_integer("n_paths", n_paths, 0), device="cpu"
+        len(points) if n_paths is None else checked_integer("n_paths", n_paths, 0, MOST), device="cpu"
     ) % len(points)
     return points[which], shape

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from thermokern._files import DamagedFile, sealed, unsealed, write_whole
 from thermokern._info import VERSION, instruction_set
+from thermokern.ops.checks import checked_path
 from thermokern.quantities.results.field_types import check_types
 
 FORMAT = "thermokern.result"
@@ -88,7 +89,7 @@ def save(result: Any, path: str | Path) -> None:
     FileNotFoundError
         When the folder is missing.
     """
-    path, kind = Path(path), kind_of(result)
+    path, kind = checked_path("path", path), kind_of(result)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: no such folder {path.parent}")
     if path.is_dir():
@@ -127,7 +128,7 @@ def load(path: str | Path) -> Any:
         Naming the file: not safetensors (a pickle, say), truncated, changed since it was written, with fields of other
         types, not a result, or of a newer format.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"path: no such file {path}")
     try:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_seed
+from thermokern.ops.checks import check_flags, checked_seed
 from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.results.estimate import Estimate
@@ -175,6 +175,7 @@ def coverage(
     Kynkäänniemi, Karras, Laine, Lehtinen and Aila, *Improved precision and recall metric for assessing generative
     models*, 2019, for precision and recall.
     """
+    check_flags(sharded=sharded, stderr=stderr)
     least = 1 if sharded else 2
     first, second = checked_sample("real", real, least), checked_sample("generated", generated, least)
     seed, _ = checked_seed(seed)
@@ -203,7 +204,10 @@ def coverage(
         first, second = both[:n], both[n:]
         ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {"real": first, "generated": second}, words))
         run = balls if ranks.alone else partial(shared_balls, ranks=ranks)
-        hits, precise, recalled = run(first.to(device), second.to(device), k)
+        try:
+            hits, precise, recalled = run(first.to(device), second.to(device), k)
+        except ValueError as error:
+            raise ValueError(f"real, generated: {error}") from None
     values = _shares(hits, precise, recalled, k)
     errors = [math.nan] * len(NAMES)
     if stderr:

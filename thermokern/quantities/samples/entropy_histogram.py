@@ -179,7 +179,8 @@ def _resolve(bins: Bins, points: Tensor, place: Tensor, extent: Tensor) -> tuple
         width = scale * n ** (-1.0 / (dim + 2))
         counts = [min(_MAX_BINS, max(1, math.ceil(ratio))) for ratio in (extent / width).tolist()]
         return counts, 1.0 / (math.sqrt(12.0) * min(counts))
-    each = [bins] * dim if np.ndim(bins) == 0 else list(cast(Sequence[int], bins))
+    several = isinstance(bins, Sequence) or (isinstance(bins, np.ndarray | Tensor) and bins.ndim > 0)
+    each = list(cast(Sequence[int], bins)) if several else [bins] * dim
     numbers = [checked_integer("bins", count, 1) for count in each]
     if len(numbers) != dim:
         raise ValueError(f"bins: expected one number or {dim}, or one of {RULES}, got {bins!r}")

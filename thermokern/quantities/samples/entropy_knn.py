@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern.ops import KDTree
-from thermokern.ops.checks import checked_choice, checked_seed
+from thermokern.ops.checks import check_flags, checked_choice, checked_seed
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.samples.bias_by_extrapolation import LEAST_PART, extrapolated, warn_of_bias
 from thermokern.quantities.samples.densities import check_density, check_ties, open_at_rank
@@ -135,6 +135,7 @@ def kozachenko_leonenko(
     estimate of variance*, 1981. Kodama and Hinczewski, *Performance limits of score-based generative models via
     stochastic thermodynamics*, 2025, App. H.2.2.
     """
+    check_flags(bias=bias, progress=progress)
     points = checked_sample("x", x)
     unit, size = unit_and_size(base)
     seed, _ = checked_seed(seed)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from tqdm.auto import tqdm
 
-from thermokern.ops.checks import checked_integer
+from thermokern.ops.checks import MOST, check_flags, checked_integer, checked_several
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
@@ -154,12 +154,13 @@ def entropy_table(
     ValueError, TypeError
         Naming the argument.
     """
+    check_flags(progress=progress)
     points = checked_sample("x", x)
     if jitter is not None:
         points = jittered(points, jitter, seed)
     n, dim = points.shape
     k = checked_neighbours("k", k, n)
-    wanted = sorted({k, *(checked_integer("ks", number, 1) for number in ks)})
+    wanted = sorted({k, *(checked_integer("ks", number, 1, MOST) for number in checked_several("ks", ks))})
     with warnings.catch_warnings(), tqdm(total=3, disable=not progress, unit="estimate", desc="entropy") as bar:
         warnings.simplefilter("ignore", BiasWarning)  # the table says it
         knn = kozachenko_leonenko(points, k, seed=seed, progress=progress)

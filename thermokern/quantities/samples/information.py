@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_integer, checked_seed
+from thermokern.ops.checks import check_flags, checked_integer, checked_seed
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.samples.bias_by_extrapolation import bias_of, warn_of_bias
 from thermokern.quantities.samples.densities import check_independent_groups, check_scales, check_ties
@@ -101,6 +101,7 @@ def ksg_mutual_information(
     ----------
     Kraskov, Stögbauer and Grassberger, *Estimating mutual information*, 2004, Eq. 8 and 9.
     """
+    check_flags(standardise=standardise, stderr=stderr, bias=bias)
     groups = [checked_sample("x", x), checked_sample("y", y)]
     if len(groups[0]) != len(groups[1]):
         raise ValueError(f"y: expected {len(groups[0])} points to match x, got {len(groups[1])}")
@@ -155,6 +156,7 @@ def knn_total_correlation(
     Kraskov, Stögbauer and Grassberger, *Estimating mutual information*, 2004, for m variables. Watanabe,
     *Information theoretical analysis of multivariate correlation*, 1960.
     """
+    check_flags(standardise=standardise, stderr=stderr, bias=bias)
     points = checked_sample("x", x)
     if points.shape[1] < 2:
         raise ValueError(f"x: expected at least two columns, got {tuple(points.shape)}")

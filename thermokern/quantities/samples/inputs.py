@@ -83,7 +83,7 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
 
 def jittered(x: Tensor, jitter: float, seed: int) -> Tensor:
     """Points (n, d) moved by independent uniform numbers on ±jitter/2 along every axis, float64."""
-    jitter = checked_number("jitter", jitter, above=0.0)
+    jitter = checked_number("jitter", jitter, above=0.0, most=1e150)  # whose square is a number
     seed, _ = checked_seed(seed)
     z = ops.normals(len(x), x.shape[1], seed=seed, purpose="start", dtype=torch.float64)
     moved: Tensor = x.double() + jitter * (torch.special.ndtr(z) - 0.5)

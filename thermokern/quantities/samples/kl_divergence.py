@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern.ops import KDTree
-from thermokern.ops.checks import checked_seed
+from thermokern.ops.checks import check_flags, checked_seed
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.samples.bias_by_extrapolation import bias_of, warn_of_bias
 from thermokern.quantities.samples.densities import check_density, check_scales, check_ties, open_at_rank, share_within
@@ -94,6 +94,7 @@ def knn_divergence(
     Wang, Kulkarni and Verdú, *Divergence estimation for multidimensional densities via k-nearest-neighbor distances*,
     2009.
     """
+    check_flags(standardise=standardise, stderr=stderr, bias=bias)
     first, second = checked_sample("x", x), checked_sample("y", y, least=1)
     unit, size = unit_and_size(base)
     seed, _ = checked_seed(seed)

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from thermokern.models import ScoreLike, one_process
-from thermokern.ops.checks import checked_choice, checked_dtype, checked_integer, checked_number
+from thermokern.ops.checks import (
+    MOST,
+    check_flags,
+    checked_choice,
+    checked_dtype,
+    checked_integer,
+    checked_number,
+    checked_several,
+)
 from thermokern.processes import DiscreteVP, LinearProcess
 from thermokern.quantities.engine.problem import Problem, checked_data, drawn, grid_of, log_prior, own_dtype, problem_at
 from thermokern.quantities.schedules.moments import NodeScore, Samples, node_score, quieter, samples_of, slope, smoothed
@@ -114,10 +122,13 @@ def optimal_schedule(
     Zhu and Zhang, *Analytic-DPM*, 2022, Theorem 1; Sabour, Fidler and Kreis, *Align your steps*, 2024; Williams et al.,
     *Score-optimal diffusion schedules*, 2024, for the length.
     """
+    check_flags(smooth=smooth, progress=progress)
     process = one_process(process, model=model)
     checked_choice("sampler", sampler, SAMPLERS)
     flow = sampler == FLOW
-    objective = checked_choice("objective", objective or ("defect-w2" if flow else OWN), OBJECTIVES)
+    objective = checked_choice(
+        "objective", ("defect-w2" if flow else OWN) if objective is None else objective, OBJECTIVES
+    )
     if flow and objective == OWN:
         raise ValueError("objective: the probability flow has no bound of its own; expected one of the surrogates")
     if objective == "kl-step" and not (isinstance(model, Distribution) and isinstance(data, Distribution)):
@@ -126,7 +137,7 @@ def optimal_schedule(
         )
     holdout = checked_number("holdout", holdout, above=0.0, below=1.0)
     grid = _nodes(process, n_times, t_eps, times)
-    counts = tuple(checked_integer("n_steps", n, 1, len(grid)) for n in n_steps)
+    counts = tuple(checked_integer("n_steps", n, 1, len(grid)) for n in checked_several("n_steps", n_steps))
     problem = problem_at(model, process, _points(data, n_paths, seed, path_offset), seed, path_offset)
     dtype = checked_dtype(dtype, own_dtype(model, by_reference=True))
     nodes, n = Nodes.of(process, grid), len(problem.points)
@@ -187,7 +198,7 @@ def optimal_schedule(
 
 def _nodes(process: LinearProcess, n_times: int, t_eps: float | None, times: Tensor | Sequence[float] | None) -> Tensor:
     """The times that schedules choose from."""
-    n_times = checked_integer("n_times", n_times, 2)
+    n_times = checked_integer("n_times", n_times, 2, MOST)
     if times is not None:
         return grid_of(process, None, t_eps, None, times)
     if isinstance(process, DiscreteVP):  # closer where the data are, all of them whole
@@ -205,7 +216,7 @@ def _points(
     points, shape = checked_data("data", data)
     if not len(points):
         raise ValueError(f"data: expected at least one point, got (0, {', '.join(map(str, shape))})")
-    count = min(1024, len(points)) if n_paths is None else checked_integer("n_paths", n_paths, 1)
+    count = min(1024, len(points)) if n_paths is None else checked_integer("n_paths", n_paths, 1, MOST)
     return points[torch.arange(count, device="cpu") % len(points)], shape
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import checked_integer, described
+from thermokern.ops.checks import array_of, checked_integer, checked_several, described
 from thermokern.processes import Chain
 from thermokern.quantities.engine.attribution import CHAIN, DIFFERENCE, SCHEME, SQUARED, NodeSums
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -241,8 +241,8 @@ def checked_resolve(
     resolve: Sequence[str], labels: Tensor | Sequence[int] | np.ndarray | None, n: int, scheme: str
 ) -> tuple[tuple[str, ...], Tensor | None]:
     """What is to be resolved, in the order of :data:`RESOLVE`, and the label of each path (n,)."""
-    names = (resolve,) if isinstance(resolve, str) else tuple(resolve)
-    if not set(names) <= set(RESOLVE):
+    names = (resolve,) if isinstance(resolve, str) else tuple(checked_several("resolve", resolve))
+    if not all(isinstance(name, str) and name in RESOLVE for name in names):
         raise ValueError(f"resolve: expected names out of {RESOLVE}, got {resolve!r}")
     if "component" in names and ops.DIVERGENCE_WEIGHT[scheme]:
         raise ValueError(
@@ -253,7 +253,7 @@ def checked_resolve(
         return tuple(name for name in RESOLVE if name in names), None
     if not names:
         raise ValueError('labels: expected with resolve, such as resolve=("time",)')
-    known = torch.as_tensor(labels, device="cpu")
+    known = array_of("labels", labels).to("cpu")
     if known.shape != (n,) or known.dtype.is_floating_point or known.dtype == torch.bool or known.is_complex():
         raise ValueError(f"labels: expected ({n},) integers, one for each path, got {described(known)}")
     return tuple(name for name in RESOLVE if name in names), known.to("cpu", torch.int64)

@@ -42,7 +42,7 @@ def concatenate(parts: Sequence[TAEP]) -> TAEP:
         Naming what is not alike, a gap or an overlap of paths, parts from before results kept what this needs, and
         parts with an attribution, whose sums over paths cannot be taken apart.
     """
-    if not len(parts) or not all(isinstance(part, TAEP) for part in parts):
+    if not isinstance(parts, Sequence) or not len(parts) or not all(isinstance(part, TAEP) for part in parts):
         raise TypeError("parts: expected results of taep, at least one")
     ordered = sorted(parts, key=lambda part: (part.settings["path_offset"], len(part.values)))
     first, end = ordered[0], ordered[0].settings["path_offset"]

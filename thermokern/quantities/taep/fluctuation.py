@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from thermokern.ops.checks import checked_integer
+from thermokern.ops.checks import MOST, check_kind, checked_integer
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
@@ -142,7 +142,7 @@ def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40
     Pyke, *Logistic disease incidence models and case-control studies*, 1979, for the intercept's error.
     """
     check_pair(forward, reverse)
-    bins = checked_integer("bins", bins, 1)
+    bins = checked_integer("bins", bins, 1, MOST)
     a_f, a_r = forward.values.double(), reverse.values.double()
     pooled = torch.cat([a_f, a_r])
     low, high = pooled.min().item(), pooled.max().item()
@@ -170,6 +170,7 @@ def detailed_fluctuation_theorem(forward: TAEP, reverse: TAEP, *, bins: int = 40
 def check_pair(forward: TAEP, reverse: TAEP) -> None:
     """Raise unless these are paths of both directions of one calculation with an exact reference."""
     for name, result, direction in (("forward", forward, "forward"), ("reverse", reverse, "reverse")):
+        check_kind(name, result, TAEP)
         if result.settings["direction"] != direction:
             raise ValueError(f"{name}: expected {direction} paths, got {result.settings['direction']}")
         if not result.reference_is_exact:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from thermokern import ops
 from thermokern.models import ScoreLike
-from thermokern.ops.checks import checked_choice, checked_integer
-from thermokern.processes import LinearProcess
+from thermokern.ops.checks import MOST, check_flags, checked_choice, checked_integer, checked_path, checked_several
+from thermokern.processes import INTEGRATORS, LinearProcess
 from thermokern.quantities.engine.blocks import Sharing
 from thermokern.quantities.engine.problem import DIVERGENCES, checked_data, drawn
 from thermokern.quantities.engine.starts import Points, StoredPoints, is_stored
@@ -40,6 +41,22 @@ def starting_points(
         stored = StoredPoints("x0", x0)
         return stored, stored.point
     return checked_data("x0", x0)  # type: ignore[arg-type]
+
+
+SCHEMES = ("auto", *ops.SCHEMES)
+_FLAGS = ("from_prior", "compile", "channels_last", "keep_ends", "gradient", "allow_nonfinite", "progress")
+
+
+def check_options(given: dict[str, Any]) -> None:
+    """Raise unless options that say yes or no do so, words are known, and parts to be resolved are several."""
+    flags = {name: given[name] for name in _FLAGS}
+    if given["extrapolate"] is not None:
+        flags["extrapolate"] = given["extrapolate"]
+    check_flags(**flags)
+    checked_choice("integrator", given["integrator"], INTEGRATORS)
+    checked_choice("scheme", given["scheme"], SCHEMES)
+    if not isinstance(given["resolve"], str):
+        checked_several("resolve", given["resolve"])
 
 
 def checked_driver(driver: str, reference: ScoreLike, scheme: str, reverse: bool, from_prior: bool) -> bool:
@@ -71,7 +88,7 @@ def streaming_options(
 ) -> Streaming:
     """The options of streamed paths."""
     checked_choice("divergence", divergence, DIVERGENCES)
-    probes = checked_integer("probes", probes, 1)
+    probes = checked_integer("probes", probes, 1, MOST)
     if memory_budget is not None:
         memory_budget = checked_integer("memory_budget", memory_budget, 1)
     if gradient and not torch.is_grad_enabled():
@@ -82,7 +99,9 @@ def streaming_options(
         raise ValueError("checkpoint: a run with gradients cannot be resumed, its graph is not kept")
     if gradient and not sharing.ranks.alone:
         raise ValueError("group: a run with gradients is not shared, its graph is in one process")
-    folder = None if checkpoint is None else Path(checkpoint).absolute()  # a network may change the directory
+    folder = (
+        None if checkpoint is None else checked_path("checkpoint", checkpoint).absolute()
+    )  # a network may change the directory
     return Streaming(divergence, probes, memory_budget, folder, gradient, progress, sharing=sharing)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from thermokern import ops
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.models.prepared import prepared
-from thermokern.ops.checks import MAX_DIM, checked_choice, checked_device, checked_dtype, checked_integer, checked_seed
+from thermokern.ops.checks import MAX_DIM, checked_choice, checked_device, checked_dtype, checked_seed
 from thermokern.processes import (
     DEFAULT_CHAIN,
     LinearProcess,
@@ -38,7 +38,14 @@ from thermokern.quantities.engine.starts import Points, Starts, whole
 from thermokern.quantities.taep.attribution import checked_resolve, node_sums
 from thermokern.quantities.taep.each import taep_of_each
 from thermokern.quantities.taep.finish import Asked, finished
-from thermokern.quantities.taep.inputs import Data, checked_driver, starting_points, streaming_options, widest_variances
+from thermokern.quantities.taep.inputs import (
+    Data,
+    check_options,
+    checked_driver,
+    starting_points,
+    streaming_options,
+    widest_variances,
+)
 from thermokern.quantities.taep.precision import effect_of_precision
 from thermokern.quantities.taep.result import TAEP
 from thermokern.quantities.taep.warn import (
@@ -49,7 +56,6 @@ from thermokern.quantities.taep.warn import (
 )
 from thermokern.targets import Distribution, common_axes
 
-SCHEMES = ("auto", *ops.SCHEMES)
 # Reverse paths draw their starting points as paths from here on do, so that no forward path of the seed shares them.
 _REVERSE_OFFSET = 2**62
 
@@ -257,6 +263,7 @@ def taep(  # type: ignore[misc]  # the options are those below
     Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026, Eq. 26–34.
     """
     given = locals().copy()
+    check_options(given)
     if isinstance(model, list | tuple):
         return taep_of_each(taep, model, reference, given)
     assert not isinstance(model, Sequence)
@@ -266,7 +273,7 @@ def taep(  # type: ignore[misc]  # the options are those below
         prepared(score, precision, compile, channels_last) if isinstance(score, ScoreModel) else score
         for score in plain
     )
-    if (precision or compile or channels_last) and model is plain[0] and reference is plain[1]:
+    if (precision is not None or compile or channels_last) and model is plain[0] and reference is plain[1]:
         raise ValueError("precision, compile, channels_last: neither score is a network to make ready")
     checked_choice("direction", direction, ops.DIRECTIONS)
     reverse = direction == "reverse"
@@ -279,7 +286,7 @@ def taep(  # type: ignore[misc]  # the options are those below
     own_start = by_reference and not isinstance(reference, Distribution)
     start: Points
     if own_start:
-        start, shape = blank(checked_integer("n_paths", n_paths, 0), model, reference)
+        start, shape = blank(n_paths, model, reference)
     else:
         start, shape = starting_points(reference, n_paths, x0, seed, draws)
     waiting = not isinstance(start, Tensor)  # where they are stored
@@ -288,7 +295,6 @@ def taep(  # type: ignore[misc]  # the options are those below
     problem = problem_at(model, process, (points, shape), seed, path_offset)
     check_dim("reference", reference, shape)
     dim = problem.dim
-    checked_choice("scheme", scheme, SCHEMES)
     if scheme == "auto":
         scheme = "stratonovich" if dim <= MAX_DIM and "component" not in resolve else "backward-ito"
     resolved, labels = checked_resolve(resolve, labels, len(start), scheme)
