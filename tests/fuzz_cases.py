@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import tempfile
 import warnings
@@ -42,6 +43,7 @@ NETWORK = tk.ScoreModel(tk.ScoreMLP(2, width=4, depth=1, time_features=4), PROCE
 tk.save_checkpoint(FOLDER / "network", NETWORK)
 
 
+@functools.cache
 def unet() -> dict[str, Any]:
     """A small U-Net of diffusers and its scheduler."""
     import diffusers
@@ -219,7 +221,7 @@ VERBS = {
     "bartlett": Case(tk.bartlett, lambda: {"derivatives": tk.path_derivatives(**path_values())}),
     "parameter_subset": Case(tk.parameter_subset, columns(network=NETWORK, name="layers.0", n=3)),
     "parameter_subsets": Case(tk.parameter_subsets, columns(network=NETWORK, n=3)),
-    "from_diffusers": Case(tk.from_diffusers, unet),
+    "from_diffusers": Case(tk.from_diffusers, lambda: dict(unet())),
     "guided": Case(tk.guided, columns(conditional=LAW, unconditional=LAW, weight=2.0, process=PROCESS)),
     "histogram_entropy": Case(tk.histogram_entropy, columns(x=cloud(60, 2), bins=3)),
     "info": Case(tk.info, columns()),

@@ -259,7 +259,7 @@ def test_targets_and_processes_name_their_arguments() -> None:
         (lambda: tk.GaussianMixture.ring(n_modes=2.5), "n_modes"),
         (lambda: tk.ScoreMLP(True), "dim"),
         (lambda: tk.ScoreMLP(2, width=0), "width"),
-        (lambda: tk.ScoreMLP(2, time_features=7), "features"),
+        (lambda: tk.ScoreMLP(2, time_features=7), "time_features"),
         (lambda: tk.Empirical([[0.0]], memory_budget=1.5e9), "memory_budget"),
         (lambda: tk.VP().grid(True), "n_steps"),
     ):

@@ -114,6 +114,7 @@ QUANTITIES: dict[str, Callable[[], object]] = {
         JOINT, x=PAIRS[0], y=PAIRS[1], process=PROCESS, evaluations=512
     ),
     "pointwise": lambda: tk.pointwise_mutual_information(JOINT, None, PAIRS[0], PAIRS[1], PROCESS),
+    "total correlation of scores": lambda: tk.total_correlation(LAW, process=PROCESS, evaluations=512),
     "grids": lambda: [
         process.grid(8) for process in (PROCESS, tk.EDM(), tk.VE(), tk.SubVP(), tk.CosineVP(), tk.Flow())
     ],

@@ -238,7 +238,7 @@ def test_a_relative_folder_is_that_of_the_start(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("sizes", "name"), [({"depth": 2**31}, "depth"), ({"width": 2**40}, "width"), ({"time_features": 2**40}, "width")]
+    ("sizes", "name"), [({"depth": 2**31}, "depth"), ({"width": 2**40}, "width"), ({"time_features": 2**39}, "width")]
 )
 def test_sizes_are_checked_before_anything_is_built(sizes: dict[str, int], name: str, tmp_path: Path) -> None:
     start = time.monotonic()

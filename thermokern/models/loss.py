@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thermokern.models.score_model import ScoreModel, one_process
+from thermokern.models.score_model import ScoreModel, check_shape, one_process
 from thermokern.ops.checks import check_finite, check_flags, checked_choice, checked_number, described
 from thermokern.processes import DiscreteVP, LinearProcess
 
@@ -77,6 +77,7 @@ def score_matching_loss(
         or x0.is_meta
     ):
         raise ValueError(f"x0: expected a tensor (n, …) of floating point with n at least 1, got {described(x0)}")
+    check_shape("x0", model.network, x0)
     t_eps = process.default_t_eps if t_eps is None else t_eps
     t_eps = checked_number("t_eps", t_eps, above=0.0, below=process.t_end)
     n = len(x0)

@@ -105,8 +105,6 @@ class ScoreMLP(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """``x`` (n, dim) and ``t`` (n,) in process time to (n, dim)."""
-        if x.dim() != 2 or x.shape[1] != self.sample_shape[0]:
-            raise ValueError(f"x: expected (n, {self.sample_shape[0]}), got {tuple(x.shape)}")
         embedding = self.embedding(t)
         if (dtype := next(self.parameters()).dtype) in (torch.float16, torch.bfloat16):
             embedding = embedding.to(dtype)

@@ -148,6 +148,7 @@ class ScoreModel(nn.Module):
         """Score at one time for all points, or (n,) at a time of its own for each; (n, …) as `x`."""
         if not isinstance(x, Tensor) or not x.dim() or not x.is_floating_point():
             raise TypeError(f"x: expected a tensor of points (n, …), got {described(x)}")
+        check_shape("x", self.network, x)
         if isinstance(t, Tensor) and t.dim():
             if t.shape != x.shape[:1]:
                 raise ValueError(f"t: expected a number or ({len(x)},) to match the points of x, got {tuple(t.shape)}")
@@ -204,6 +205,13 @@ def described_model(model: nn.Module, predicts: str, shape: tuple[int, ...] | No
     name = getattr(network, "__name__", type(network).__name__)
     size = f", {count:,} parameters" if count else ""
     return f"{type(model).__name__}({name}{size}, {model.process}, {predicts!r}{f', {shape}' if shape else ''})"
+
+
+def check_shape(name: str, network: object, x: Tensor) -> None:
+    """Raise where a network knows the shape of a point, and those of x are others."""
+    known = getattr(network, "sample_shape", None)
+    if known is not None and tuple(x.shape[1:]) != tuple(known):
+        raise ValueError(f"{name}: expected points (n, {', '.join(map(str, known))}), got {tuple(x.shape)}")
 
 
 def checked_output(name: str, out: object, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ MAX_DIM = _core.MAX_DIM  # of the kernels' points
 PRECISIONS = (torch.float32, torch.float64)
 FLOATS = (*PRECISIONS, torch.float16, torch.bfloat16)
 DEVICES = ("cpu", "cuda")
+LARGEST = 1e150  # a number whose square is one, too
 MOST = 2**40  # points, steps or numbers that a call may ask for: more fit into no memory
 
 
@@ -45,7 +46,7 @@ def checked_integer(
         or (even and number % 2)
     ):
         limit = "" if least is None else f" of at least {least}"
-        if below is not None:
+        if below is not None and (below != MOST or (number is not None and number >= below)):
             power = below.bit_length() - 1
             limit = f" in [{least or 0}, {f'2**{power}' if below == 1 << power else below})"
         raise ValueError(f"{name}: expected an {'even ' if even else ''}integer{limit}, got {value!r}")

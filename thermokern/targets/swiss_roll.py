@@ -45,7 +45,9 @@ class SwissRoll(GaussianMixture):
     """
 
     def __init__(self, noise: float = 0.5) -> None:
-        self.noise = checked_number("noise", noise, least=1e-4, most=1e4)
+        self.noise = checked_number("noise", noise, above=0.0)
+        if not 1e-4 <= self.noise <= 1e4:  # millions of nodes; a roll that is nowhere seen
+            raise ValueError(f"noise: expected a number in [1e-4, 1e4], got {self.noise:g}")
         angle, weights = _nodes(self.noise)
         super().__init__(curve(angle), std=self.noise / SCALE, weights=weights)
 

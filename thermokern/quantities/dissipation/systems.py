@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern.models.trial import check_constant
-from thermokern.ops.checks import checked_array
+from thermokern.ops.checks import LARGEST, checked_array
 from thermokern.ops.contexts import differentiable, usable
 
 Field = Callable[[Tensor, float], Tensor]  # (x (n, d), t) -> (n, d), or (n,) for a scalar
@@ -174,8 +174,8 @@ def as_diffusion(diffusion: object, dim: int) -> ConstantDiffusion | DiffusionFi
         raise ValueError(f"diffusion: expected a number, ({dim},), ({dim}, {dim}) or a callable, got {shape}")
     if not torch.equal(matrix, matrix.T):
         raise ValueError("diffusion: expected a symmetric matrix")
-    if matrix.abs().max().item() > 1e150:  # whose square is no number
-        raise ValueError(f"diffusion: expected numbers of at most 1e150, got {matrix.abs().max().item():g}")
+    if matrix.abs().max().item() > LARGEST:
+        raise ValueError(f"diffusion: expected numbers of at most {LARGEST:g}, whose squares are numbers")
     factor, failed = torch.linalg.cholesky_ex(2.0 * matrix)
     if int(failed):
         raise ValueError("diffusion: expected a positive definite matrix")

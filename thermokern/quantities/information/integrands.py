@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from thermokern.models import ConditionalModel, ScoreLike, ScoreModel, conditional_score_at
+from thermokern.models import ConditionalModel, ScoreLike, ScoreModel, conditional_score_at, one_process
 from thermokern.models.evaluate import score_at
+from thermokern.ops.checks import checked_several
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.information.integral import Batch, Integrand
 from thermokern.targets import ConditionalLaw
 
@@ -103,8 +105,12 @@ def product_rates(
     shape: torch.Size,
 ) -> Integrand:
     """``½ v |s − s_prod|²``, with the scores of the blocks of axes side by side."""
-    if not isinstance(marginals, ConditionalModel) and len(marginals) != len(blocks):
-        raise ValueError(f"marginals: expected {len(blocks)} as there are blocks, got {len(marginals)}")
+    if not isinstance(marginals, ConditionalModel):
+        if len(checked_several("marginals", marginals)) != len(blocks):
+            raise ValueError(f"marginals: expected {len(blocks)} as there are blocks, got {len(marginals)}")
+        for score, block in zip(marginals, blocks, strict=True):
+            one_process(process, marginals=score)
+            check_dim("marginals", score, torch.Size([len(block)]))
 
     def rates(batch: Batch) -> Tensor:
         product = torch.empty_like(batch.x)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from thermokern.models import ConditionalModel, ScoreLike
-from thermokern.ops.checks import check_flags, checked_number
+from thermokern.ops.checks import LARGEST, check_flags, checked_number
 from thermokern.processes import VP, CosineVP, DiscreteVP, LinearProcess
 from thermokern.quantities.information.curve import curve_of
 from thermokern.quantities.information.estimates import total
@@ -137,4 +137,7 @@ def reference_of(process: LinearProcess, std: float | None) -> float:
                 "Gaussian to compare with, such as that of the data"
             )
         return 1.0
-    return checked_number("reference_std", std, above=0.0, most=1e150)  # whose square is a number
+    std = checked_number("reference_std", std, above=0.0)
+    if std > LARGEST:
+        raise ValueError(f"reference_std: expected at most {LARGEST:g}, whose square is a number, got {std:g}")
+    return std

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern.models import ConditionalModel, ScoreLike, one_process
+from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.ops.checks import check_flags, checked_choice, checked_integer, checked_several
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import check_dim
@@ -111,10 +111,6 @@ def total_correlation(
             if law is None:
                 raise ValueError("marginals: expected a score for each block, as neither model nor data is a law")
             marginals = [marginal_law(law, block) for block in parts]
-        elif not isinstance(marginals, ConditionalModel):
-            for score, block in zip(checked_several("marginals", marginals), parts, strict=False):
-                one_process(process, marginals=score)
-                check_dim("marginals", score, torch.Size([len(block)]))
         rates = product_rates(model, marginals, parts, process, source.shape)
     else:
         std = reference_of(process, reference_std)

@@ -150,7 +150,7 @@ def log_likelihood(
     dequantize = checked_number("dequantize", dequantize, least=0.0)
     repeats = checked_integer("repeats", repeats, 1, MOST)
     if max_evaluations is not None:
-        max_evaluations = checked_integer("max_evaluations", max_evaluations, 1, 2**62)
+        max_evaluations = checked_integer("max_evaluations", max_evaluations, 1, MOST)
     check_prior(prior, dim)
     t_eps = checked_number("t_eps", first_time(process) if t_eps is None else t_eps, above=0.0, below=process.t_end)
     if divergence == "hutchinson" and isinstance(model, Distribution):

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from thermokern import ops
 from thermokern._info import cuda_absence
-from thermokern.ops.checks import array_of, check_finite, checked_array, checked_integer, checked_number, checked_seed
+from thermokern.ops.checks import (
+    LARGEST,
+    array_of,
+    check_finite,
+    checked_array,
+    checked_integer,
+    checked_number,
+    checked_seed,
+)
 
 SampleLike = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
@@ -83,7 +91,9 @@ def scaled(x: Tensor, scale: float | Sequence[float] | Tensor | np.ndarray | Non
 
 def jittered(x: Tensor, jitter: float, seed: int) -> Tensor:
     """Points (n, d) moved by independent uniform numbers on ±jitter/2 along every axis, float64."""
-    jitter = checked_number("jitter", jitter, above=0.0, most=1e150)  # whose square is a number
+    jitter = checked_number("jitter", jitter, above=0.0)
+    if jitter > LARGEST:
+        raise ValueError(f"jitter: expected at most {LARGEST:g}, whose square is a number, got {jitter:g}")
     seed, _ = checked_seed(seed)
     z = ops.normals(len(x), x.shape[1], seed=seed, purpose="start", dtype=torch.float64)
     moved: Tensor = x.double() + jitter * (torch.special.ndtr(z) - 0.5)
