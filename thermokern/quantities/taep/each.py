@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models import ScoreLike, ScoreModel, one_process
-from thermokern.ops.checks import checked_integer
+from thermokern.ops.checks import array_of, checked_integer
 from thermokern.quantities.engine.blocks import Rows, run_blocks
 from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.ranks import Ranks
@@ -75,7 +75,7 @@ def _parts(
     """All that the results depend on, by which ranks see that they make the same call."""
     process = one_process(given["process"], model=models[0], reference=reference)
     points = given["x0"]
-    data = stored if stored is not None or points is None else torch.as_tensor(points)
+    data = stored if stored is not None or points is None else array_of("x0", points)
     if isinstance(data, StoredPoints):
         shape = data.point
     else:
