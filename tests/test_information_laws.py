@@ -12,6 +12,7 @@ from information_cases import (
     case_a,
     case_b,
     case_c,
+    exact_average,
     integral_over_levels,
     log_ratio,
     three_classes,
@@ -98,7 +99,7 @@ def test_between_equal_levels_every_process_gives_the_same(process: LinearProces
 @pytest.mark.parametrize(
     ("scales", "gap", "loss"), [((1.1, 1.0), 0.550375, 0.358943), ((1.0, 1.1), 0.463576, 0.463576)]
 )
-def test_wrong_scores(scales: tuple[float, float], gap: float, loss: float) -> None:
+def test_wrong_scores(scales: tuple[float, float], gap: float, loss: float, seed: int) -> None:
     """Gap and loss of scores that are off by a tenth; loss = I + L_u − L_c, with L computed apart."""
     law = case_a()
     wrong = tk.ConditionalModel(lambda x, t, y: scales[0] * law.score_at(x, t, y, VP), VP)
@@ -113,6 +114,10 @@ def test_wrong_scores(scales: tuple[float, float], gap: float, loss: float) -> N
     zero = tk.ScoreModel(lambda x, t: torch.zeros_like(x), VP)
     l_c = integral_over_levels(information_rates(tenth, zero, VP, torch.Size([1])), law.joint, 1, VP, LOW, HIGH)[0]
     within(found[1].item(), TABLE["A"][1] + l_u - l_c.item(), 2 * ROUNDED, "I + L_u − L_c")
+    sampled = tk.mutual_information(wrong, plain, law, evaluations=16_384, seed=seed)
+    assert_z([sampled.gap.z(gap), sampled.loss.z(loss)], 4.0, "gap and loss by sampling")
+    assert_z(sampled.orthogonality.z(loss - gap), 4.0, "loss − gap: −0.191432 where s_c is off")
+    assert sampled.orthogonality.stderr < 0.03
 
 
 def test_product_of_marginals() -> None:
@@ -131,6 +136,76 @@ def test_product_of_marginals() -> None:
     within(between(law.x, [[0, 2], [1]]) + between(pair, [[0], [1]]), whole, 1e-9, "chain rule")
     within(between(law.joint, [[0, 1, 2], [3, 4]]), 2.493838, 2 * ROUNDED, "I(X_ε;Y_ε) − I(X_T;Y_T)")
     within(between(case_a().joint, [[0], [1]]), 0.413338, 2 * ROUNDED)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_the_rates_at_both_ends_are_what_lies_beyond_them(name: str) -> None:
+    """I(X;Y) − I(X_ε;Y) and I(X_T;Y): to a hundredth; with them D(.05) is 61.9639 of 61.9640."""
+    law = CASES[name]()
+    rates = information_rates(law, law.x, VP, torch.Size([law.dim]))
+    ends = exact_average(rates, law.joint, law.dim, VP, torch.tensor([LOW, HIGH], dtype=F64))[:, 0]
+    above, below = ends.tolist()
+    within(above / law.mutual_information(LOW), 1.0, 0.01, "above t_end")
+    within(below / (law.mutual_information() - law.mutual_information(HIGH)), 1.0, 0.01, "below t_eps")
+    if name == "D(.05)":
+        inside = integral_over_levels(rates, law.joint, law.dim, VP, LOW, HIGH)[0].item()
+        within(above + inside + below, 61.964024, 1.2e-4)  # 0.0372 without them
+    if name == "C(1e-2)":
+        within(below, 9.24e-5, 1e-7)
+        within(above, 1.07e-4, 5e-7)
+
+
+def joint_against_conditionals(law: tk.JointGaussian) -> tk.ConditionalModel:
+    """``[s(x_t|y_0), s(y_t|x_0)]`` of z = [x, y], whose condition is z itself without noise."""
+    d = law.dim
+    x_of_y = tk.Gaussian(torch.zeros(d), law.conditional_covariance)
+    gain = law.joint.covariances[0][d:, :d] @ torch.linalg.inv(law.x.covariances[0])  # E[y|x] = gain x
+    rest = law.y.covariances[0] - gain @ law.joint.covariances[0][:d, d:]
+    y_of_x = tk.Gaussian(torch.zeros(law.dim_y), 0.5 * (rest + rest.T))
+
+    def score(z: torch.Tensor, t: torch.Tensor, z0: torch.Tensor) -> torch.Tensor:
+        m = VP.mean_scale(t)[:, None]
+        x_given = law_score_at(x_of_y, z[:, :d] - m * law.conditional_mean(z0[:, d:]), t, VP)
+        y_given = law_score_at(y_of_x, z[:, d:] - m * (z0[:, :d] @ gain.T), t, VP)
+        return torch.cat([x_given, y_given], dim=1)
+
+    return tk.ConditionalModel(score, VP)
+
+
+def joint_against_conditionals_exactly(law: tk.JointGaussian) -> float:
+    """``½ Δ[ln|Σ⁻¹ + γ| − ln|Σ_{x|y}⁻¹ + γ| − ln|Σ_{y|x}⁻¹ + γ|]`` from λ = LOW to HIGH, γ = e^λ."""
+    precision = torch.linalg.inv(law.joint.covariances[0])
+    d, size = law.dim, law.dim + law.dim_y
+    total = 0.0
+    for sign, level in ((1.0, HIGH), (-1.0, LOW)):
+        shifted = precision + math.exp(level) * torch.eye(size, dtype=F64)
+        parts = (shifted, shifted[:d, :d], shifted[d:, d:])  # blocks of Σ⁻¹ are the conditional laws' precisions
+        whole, one, other = (torch.logdet(part).item() for part in parts)
+        total += 0.5 * sign * (whole - one - other)
+    return total
+
+
+@pytest.mark.parametrize(("name", "value"), [("A", 0.413315), ("B", 2.493644)])
+def test_the_joint_score_against_both_conditional_ones(name: str, value: float, seed: int) -> None:
+    """MINDE's j: by quadrature on [1e-5, 1], and by `mutual_information` of z = [x, y] whose condition is z itself."""
+    law = CASES[name]()
+    within(joint_against_conditionals_exactly(law), value, ROUNDED, "closed form")
+    pair, size = joint_against_conditionals(law), law.dim + law.dim_y
+    rates = information_rates(pair, law.joint, VP, torch.Size([size]))
+
+    def of_noise_alone(batch: Batch) -> torch.Tensor:
+        z0 = (batch.x - batch.root * batch.noise) / VP.mean_scale(batch.t)[:, None]
+        return rates(batch._replace(y=z0))
+
+    found = integral_over_levels(of_noise_alone, law.joint, size, VP, LOW, HIGH)[:2]  # gap and loss
+    for each in found.tolist():
+        within(each, value, 2 * ROUNDED)
+    z = law.joint.sample(16_384, seed)
+    sampled = tk.mutual_information(pair, law.joint, z, z, estimator="gap", evaluations=16_384, seed=seed)
+    assert_z(sampled.gap.z(value), 4.0, "on [1e-5, 1]")
+    assert_z(sampled.value.z(law.mutual_information()), 4.0, "with both ends")
+    assert_z(sampled.orthogonality.z(0.0), 4.0, "loss − gap")
+    assert sampled.gap.stderr < 0.02 * value
 
 
 def test_scores_at_times_of_their_own(seed: int) -> None:

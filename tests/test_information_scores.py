@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from information_cases import F64, case_a, case_b, case_c, case_d, log_ratio, ring, three_classes
-from scipy import stats
-from tolerances import assert_exact, assert_z, rms
+from tolerances import assert_exact, assert_z
 
 import thermokern as tk
 from thermokern.papers.premkumar2025.laws import flattened
 from thermokern.quantities.information.estimates import beyond, level_estimate
+from thermokern.quantities.information.plan import FLOOR, Levels, adapted_density
 from thermokern.targets import law_score_at
 
 VP = tk.VP()
@@ -43,7 +43,10 @@ def test_mutual_information_of_a_flat_gaussian(seed: int) -> None:
 def test_both_missing_ends(seed: int) -> None:
     """Weak noise: what lies below t_eps and above t_end, read off the rates there."""
     law = case_d(0.05)
-    found = tk.mutual_information(law, process=VP, seed=seed, evaluations=32_768)
+    found = tk.mutual_information(law, process=VP, seed=seed)
+    assert found.value.stderr < 0.15
+    uniform = tk.mutual_information(law, process=VP, seed=seed, sampling="uniform", ends=False)
+    assert uniform.value.stderr > 0.5
     for name, end, truth, bound in (
         ("below", found.below, law.mutual_information() - law.mutual_information(VP.log_snr(1e-5)), 0.03),
         ("above", found.above, law.mutual_information(VP.log_snr(1.0)), 0.05),
@@ -74,6 +77,19 @@ def test_standard_errors_are_calibrated(seed: int) -> None:
         assert_z((scores.mean(0) * math.sqrt(48)).tolist(), Z, "mean of z")
         spread = scores.std(0)
         assert ((spread - 1.0).abs() < 4.0 / math.sqrt(2 * 48)).all(), spread
+
+
+@pytest.mark.long  # half a minute
+def test_standard_errors_are_calibrated_over_300_seeds(seed: int) -> None:
+    """At 2048 evaluations the spread of z is within [0.88, 1.12] and its mean within ¼, of every estimator."""
+    law, rows = case_b(), []
+    for k in range(300):
+        found = tk.mutual_information(law, process=VP, evaluations=2048, seed=seed + k)
+        inside = (found.gap.z(2.493788), found.loss.z(2.493788), found.difference.z(2.493788))
+        rows.append((found.value.z(2.493854), *inside))
+    scores = torch.tensor(rows, dtype=F64)
+    assert (scores.mean(0).abs() < 0.25).all(), scores.mean(0)
+    assert ((scores.std(0) > 0.88) & (scores.std(0) < 1.12)).all(), scores.std(0)
 
 
 def test_points_that_recur_do_not_shrink_the_error(seed: int) -> None:
@@ -107,9 +123,20 @@ def test_labels(seed: int) -> None:
     assert found.growth is not None
     assert found.growth.z(0.879519) < Z
     assert {v.outcome for v in found.verdicts} <= {"holds", "tight"}
+    apart = tk.mutual_information(ring(4.0, 0.25), process=VP, seed=seed, growth=False)
+    assert_z(apart.value.z(2.0794415), Z, "ring whose labels are told without doubt: ln 8")
     near = tk.mutual_information(ring(1.0, 0.5), process=VP, seed=seed, growth=False)
     assert_z(near.value.z(1.037450), Z, "ring")
     assert near.growth is None
+
+
+@pytest.mark.parametrize("law", [case_a(), case_b()], ids=["A", "B"])
+def test_exact_scores_are_orthogonal(law: tk.JointGaussian, seed: int) -> None:
+    """``E[δ·(s_c − τ)] = 0`` and ``E[δ·(s_u − s_eq)] = 0``, with errors that would show a hundredth of I."""
+    found = tk.mutual_information(law, process=VP, seed=seed)
+    assert_z([found.orthogonality.z(0.0), found.drift_orthogonality.z(0.0)], Z, "loss − gap, difference − gap")
+    assert max(found.orthogonality.stderr, found.drift_orthogonality.stderr) < 0.03 * found.value.value
+    assert_z(found.value.z(law.mutual_information()), Z, "I")
 
 
 def test_scores_that_err_apart_are_found_out(seed: int) -> None:
@@ -135,85 +162,6 @@ def test_scores_that_err_apart_are_found_out(seed: int) -> None:
     assert outcomes["loss ≤ H(Y)"] in ("holds", "tight")
     assert found.orthogonality.z(0.0) < -5.0
     assert found.growth.z(0.879519) < Z
-
-
-def test_growth_with_many_pairs(seed: int) -> None:
-    """512 pairs: the posterior is nearly exact, its growth rate nearly I, and no more than I."""
-    law = three_classes()
-    x, y = law.sample(512, seed)
-    found = tk.pointwise_mutual_information(law, None, x, y, VP, candidates=torch.arange(3), evaluations=512, seed=seed)
-    assert found.growth is not None
-    assert found.posterior is not None
-    assert_z(found.growth.z(0.8755), Z, "growth")
-    logs = torch.stack([law.given(k).log_prob(x, 0.0, VP) for k in range(3)], dim=1)
-    exact = (law.weights.log() + logs).softmax(1)
-    assert (found.posterior - exact).abs().mean().item() < 0.03
-    assert rms(found.posterior.sum(1) - 1.0) < 1e-12
-
-
-def test_pointwise_losses_are_unbiased_for_every_point(seed: int) -> None:
-    """The z of 200 pairs is standard normal; that of the gap, which only averages to I, is not."""
-    law = case_b()
-    x, y = law.sample(200, seed)
-    truth = log_ratio(law, x, y)
-    found = tk.pointwise_mutual_information(law, None, x, y, VP, evaluations=512, seed=seed)
-    z = (found.values - truth) / found.stderr
-    assert stats.kstest(z.numpy(), "norm").pvalue > 1e-3
-    assert_z(found.mean.z(law.mutual_information()), Z, "mean")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", tk.FewEvaluationsWarning)
-        gaps = [
-            tk.mutual_information(law, None, x[i, None], y[i, None], VP, evaluations=1024, seed=seed).gap.value
-            for i in range(0, 200, 8)
-        ]
-    assert rms(torch.tensor(gaps) - truth[::8]) > 4.0 * rms(found.values[::8] - truth[::8])
-
-
-def test_pointwise_along_paths(seed: int) -> None:
-    """Order of the error in the step, extrapolated: 1½ for Stratonovich, ½ for Itô; the mean for one y is a KL."""
-    law = case_b()
-    y = law.sample(1, seed)[1]
-    x = law.given(y[0]).sample(1500, seed)
-    steps = (25, 50, 100, 200, 400, 800)
-
-    def ratio(points: torch.Tensor, t: float) -> torch.Tensor:
-        return law.given(y[0]).log_prob(points, t, VP) - law.x.log_prob(points, t, VP)
-
-    for scheme, order in (("stratonovich", 1.5), ("ito", 0.5)):
-        errors = []
-        for n in steps:
-            found = tk.pointwise_mutual_information(
-                law, None, x, y.expand(1500, -1), VP, method="path", scheme=scheme, n_steps=n, t_eps=1e-3, seed=seed
-            )
-            assert found.x_start is not None
-            assert found.x_end is not None
-            errors.append(math.log(rms(found.values - ratio(found.x_start, 1e-3) + ratio(found.x_end, 1.0))))
-        slope = stats.linregress([math.log(1.0 / n) for n in steps[1:]], errors[1:]).slope
-        assert abs(slope - order) < 0.1, f"{scheme}: {slope:.3f}"
-    line = case_a()
-    centres = torch.tensor([0.0, 1.0, -1.5], dtype=F64).repeat_interleave(1000)[:, None]
-    points = torch.cat([line.given(value).sample(1000, seed, 1000 * k) for k, value in enumerate((0.0, 1.0, -1.5))])
-    found = tk.pointwise_mutual_information(
-        line, None, points, centres, VP, method="path", n_steps=400, t_eps=1e-4, seed=seed
-    )
-    for k, truth in enumerate((0.13209, 0.41334, 0.76490)):
-        part = found.values[1000 * k : 1000 * (k + 1)]
-        assert_z(((part.mean() - truth) / (part.std() / math.sqrt(1000))).item(), Z, f"y number {k}")
-
-
-def test_shuffled_pairs_obey_the_fluctuation_theorem(seed: int) -> None:
-    """⟨e^{i(x;y)}⟩ = 1 over independent pairs, by the values of single pairs along paths."""
-    law = tk.JointGaussian(1.0, 0.6, 0.8)
-    x, y = law.sample(2000, seed)
-    total = []
-    for shift in range(1, 9):
-        information = log_ratio(law, x, y.roll(shift, 0))
-        total.append(information.exp())
-    weights = torch.cat(total)
-    assert_z(((weights.mean() - 1.0) / (weights.std() / math.sqrt(len(weights)))).item(), Z, "⟨e^i⟩")
-    few = slice(0, 100)
-    z = tk.pointwise_mutual_information(law, None, x[few], y.roll(1, 0)[few], VP, evaluations=256, seed=seed)
-    assert_z(((z.values - log_ratio(law, x[few], y.roll(1, 0)[few])) / z.stderr).mean().item() * 10.0, Z, "estimates")
 
 
 def test_total_correlation(seed: int) -> None:
@@ -347,8 +295,9 @@ def test_errors_by_neighbours() -> None:
 
 def test_few_evaluations_are_told(seed: int) -> None:
     """A class as far as four standard deviations of its neighbours: rarely seen gaps carry everything."""
-    with pytest.warns(tk.FewEvaluationsWarning, match="effective pairs"):
+    with pytest.warns(tk.FewEvaluationsWarning, match="effective pairs") as caught:
         tk.mutual_information(ring(4.0, 0.02), process=VP, evaluations=512, growth=False, seed=seed)
+    assert caught[0].filename == __file__
 
 
 def test_bad_arguments(seed: int) -> None:
@@ -389,3 +338,15 @@ def test_bad_arguments(seed: int) -> None:
     bad = tk.ConditionalModel(lambda x, t, y: x / 0.0, VP)
     with pytest.raises(FloatingPointError, match="NaN or infinite"):
         tk.mutual_information(bad, law.x, x, y)
+
+
+def test_a_pilot_gives_to_bins_beside_those_in_which_it_met_large_rates() -> None:
+    """Shares above the floor: all, a half and a quarter of the largest; none further away; the masses add up to one."""
+    edges = torch.linspace(0.0, 32.0, 33, dtype=F64)
+    at = torch.linspace(0.05, 31.95, 320, dtype=F64)
+    density = adapted_density(Levels(at, torch.ones_like(at)), torch.where(at.long() == 10, 3.0, 0.0).to(F64), edges)
+    above = density.mass - FLOOR / 32
+    assert abs(density.mass.sum().item() - 1.0) < 1e-12
+    expected = torch.zeros(32, dtype=F64)
+    expected[8:13] = torch.tensor([0.25, 0.5, 1.0, 0.5, 0.25], dtype=F64)
+    assert (above - (1.0 - FLOOR) * expected / 2.5).abs().max().item() < 1e-12

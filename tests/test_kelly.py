@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tolerances import assert_z
+from tolerances import assert_z, rms
 
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.ding2026.images import digit_labels, load_images
 from thermokern.papers.experiments import EXPERIMENTS
 from thermokern.papers.premkumar2025.autoencoder import LATENTS, AutoencoderProfile, certified, kelly_autoencoder
+from thermokern.papers.premkumar2025.autoencoder import PROFILES as AUTOENCODER
 from thermokern.papers.premkumar2025.bets import PROFILES as BETS
 from thermokern.papers.premkumar2025.bets import THREE_CLASSES, kelly_bets
+from thermokern.papers.premkumar2025.gaussian import PROFILES as GAUSSIAN
 from thermokern.papers.premkumar2025.gaussian import GaussianProfile, KellyGaussian, kelly_gaussian, trained_scores
-from thermokern.papers.premkumar2025.guidance import RESOLUTIONS, KellyGuidance, guidance_row, guided_line, line_law
+from thermokern.papers.premkumar2025.guidance import PROFILES as GUIDANCE
+from thermokern.papers.premkumar2025.guidance import (
+    RESOLUTIONS,
+    KellyGuidance,
+    guidance_row,
+    guided_line,
+    kelly_guidance,
+    line_law,
+)
 from thermokern.papers.premkumar2025.images import PROFILES as IMAGES
 from thermokern.papers.premkumar2025.images import kelly_images
 from thermokern.papers.premkumar2025.labelled_unet import labelled_model, split
@@ -139,6 +151,83 @@ def test_images_between_their_bounds(tmp_path: Path) -> None:
     assert (tmp_path / "unet.safetensors").stat().st_mtime_ns == written
     assert again.null == 10
     assert len(result.figure().axes) == 3
+
+
+@pytest.mark.long  # half a minute
+def test_a_u_net_on_digits(tmp_path: Path) -> None:
+    """The quick profile: a gap beyond H(Y), which a verdict says, growth between 1.5 and H(Y), S_NN, batch-mates."""
+    pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
+    result = kelly_images(IMAGES["quick"], "digits", None, tmp_path, progress=False)
+    found, growth = result.information, result.growth
+    assert found.label_entropy is not None
+    assert found.gap.value > found.label_entropy.value + 4.0 * found.gap.stderr
+    outcomes = {verdict.statement: verdict.outcome for verdict in found.verdicts}
+    assert outcomes["gap ≤ H(Y)"] == "fails"
+    assert outcomes["gap = loss"] == "fails"
+    assert_z(found.orthogonality.z(found.loss.value - found.gap.value), 1e-6, "loss − gap")
+    assert 1.5 < growth.value < found.label_entropy.value + 4.0 * growth.stderr
+    assert result.hits.value > 0.8
+    assert result.exact is not None
+    assert_z(result.exact.value.z(2.302479), 4.0, "exact scores of all digits")
+    assert abs(result.entropy.integral.value - 98.0) < 5.0
+    x, y = _some_digits()
+    model = labelled_model(IMAGES["quick"], "digits", x, y, tmp_path, progress=False)
+    t = torch.tensor([1.0, 30.0, 400.0, 1000.0], dtype=torch.float64)
+    whole = model.at(x[:4], t, y[:4])
+    for i in range(4):
+        alone = model.at(x[i : i + 1], t[i : i + 1], y[i : i + 1])
+        assert rms(whole[i : i + 1] - alone) < 1e-5 * rms(alone), "batch-mates"
+        other = model.at(x[i : i + 1], t[i : i + 1], (y[i : i + 1] + 1) % 10)
+        assert rms(alone - other) > 1e-4 * rms(alone), "another label"
+
+
+@pytest.mark.long  # a minute
+def test_every_full_profile_starts(tmp_path: Path) -> None:
+    """Networks, batches and laws of the full size, for a step or two and few evaluations."""
+    pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
+    gaussian = replace(GAUSSIAN["full"], steps=2, pairs=2000, evaluations=256)
+    rows = kelly_gaussian(gaussian, progress=False).rows
+    assert sum(row.network is not None for row in rows) == len(GAUSSIAN["full"].networks) == 10
+    bets = kelly_bets(replace(BETS["full"], rounds=50, pairs=8, steps=1))
+    assert len(bets.gamblers) == 13
+    latents = kelly_autoencoder(replace(AUTOENCODER["full"], steps=1, score_steps=1, evaluations=64), progress=False)
+    assert len(latents.rows) == 3 * 9
+    guided = kelly_guidance(replace(GUIDANCE["full"], evaluations=64, samples=10, steps=5), progress=False)
+    assert len(guided.rows) == 3 * 7
+    images = kelly_images(replace(IMAGES["full"], steps=1, evaluations=64, bets=2), "digits", None, tmp_path)
+    assert len(images.bets.values) == 2
+
+
+@pytest.mark.long  # a minute
+@pytest.mark.parametrize("data", ["cifar10", "mnist"])
+def test_images_of_made_files(data: str, tmp_path: Path) -> None:
+    """Files in the format of CIFAR-10 or MNIST, of noise whose mean tells the label, by the command line."""
+    pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
+    generator = torch.Generator().manual_seed(0)
+    n, size = 40, (3, 32, 32) if data == "cifar10" else (28, 28)
+    labels = torch.arange(n) % 10
+    noise = torch.randint(0, 100, (n, *size), generator=generator)
+    pixels = (noise + 15 * labels.view(-1, *[1] * len(size))).to(torch.uint8)
+    if data == "cifar10":
+        rows = torch.cat([labels.to(torch.uint8)[:, None], pixels.flatten(1)], dim=1)
+        for i, part in enumerate(rows.chunk(5)):
+            (tmp_path / f"data_batch_{i + 1}.bin").write_bytes(part.numpy().tobytes())
+    else:
+        head = struct.pack(">iiii", 2051, n, 28, 28)
+        (tmp_path / "train-images-idx3-ubyte").write_bytes(head + pixels.numpy().tobytes())
+        head = struct.pack(">ii", 2049, n)
+        (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(head + labels.to(torch.uint8).numpy().tobytes())
+        )
+    tiny = replace(IMAGES["quick"], channels=(8, 8), steps=2, batch_size=8, evaluations=64, bets=2, held_out=0.5)
+    result = kelly_images(tiny, data, tmp_path, tmp_path / "network", progress=False)
+    assert result.data == data
+    assert result.exact is None
+    assert result.information.settings["data"]["points"] == [20, *((3, 32, 32) if data == "cifar10" else (1, 32, 32))]
+    assert result.information.label_entropy is not None
+    assert result.information.label_entropy.value <= math.log(10.0) + 1e-12
+    assert len(result.bets.values) == 2
+    assert data in result.summary()
 
 
 def _some_digits() -> tuple[torch.Tensor, torch.Tensor]:

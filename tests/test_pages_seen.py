@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 import thermokern as tk
@@ -165,6 +166,23 @@ def test_panels_are_pictures_that_follow_the_page(reports: dict[str, Path]) -> N
     assert len(before) == len(figure.axes)
     assert "density, " in drawn[0].alt
     assert "Shown: paths, weights" in drawn[1].alt
+
+
+def test_both_scales_of_a_panel_stay_together() -> None:
+    """A second scale at the right is no panel of its own, and is as wide as the first."""
+    figure = Figure(figsize=(11.0, 4.0))
+    one, two = figure.subplots(1, 2)
+    one.plot([0.0, 1.0], [0.0, 1.0])
+    other = two.twinx()
+    two.plot([0.0, 1.0], [1.0, 2.0], gid="left")
+    other.plot([0.0, 1.0], [30.0, 10.0], gid="right")
+    before = two.get_position().bounds
+    drawn = panels_of(figure)
+    assert len(drawn) == 2
+    assert not drawn[1].wide
+    assert drawn[1].alt.count("against") == 2
+    assert all(f'id="{name}"' in drawn[1].svg for name in ("left", "right"))
+    assert two.get_position().bounds == other.get_position().bounds == before
 
 
 def test_every_colour_is_seen_on_a_dark_page() -> None:

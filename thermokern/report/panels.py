@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 
 
 def panels_of(figure: Figure) -> list[Panel]:
-    """Each panel by itself: axes with their colour bars; small pictures without axes together."""
+    """Each panel by itself: axes with their colour bars and second scales; small pictures without axes together."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")  # everything stays where it is
@@ -62,10 +62,12 @@ def panels_of(figure: Figure) -> list[Panel]:
             inches = _box(figure, group, renderer)
             if inches is None:
                 continue
-            if len(axes) == 1 and inches.width > _WIDEST:  # long names beside the axes
-                place = axes[0].get_position()
+            alone = len({places[one].bounds for one in axes}) == 1
+            if alone and inches.width > _WIDEST:  # long names beside the axes
+                place = places[axes[0]]
                 width = max(place.width - (inches.width - _WIDEST) / figure.get_figwidth(), 0.4 * place.width)
-                axes[0].set_position((place.x0, place.y0, width, place.height))
+                for one in axes:
+                    one.set_position((place.x0, place.y0, width, place.height))
                 inches = _box(figure, group, renderer) or inches
             out.append(Panel(_svg(figure, axes, inches), alt_of(axes), inches.width > _WIDEST + 1.0))
             for one in axes:
@@ -88,6 +90,11 @@ def _groups(figure: Figure) -> list[list[Axes]]:
         for mappable in [*axes.images, *axes.collections]:
             if mappable.colorbar is not None:
                 bars.setdefault(axes, []).append(mappable.colorbar.ax)
+    beside = {axes.get_position().bounds: axes for axes in reversed(figure.axes)}  # the first in each place
+    for axes in figure.axes:
+        first = beside[axes.get_position().bounds]
+        if axes is not first:  # a second scale of the same panel
+            bars.setdefault(first, []).append(axes)
     taken = {bar for group in bars.values() for bar in group}
     out: list[list[Axes]] = []
     pictures: dict[int, list[Axes]] = {}

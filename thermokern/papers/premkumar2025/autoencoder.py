@@ -17,16 +17,15 @@ from tqdm.auto import tqdm
 
 from thermokern.models import ConditionalModel, fit_scores
 from thermokern.papers.ding2026.images import CLASSES, digit_labels, load_images
-from thermokern.papers.experiment import Experiment, ExperimentResult
+from thermokern.papers.experiment import Experiment
 from thermokern.papers.premkumar2025.labelled_unet import split
 from thermokern.papers.premkumar2025.latents import Encoder, blur, train_autoencoder, train_gaussian_decoder
 from thermokern.papers.premkumar2025.laws import PROCESS
-from thermokern.papers.premkumar2025.shipped import shipped
+from thermokern.papers.premkumar2025.shipped import GamblerResult, shipped
 from thermokern.quantities import Estimate, FewPathsWarning, MutualInformation, mutual_information, sample
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, NETWORK, style
-from thermokern.report import html
 from thermokern.targets import Labelled
 
 LATENTS = ("semantic", "semantic of x_τ", "perceptual")
@@ -80,7 +79,7 @@ class LatentRow:
 
 @stored("kelly-autoencoder")
 @dataclass(frozen=True, eq=False)
-class KellyAutoencoder(ExperimentResult):
+class KellyAutoencoder(GamblerResult):
     """Latents by τ, their maps at the least τ, and both decoders with two latents.
 
     Attributes
@@ -98,6 +97,16 @@ class KellyAutoencoder(ExperimentResult):
 
     title = "Which stage of diffusion knows the label"
     picture = "kelly_autoencoder.png"
+    alt = "Maps of latents, their information about the label by τ, two decoders"
+    caption = (
+        "t-SNE of latents of held-out digits; certified lower bounds of I(Z;Y) by τ (± 2 s.e.), with the information "
+        "I(X_τ;Y) that the noisy image itself holds; latents of two dimensions for a diffusion decoder and for a "
+        "Gaussian one, and their reconstructions."
+    )
+    remark = (
+        "An encoder that is given x may say more of the label than x_τ does: z is made of x, and only an encoder that "
+        "is given x_τ has I(X_τ;Y) for a ceiling."
+    )
 
     profile: AutoencoderProfile
     label_entropy: float
@@ -179,28 +188,6 @@ class KellyAutoencoder(ExperimentResult):
             "Diffusion autoencoders on digits whose latents serve noise levels above τ (semantic) or below it "
             "(perceptual), after Premkumar, Fig. 4, 12, 13, 15 and 16: what either tells of the digit."
         )
-
-    def sections(self, picture: Figure) -> list[str]:
-        return [
-            html.section(
-                "Figure",
-                html.figure(
-                    picture,
-                    "Maps of latents, their information about the label by τ, two decoders",
-                    "Above: t-SNE of latents of held-out digits, and certified lower bounds of I(Z;Y) by τ (± 2 s.e.), "
-                    "with the information I(X_τ;Y) that the noisy image itself holds. Below: latents of two dimensions "
-                    "for a diffusion decoder and for a Gaussian one, and their reconstructions.",
-                ),
-            ),
-            html.section(
-                "Numbers",
-                html.paragraph(
-                    "An encoder that is given x may say more of the label than x_τ does: z is made of x, and only an "
-                    "encoder that is given x_τ has I(X_τ;Y) for a ceiling."
-                ),
-                html.preformatted(self.tables()),
-            ),
-        ]
 
 
 def _scatter(axes: Axes, points: Tensor, labels: Tensor, title: str) -> None:

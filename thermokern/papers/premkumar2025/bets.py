@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from thermokern.models import ConditionalModel, fit_scores
-from thermokern.papers.experiment import Experiment, ExperimentResult
+from thermokern.papers.experiment import Experiment
 from thermokern.papers.premkumar2025.laws import PROCESS
-from thermokern.papers.premkumar2025.shipped import shipped
+from thermokern.papers.premkumar2025.shipped import GamblerResult, shipped
 from thermokern.quantities import Estimate, pointwise_mutual_information
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, style
-from thermokern.report import html
 from thermokern.targets import Gaussian, JointGaussian, Labelled
 
 NOISES = (1.0, 0.25)  # σ_ε of Fig. 5 (a) and (b), with σ_x = a = 1
@@ -74,11 +73,24 @@ class Gambler:
 
 @stored("kelly-bets")
 @dataclass(frozen=True, eq=False)
-class KellyBets(ExperimentResult):
+class KellyBets(GamblerResult):
     """All games, and points of the linear Gaussian."""
 
     title = "What side information is worth: a gambler's wealth"
     picture = "kelly_bets.png"
+    alt = "Pairs of a linear Gaussian with conditional means, and wealth over rounds of each game"
+    caption = (
+        "By σ_ε: pairs (x, y) with E[x|y] and ± one conditional standard deviation (Fig. 5). Other panels: ln wealth "
+        "over rounds, for the die of Sec. 2 whose number reaches the gambler through a noisy channel, for bets on x, "
+        "and for bets on a label; the line n I, with ± 2 standard deviations of the exact gambler's path."
+    )
+    remark = (
+        "A bet is a probability for every outcome; its odds are fair to one who does not see the side information. In "
+        "the game of three labels x is seen and the bet is on the label; the posterior is p(y) exp(i(x;y)) with i from "
+        "scores, normalised, which makes it a bet whatever the scores. The last column is the difference from the "
+        "first gambler of the game, who knows the law, on the same rounds, in which luck cancels: never clearly "
+        "positive."
+    )
 
     profile: BetsProfile
     gamblers: tuple[Gambler, ...]
@@ -156,31 +168,6 @@ class KellyBets(ExperimentResult):
             "A gambler who knows y bets on x at odds that are fair without y, after Premkumar, Sec. 2, Fig. 5 and 6: "
             "the wealth grows as e^{n I}, and by less with scores that are not exact."
         )
-
-    def sections(self, picture: Figure) -> list[str]:
-        return [
-            html.section(
-                "Figure",
-                html.figure(
-                    picture,
-                    "Pairs of a linear Gaussian with conditional means, and wealth over rounds of each game",
-                    "Above: pairs (x, y) with E[x|y] and ± one conditional standard deviation (Fig. 5), and the die of "
-                    "Sec. 2 whose number reaches the gambler through a noisy channel. Other panels: ln wealth over "
-                    "rounds; the line n I, with ± 2 standard deviations of the exact gambler's path.",
-                ),
-            ),
-            html.section(
-                "Numbers",
-                html.paragraph(
-                    "A bet is a probability for every outcome; its odds are fair to one who does not see the side "
-                    "information. In the third game x is seen and the bet is on the label; the posterior is "
-                    "p(y) exp(i(x;y)) with i from scores, normalised, which makes it a bet whatever the scores. The "
-                    "last column is the difference from the first gambler of the game, who knows the law, on the same "
-                    "rounds, in which luck cancels: never clearly positive."
-                ),
-                html.preformatted(self.tables()),
-            ),
-        ]
 
 
 def _draw_pairs(axes: Axes, pairs: Tensor, noise: float) -> None:

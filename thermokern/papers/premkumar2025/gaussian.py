@@ -14,13 +14,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern.models import ConditionalModel, fit_scores
-from thermokern.papers.experiment import Experiment, ExperimentResult
+from thermokern.papers.experiment import Experiment
 from thermokern.papers.premkumar2025.laws import PROCESS, entropy_left, flattened, full_rank
-from thermokern.papers.premkumar2025.shipped import shipped
+from thermokern.papers.premkumar2025.shipped import GamblerResult, shipped
 from thermokern.quantities import Estimate, FewPathsWarning, mutual_information, neural_entropy
+from thermokern.quantities.information.estimates import total
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, NETWORK, severities, style
-from thermokern.report import html
 from thermokern.targets import JointGaussian
 
 LAWS: dict[str, Callable[[float], JointGaussian]] = {
@@ -107,6 +107,11 @@ class TrainedScores:
     entropy_log_snr: Tensor
     entropy_rate: Tensor
 
+    @property
+    def apart(self) -> Estimate:
+        """``L_u − L_c``, with the errors of either as if they were independent."""
+        return total(self.error, Estimate(-self.error_given.value, self.error_given.stderr))
+
 
 @stored("kelly-gaussian-row")
 @dataclass(frozen=True, eq=False)
@@ -130,11 +135,19 @@ class GaussianRow:
 
 @stored("kelly-gaussian")
 @dataclass(frozen=True, eq=False)
-class KellyGaussian(ExperimentResult):
+class KellyGaussian(GamblerResult):
     """All laws of the figures."""
 
     title = "Two ways to need much information: flattening and determinism"
     picture = "kelly_gaussian.png"
+    alt = "Rates of entropy and information over noise levels, their totals by flatness, networks' errors"
+    caption = (
+        "Flattening and determinism: rates over λ = ln(m²/v), closed forms as lines and trained networks as steps; S "
+        "dotted or thin, I solid. Flattening moves S to ever less noise and leaves I where it was; determinism moves "
+        "I. 50 dimensions: S_tot and I by the variance of 40 of them (Fig. 11), points from exact scores. Networks: "
+        "how far a network's estimates lie from I, against L_u − L_c, the difference of its scores' errors, which the "
+        "loss follows within its own error and that of L_u − L_c."
+    )
 
     profile: GaussianProfile
     rows: tuple[GaussianRow, ...]
@@ -151,14 +164,14 @@ class KellyGaussian(ExperimentResult):
             )
         trained = [(row, row.network) for row in self.rows if row.network is not None]
         head = (
-            f"{'network on':<22}{'I seen':>9}{'loss':>18}{'gap':>18}{'loss − I':>10}{'L_u − L_c':>11}{'S_NN':>18}"
+            f"{'network on':<22}{'I seen':>9}{'loss':>18}{'gap':>18}{'loss − I':>10}{'L_u − L_c':>16}{'S_NN':>17}"
             f"{'∫D E|e_u|²':>18}"
         )
         lines += ["", head, "-" * len(head)]
         for row, net in trained:
             lines.append(
                 f"{_name(row):<22}{row.seen:>9.4f}{net.loss!s:>18}{net.gap!s:>18}{net.loss.value - row.seen:>10.3f}"
-                f"{net.error.value - net.error_given.value:>11.3f}{net.entropy!s:>18}{net.error!s:>18}"
+                f"{net.apart!s:>16}{net.entropy!s:>17}{net.error!s:>18}"
             )
         p = self.profile
         lines += [
@@ -211,23 +224,6 @@ class KellyGaussian(ExperimentResult):
             "what networks find of them, after Premkumar, Fig. 1, 3, 9, 10 and 11."
         )
 
-    def sections(self, picture: Figure) -> list[str]:
-        return [
-            html.section(
-                "Figure",
-                html.figure(
-                    picture,
-                    "Rates of entropy and information over noise levels, their totals by flatness, networks' errors",
-                    "Above: rates over λ = ln(m²/v), closed forms as lines and trained networks as steps; S dotted or "
-                    "thin, I solid. Flattening moves S to ever less noise and leaves I where it was; determinism moves "
-                    "I. Below left: S_tot and I in 50 dimensions by the variance of 40 of them (Fig. 11), points from "
-                    "exact scores. Below right: how far a network's estimates lie from I, against L_u − L_c, the "
-                    "difference of its scores' errors, which the loss follows exactly.",
-                ),
-            ),
-            html.section("Numbers", html.preformatted(self.tables())),
-        ]
-
 
 def _name(row: GaussianRow) -> str:
     return f"{row.family} {row.parameter:g}"
@@ -279,13 +275,14 @@ def _sweep(axes: Axes, result: KellyGaussian) -> None:
 
 def _errors(axes: Axes, result: KellyGaussian) -> None:
     found = [(row, row.network) for row in result.rows if row.network is not None]
-    places = [net.error.value - net.error_given.value for _, net in found]
+    places = [net.apart.value for _, net in found]
     low, high = min([*places, 0.0]), max([*places, 0.0])
     axes.plot([low, high], [low, high], color=INK, lw=0.8, label="L_u − L_c")
     for name, colour, marker in (("loss", NETWORK, "o"), ("gap", COLLAPSED, "D")):
         estimates: list[Estimate] = [getattr(net, name) for _, net in found]
         axes.errorbar(
             *(places, [each.value - row.seen for each, (row, _) in zip(estimates, found, strict=True)]),
+            xerr=[2.0 * net.apart.stderr for _, net in found],
             yerr=[2.0 * each.stderr for each in estimates],
             fmt=marker,
             ms=4,

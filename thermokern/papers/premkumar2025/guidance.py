@@ -14,13 +14,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from thermokern.models import guided
-from thermokern.papers.experiment import Experiment, ExperimentResult
+from thermokern.papers.experiment import Experiment
 from thermokern.papers.premkumar2025.laws import PROCESS, full_rank, guided_law
-from thermokern.papers.premkumar2025.shipped import shipped
+from thermokern.papers.premkumar2025.shipped import GamblerResult, shipped
 from thermokern.quantities import Estimate, mutual_information, sample
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, severities, style
-from thermokern.report import html
 from thermokern.targets import JointGaussian
 
 SEEN = (5, 10, 15)  # D_Y of the figure
@@ -101,11 +100,17 @@ class GuidedLine:
 
 @stored("kelly-guidance")
 @dataclass(frozen=True, eq=False)
-class KellyGuidance(ExperimentResult):
+class KellyGuidance(GamblerResult):
     """Samples of one dimension, and information by guidance weight in 25."""
 
     title = "Guidance does not saturate; the resolution does"
     picture = "kelly_guidance.png"
+    alt = "Guided samples in one dimension; information by guidance weight for D_Y = 5, 10, 15"
+    caption = (
+        "Guided samples: of the guided probability flow, with the exact mean κ E[x|y] as lines. By D_Y: the exact "
+        "information of the guided pairs (black), the part of it visible from three smallest times (colours), and "
+        "estimates with the guided pairs' exact scores from t = 0.001 (points, ± 2 s.e.); dashed, I without guidance."
+    )
 
     profile: GuidanceProfile
     lines: tuple[GuidedLine, ...]
@@ -185,21 +190,6 @@ class KellyGuidance(ExperimentResult):
             "What classifier-free guidance does to joint Gaussians, after Premkumar, Fig. 2, 7 and 8: the information "
             "grows as (1 + w) I without bound, and only what a smallest time lets one see of it levels off."
         )
-
-    def sections(self, picture: Figure) -> list[str]:
-        return [
-            html.section(
-                "Figure",
-                html.figure(
-                    picture,
-                    "Guided samples in one dimension; information by guidance weight for D_Y = 5, 10, 15",
-                    "Left: samples of the guided probability flow, with the exact mean κ E[x|y] as lines. Others: the "
-                    "exact information of the guided pairs (black), the part of it visible from three smallest times "
-                    "(colours), and estimates with the guided pairs' exact scores from t = 0.001 (points, ± 2 s.e.).",
-                ),
-            ),
-            html.section("Numbers", html.preformatted(self.tables())),
-        ]
 
 
 def _draw_samples(axes: Axes, lines: tuple[GuidedLine, ...]) -> None:

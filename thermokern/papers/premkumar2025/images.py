@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermokern.papers.ding2026.images import CLASSES, DATA, load_images, load_labels
-from thermokern.papers.experiment import Experiment, ExperimentResult, Option
+from thermokern.papers.experiment import Experiment, Option
 from thermokern.papers.premkumar2025.labelled_unet import LabelledProfile, labelled_model, split
-from thermokern.papers.premkumar2025.shipped import shipped
+from thermokern.papers.premkumar2025.shipped import GamblerResult, shipped
 from thermokern.quantities import (
     Estimate,
     FewPathsWarning,
@@ -28,7 +28,6 @@ from thermokern.quantities import (
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, style
-from thermokern.report import html
 from thermokern.targets import Labelled
 
 PRINTED = {"mnist": (4.1, 2017.9), "cifar10": (7.5404, 7776.2)}  # I and S_NN of Fig. 14, nats
@@ -52,7 +51,7 @@ PROFILES = {
 
 @stored("kelly-images")
 @dataclass(frozen=True, eq=False)
-class KellyImages(ExperimentResult):
+class KellyImages(GamblerResult):
     """One network on one data set.
 
     Attributes
@@ -71,6 +70,11 @@ class KellyImages(ExperimentResult):
 
     title = "Images and their labels: estimates, and what no estimate may exceed"
     picture = "kelly_images.png"
+    alt = "Entropy rates, information from noise to each level between its bounds, information by label"
+    caption = (
+        "Entropy rate: of the entropy that the network stores, with labels and without. Information at each noise "
+        "level, by gap and loss (± 2 s.e.), between H(Y) above and the growth rate of bets below; and label by label."
+    )
 
     profile: LabelledProfile
     data: str
@@ -181,21 +185,6 @@ class KellyImages(ExperimentResult):
             "information between image and label, beside the entropy of the labels, which they may not exceed, and the "
             "growth rate of bets, which is certain."
         )
-
-    def sections(self, picture: Figure) -> list[str]:
-        return [
-            html.section(
-                "Figure",
-                html.figure(
-                    picture,
-                    "Entropy rates, information from noise to each level between its bounds, information by label",
-                    "Left: rates of the entropy that the network stores, with labels and without. Middle: the "
-                    "information that each noise level still holds, by gap and loss (± 2 s.e.), between H(Y) above and "
-                    "the growth rate of bets below. Right: label by label.",
-                ),
-            ),
-            html.section("Numbers", html.preformatted(self.tables())),
-        ]
 
 
 def _draw_information(axes: Axes, result: KellyImages) -> None:

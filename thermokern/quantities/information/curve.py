@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,21 @@ def curve_of(integral: Integral, values: Tensor, above: Estimate) -> Information
     rate = torch.tensor(rates, dtype=torch.float64, device="cpu")
     whole = torch.tensor([(item.value, item.stderr) for item in sums], dtype=torch.float64, device="cpu")
     return InformationCurve(edges, rate[:, 0].clone(), rate[:, 1].clone(), whole[:, 0].clone(), whole[:, 1].clone())
+
+
+def level_parts(integral: Integral, column: int, name: str) -> dict[str, Any]:
+    """What every result of an integral keeps of a column; `name` is the caller's, for warnings of few evaluations."""
+    above, values = integral.above(column), integral.values[:, column].contiguous()
+    return {
+        "below": integral.below(column),
+        "above": above,
+        "curve": curve_of(integral, values, above),
+        "effective_sample_size": integral.carried(name, column),
+        "n_evaluations": len(values),
+        "log_snr": integral.log_snr,
+        "values": values,
+        "points": integral.clusters,
+    }
 
 
 def curve_numbers(prefix: str, curve: InformationCurve) -> dict[str, object]:

@@ -64,14 +64,14 @@ def warn_of_few(name: str, size: float, shares: Tensor) -> None:
             f"{name}: {size:.0f} effective pairs of evaluations carry the standard error; the value tends to be read "
             "low and the error small. More evaluations help",
             FewEvaluationsWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     elif len(shares) and shares.max().item() > 0.5:
         warnings.warn(
             f"{name}: one of {len(shares)} bins of λ holds {100.0 * shares.max().item():.0f} % of the variance, which "
             "the pilot did not see; more evaluations help",
             FewEvaluationsWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

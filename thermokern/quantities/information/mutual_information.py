@@ -14,7 +14,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.identity import parts_of_call
 from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.engine.ranks import Group, Ranks
-from thermokern.quantities.information.curve import curve_of
+from thermokern.quantities.information.curve import curve_of, level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.growth import growth_of
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Integral, Options, integrate
@@ -130,8 +130,8 @@ def mutual_information(
     integral = integrate(rates, source, process, lead, options)
     columns = integral.values.unbind(1)
     gap, loss, difference = (integral.estimate(columns[k]) for k in (GAP, LOSS, DIFFERENCE))
-    below, above = integral.below(lead), integral.above(lead)
-    value = total((gap, loss)[lead], below, above)
+    parts = level_parts(integral, lead, "mutual_information")
+    value = total((gap, loss)[lead], parts["below"], parts["above"])
     residual = integral.estimate(columns[LOSS] - columns[GAP])
     weights = label_weights(data, source, conditional)
     entropy = None if weights is None else _label_entropy(weights, source)
@@ -146,20 +146,13 @@ def mutual_information(
         difference=difference,
         orthogonality=residual,
         drift_orthogonality=integral.estimate(columns[DIFFERENCE] - columns[GAP]),
-        below=below,
-        above=above,
-        curve=curve_of(integral, columns[lead], above),
         other_curve=curve_of(integral, columns[other], integral.above(other)),
         residual_curve=curve_of(integral, columns[LOSS] - columns[GAP], Estimate(0.0, 0.0)),
         per_label=() if weights is None else _per_label(integral, columns[lead], weights),
         label_entropy=entropy,
         growth=grown,
-        verdicts=verdicts_on(gap, loss, residual, value, below, above, entropy, grown),
-        effective_sample_size=integral.carried("mutual_information", lead),
-        n_evaluations=evaluations,
-        log_snr=integral.log_snr,
-        values=columns[lead].contiguous(),
-        points=integral.clusters,
+        verdicts=verdicts_on(gap, loss, residual, value, parts["below"], parts["above"], entropy, grown),
+        **parts,
         settings={
             "conditional": described(conditional),
             "unconditional": described(unconditional),

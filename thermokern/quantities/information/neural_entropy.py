@@ -10,7 +10,7 @@ from torch import Tensor
 from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.ops.checks import LARGEST, check_flags, checked_number
 from thermokern.processes import VP, CosineVP, DiscreteVP, LinearProcess
-from thermokern.quantities.information.curve import curve_of
+from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
 from thermokern.quantities.information.integrands import reference_rates
@@ -102,22 +102,15 @@ def neural_entropy(
     rates = reference_rates(model, process, shape, std, truth)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress)
     integral = integrate(rates, source, process, 0, options)
-    values = integral.values[:, 0].contiguous()
-    inside, below, above = integral.estimate(values), integral.below(0), integral.above(0)
+    parts = level_parts(integral, 0, "neural_entropy")
+    inside = integral.estimate(parts["values"])
     last = NONE if integral.last is None else mean_estimate(integral.last[0][:, 0])
     return NeuralEntropy(
-        value=total(inside, below, above),
+        value=total(inside, parts["below"], parts["above"]),
         integral=inside,
-        below=below,
-        above=above,
         collapsed_directions=Estimate(2.0 * last.value, 2.0 * last.stderr, ""),
         mismatch=None if truth is None else integral.estimate(integral.values[:, 1]),
-        curve=curve_of(integral, values, above),
-        effective_sample_size=integral.carried("neural_entropy", 0),
-        n_evaluations=evaluations,
-        log_snr=integral.log_snr,
-        values=values,
-        points=integral.clusters,
+        **parts,
         settings={
             "model": described(model),
             "data": described_data(law, source),

@@ -12,6 +12,7 @@ from thermokern.processes import LinearProcess
 
 SAMPLINGS = ("adaptive", "log-snr", "uniform")
 BINS = 32
+REACH = 2  # bins on either side whose rates tell what a bin may hold that the pilot has not met
 FLOOR = 0.1  # the share of evaluations that is spread evenly whatever the pilot saw
 
 
@@ -36,11 +37,18 @@ def even_density(low: float, high: float) -> Density:
 
 
 def adapted_density(pilot: Levels, rates: Tensor, edges: Tensor) -> Density:
-    """The density of least variance as a pilot sees it: ∝ √E r² of its rates (n,), over a floor."""
+    """The density of least variance as a pilot sees it: ∝ √E r² of its rates (n,), over a floor.
+
+    A bin has at least half of its neighbour's √E r², and a quarter of the next one's: where large rates are rare, the
+    pilot meets none of them in most bins, and the one that the evaluations then meet would count hundredfold.
+    """
     which = (torch.bucketize(pilot.log_snr, edges) - 1).clamp(0, BINS - 1)
     count = torch.zeros(BINS, dtype=torch.float64, device="cpu").index_add_(0, which, torch.ones_like(rates))
     square = torch.zeros(BINS, dtype=torch.float64, device="cpu").index_add_(0, which, rates.square())
     size = (square / count.clamp_min(1.0)).sqrt()
+    for _ in range(REACH):
+        beside = torch.nn.functional.pad(size, (1, 1))
+        size = torch.maximum(size, 0.5 * torch.maximum(beside[:-2], beside[2:]))
     total = size.sum()
     shape = size / total if total > 0.0 else torch.full_like(size, 1.0 / BINS)
     return Density(edges, FLOOR / BINS + (1.0 - FLOOR) * shape)

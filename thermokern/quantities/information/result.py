@@ -20,13 +20,19 @@ from thermokern.quantities.results.storage import stored
 NONE = Estimate(math.nan, math.nan)
 
 
+@dataclass(frozen=True, eq=False)
 class LevelResult(Result):
-    """A result whose evaluations are kept: :meth:`at` reads the integral off at any noise level."""
+    """An integral over noise levels whose evaluations are kept: :meth:`at` reads it off at any level."""
 
+    value: Estimate
+    below: Estimate
+    above: Estimate
+    curve: InformationCurve
+    effective_sample_size: float
+    n_evaluations: int
     log_snr: Tensor
     values: Tensor
     points: Tensor | None
-    above: Estimate
     settings: dict[str, Any]
 
     def at(self, log_snr: float) -> Estimate:
@@ -65,19 +71,9 @@ class NeuralEntropy(LevelResult):
 
     title: ClassVar[str] = "Entropy that a model stores"
 
-    value: Estimate
     integral: Estimate
-    below: Estimate
-    above: Estimate
     collapsed_directions: Estimate
     mismatch: Estimate | None
-    curve: InformationCurve
-    effective_sample_size: float
-    n_evaluations: int
-    log_snr: Tensor
-    values: Tensor
-    points: Tensor | None
-    settings: dict[str, Any]
 
     def summary(self) -> str:
         """The estimates, for people."""
@@ -167,28 +163,18 @@ class MutualInformation(LevelResult):
 
     title: ClassVar[str] = "Mutual information from scores"
 
-    value: Estimate
     estimator: str
     gap: Estimate
     loss: Estimate
     difference: Estimate
     orthogonality: Estimate
     drift_orthogonality: Estimate
-    below: Estimate
-    above: Estimate
-    curve: InformationCurve
     other_curve: InformationCurve
     residual_curve: InformationCurve
     per_label: tuple[Estimate, ...]
     label_entropy: Estimate | None
     growth: Estimate | None
     verdicts: tuple[Verdict, ...]
-    effective_sample_size: float
-    n_evaluations: int
-    log_snr: Tensor
-    values: Tensor
-    points: Tensor | None
-    settings: dict[str, Any]
 
     def summary(self) -> str:
         """The estimates and verdicts, for people."""
@@ -344,19 +330,9 @@ class TotalCorrelation(LevelResult):
 
     title: ClassVar[str] = "Total correlation from scores"
 
-    value: Estimate
     integral: Estimate
-    below: Estimate
-    above: Estimate
     route: str
     axis_entropies: tuple[Estimate, ...]
-    curve: InformationCurve
-    effective_sample_size: float
-    n_evaluations: int
-    log_snr: Tensor
-    values: Tensor
-    points: Tensor | None
-    settings: dict[str, Any]
 
     def summary(self) -> str:
         """The estimates, for people."""

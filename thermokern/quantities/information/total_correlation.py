@@ -13,7 +13,7 @@ from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.ops.checks import check_flags, checked_choice, checked_integer, checked_several
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import check_dim
-from thermokern.quantities.information.curve import curve_of
+from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
 from thermokern.quantities.information.integrands import product_rates, reference_rates
@@ -116,9 +116,9 @@ def total_correlation(
         std = reference_of(process, reference_std)
         rates = reference_rates(model, process, source.shape, std)
     integral = integrate(rates, source, process, 0, options)
-    values = integral.values[:, 0].contiguous()
-    inside, below, above = integral.estimate(values), integral.below(0), integral.above(0)
-    value = total(inside, below, above)
+    measured = level_parts(integral, 0, "total_correlation")
+    inside = integral.estimate(measured["values"])
+    value = total(inside, measured["below"], measured["above"])
     entropies: tuple[Estimate, ...] = ()
     if route == "entropy":
         rest, entropies = _entropies(source, parts, std, evaluations)
@@ -126,16 +126,9 @@ def total_correlation(
     return TotalCorrelation(
         value=value,
         integral=inside,
-        below=below,
-        above=above,
         route=route,
         axis_entropies=entropies,
-        curve=curve_of(integral, values, above),
-        effective_sample_size=integral.carried("total_correlation", 0),
-        n_evaluations=evaluations,
-        log_snr=integral.log_snr,
-        values=values,
-        points=integral.clusters,
+        **measured,
         settings={
             "model": described(model),
             "data": described_data(data, source),
