@@ -134,6 +134,14 @@ def paths(dtype: torch.dtype) -> Iterator[Case]:
         rest = (drift + one, factor.tril() + one, turn - turn.T, 0.05 + 0.05 * randn(13, key="steps").abs())
         x = randn(PATHS, dim, key="langevin", dtype=dtype)
         yield f"langevin {dim}", lambda x=x, r=rest: tuple(ops.langevin(x, *r, seed=13, path_offset=2**34))
+    for dim, shared in itertools.product((1, 3, 8, 25, 64), (False, True)):
+        points = (randn(dim, PATHS, key=key, dtype=dtype) for key in ("from first", "from second"))
+        matrix = torch.linalg.qr(randn(dim, dim, key="axes")).Q
+        rest = (0.1 + randn(dim, key=key).square() for key in ("first", "second", "centre"))
+        v = torch.tensor(0.3, dtype=F64) if shared else torch.linspace(0.01, 0.99, PATHS, dtype=F64)
+        given = (*points, matrix, *rest, (1.0 - v).sqrt(), v.sqrt())
+        name = f"gaussian_gap {dim} {'one level' if shared else 'own levels'}"
+        yield name, lambda g=given: (ops.gaussian_gap(*g, seed=17, path_offset=2**34),)
 
 
 def flows(dtype: torch.dtype) -> Iterator[Case]:

@@ -171,6 +171,8 @@ def every_kernel(device: torch.device) -> None:
                         ops.probability_flow(x, table, perceptron, rtol=0.1, atol=0.1)
             matrix = torch.eye(dim)
             ops.langevin(x, matrix, matrix, matrix, torch.full((3,), 0.1))
+            rows, level = x.T.contiguous(), torch.tensor(0.5)
+            ops.gaussian_gap(rows, -rows, matrix, *3 * [torch.ones(dim)], level, level)
         for dim in (1, 7, 64, 300, 4100):
             rows = ops.normals(33, dim, dtype=dtype, device=device)
             for kind in ops.PROBES:

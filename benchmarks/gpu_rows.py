@@ -97,6 +97,9 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
         (ring(rates, one), ring(rates, other)),
         ring(flow, other),
     )
+    pair = ops.normals(50, n, seed=2, device=device).reshape(2, 25, n)
+    ones, level = torch.ones(25, device=device), torch.full((n,), 0.5, device=device)
+    gap = (torch.eye(25, device=device), ones, 2.0 * ones, ones, level, level)
     return {
         "normals": (Work(rows * long, 120, 4), lambda: ops.normals(rows, long, device=device)),
         "mixture_score": (Work(n, 8 * 37, 24), lambda: ops.mixture_score(x, *still)),
@@ -112,6 +115,10 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
         "langevin": (
             Work(n * steps, 300, 20 / steps),
             lambda: ops.langevin(x, matrix, 0.5 * matrix, 0.0 * matrix, torch.full((steps,), 0.01)),
+        ),
+        "gaussian_gap": (
+            Work(n, 2 * 2 * 25**2 + 25 * (30 + 40), 2 * 4 * 25 + 20),
+            lambda: ops.gaussian_gap(pair[0], pair[1], *gap),
         ),
         "hutchinson": (Work(rows * long, 130, 4), lambda: ops.hutchinson(wide)),
         "moments": (Work(len(values), 0, 4), lambda: ops.moments(values)),

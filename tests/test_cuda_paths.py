@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_cuda_emulated import DEVICE, DTYPES, EXACT, ORDERS, SIZES, Backend
+from test_gaussian_gap import problem as gap_problem
 from test_ops import LANGEVIN, PAIRS, Case, generator, langevin_case, perceptron, reweighted, source
 from test_probability_flow import mixture, source_of
 from tolerances import assert_exact, assert_rounding, rms
@@ -65,6 +66,32 @@ def test_langevin_battery(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for case, dtype in itertools.product(LANGEVIN, DTYPES):
         x = points(case, 70, dtype)
         assert_agrees(Backend(monkeypatch, name)(case, x, 5), case, x, 5, ("x_last", "work"))
+
+
+# ---- scores of two Gaussians
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_gaussian_gap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels shared or not, noise given or drawn, blocks of 128 to 32 threads, in both precisions."""
+    for dim, n, dtype in itertools.product((1, 3, 7, 25, 64), (1, 33, 150), DTYPES):
+        shared, drawn = n == 33, dim != 7
+        given = {key: part.to(dtype) for key, part in gap_problem(dim, n, 0 if shared else n).items()}
+        if not drawn:
+            given["noise"] = ops.normals(n, dim, seed=5, dtype=dtype).T.contiguous()
+
+        def call(x: Tensor, offset: int, given: dict[str, Tensor] = given) -> tuple[Tensor, ...]:
+            rest = {key: part.to(x) for key, part in given.items() if key != "from_first"}
+            return (ops.gaussian_gap(x, **rest, reference=0.7, seed=3, path_offset=offset),)
+
+        x, what = given["from_first"], f"{dim} axes, n = {n}, {dtype}"
+        (actual,) = Backend(monkeypatch, name)(Case(what, dim, call, call), x, 2**33 - 5)
+        (expected,), (best,) = call(x, 2**33 - 5), call(x.double(), 2**33 - 5)
+        scale = max(rms(best), 1.0)
+        if dtype == torch.float32:
+            assert_rounding(actual, expected, best, scale, what)
+        else:
+            assert rms(actual - expected) <= 64 * torch.finfo(F64).eps * scale, what
 
 
 # ---- the probability flow

@@ -84,6 +84,12 @@ def langevin(x: Tensor) -> Call:
     return lambda: ops.langevin(x, one, 1e-20 * one, 0.0 * one, steps)
 
 
+def gaussian_gap(x: Tensor) -> Call:
+    rows, ones = x.T.contiguous(), torch.ones(2, dtype=x.dtype)
+    level = torch.full((len(x),), 0.5, dtype=x.dtype)
+    return lambda: (ops.gaussian_gap(rows, -rows, torch.eye(2, dtype=x.dtype), ones, 2 * ones, ones, level, level),)
+
+
 def mixture(x: Tensor) -> Call:
     parameters = torch.zeros(1, 2, dtype=F64), torch.ones(1, 2, dtype=F64), torch.ones(1, dtype=F64)
     return lambda: ops.mixture_score(x, *parameters)
@@ -103,6 +109,7 @@ KERNELS = {
     "averages": averages,
     "flow": flow,
     "step": step,
+    "gaussian gap": gaussian_gap,
     "hutchinson": lambda x: lambda: (ops.hutchinson(x),),
     "langevin": langevin,
     "normals": lambda x: lambda: (ops.normals(len(x), 2, dtype=x.dtype),),

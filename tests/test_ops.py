@@ -365,6 +365,7 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
 
 # Ops whose opcheck stands in the file of their own.
 ELSEWHERE = {
+    "gaussian_gap": "test_gaussian_gap.py",
     "hutchinson": "test_stream_ops.py",
     "probability_flow": "test_probability_flow.py",
     "trajectory_block": "test_trajectory_block.py",

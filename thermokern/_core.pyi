@@ -11,6 +11,7 @@ best_instruction_set: str
 lanes: int
 
 MAX_DIM: int
+MAX_GAP_DIM: int
 MAX_WIDTH: int
 MAX_LAYERS: int
 NODE_COLUMNS: int

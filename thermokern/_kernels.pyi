@@ -3,6 +3,23 @@
 from typing import Any
 
 def exponential_sums(values: Any, scale: float, run_on: int) -> tuple[float, ...]: ...
+def gaussian_gap(
+    from_first: Any,
+    from_second: Any,
+    rotation: Any,
+    first: Any,
+    second: Any,
+    centre: Any,
+    mean_scale: Any,
+    root: Any,
+    shared: bool,
+    reference: float,
+    noise: Any,
+    seed: int,
+    path_offset: int,
+    out: Any,
+    run_on: int,
+) -> None: ...
 def hutchinson(products: Any, kind: int, seed: int, path_offset: int, first: int, out: Any, run_on: int) -> None: ...
 def langevin(
     x: Any,

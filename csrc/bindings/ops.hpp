@@ -1,6 +1,7 @@
 // Every op of a machine.
 #pragma once
 
+#include "gaussian_gap.hpp"
 #include "hutchinson.hpp"
 #include "langevin.hpp"
 #include "neighbours.hpp"

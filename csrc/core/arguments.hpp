@@ -8,6 +8,9 @@ namespace tk {
 // Points of the kernels that follow paths have at most so many dimensions, and perceptrons so many units and layers.
 constexpr int max_dim = 16, max_width = 256, max_layers = 16;
 
+// Dimensions that scores of Gaussians of full covariance have at most, and what is summed of two of them.
+constexpr int max_gap_dim = 64, gap_columns = 3;
+
 // Numbers a row of the tables that say what happens at a node, and observables that are averaged there.
 constexpr int node_columns = 19, rate_columns = 5, flow_columns = 2, observables = 7;
 
@@ -162,6 +165,22 @@ struct LangevinArguments {
     S* work;     // (n,)
 };
 
+// Differences of the scores of two Gaussians at noisy points m x_0 + √v z: core/gaussian_gap.hpp. Axes and what points
+// are made of are those of the first Gaussian's covariance, one row an axis.
+template <class S>
+struct GaussianGapArguments {
+    std::int64_t n, dim, levels;        // levels: n, or 0: all points share one
+    const S *from_first, *from_second;  // (dim, n): x_0 minus each Gaussian's centre
+    const S* rotation;                  // (dim, dim): the second's axes, one a row
+    const S *first, *second;            // (dim,): variances along their own axes
+    const S* centre;                    // (dim,): the second's
+    const S *mean_scale, *root;         // (levels,) or (1,): m and √v
+    S reference;                        // variance of a third Gaussian, isotropic and centred at zero
+    const S* noise;                     // (dim, n), or null: numbers 0 … dim − 1 of each path's stream
+    std::uint64_t seed, path_offset;
+    S* out;  // (gap_columns, n)
+};
+
 // Points in leaves, each a structure of arrays with infinity past its end: core/neighbours.hpp.
 template <class S>
 struct PointSet {
@@ -208,8 +227,9 @@ struct NeighboursCountArguments {
     kernel(normals, NormalsArguments) kernel(score, ScoreArguments) kernel(trajectory, TrajectoryArguments)       \
         kernel(trajectory_averages, TrajectoryAveragesArguments) kernel(trajectory_step, TrajectoryStepArguments) \
             kernel(hutchinson, HutchinsonArguments) kernel(probability_flow, ProbabilityFlowArguments)            \
-                kernel(langevin, LangevinArguments) kernel(neighbours_build, NeighboursBuildArguments)            \
-                    kernel(neighbours_search, NeighboursSearchArguments)                                          \
-                        kernel(neighbours_count, NeighboursCountArguments)
+                kernel(langevin, LangevinArguments) kernel(gaussian_gap, GaussianGapArguments)                    \
+                    kernel(neighbours_build, NeighboursBuildArguments)                                            \
+                        kernel(neighbours_search, NeighboursSearchArguments)                                      \
+                            kernel(neighbours_count, NeighboursCountArguments)
 
 }  // namespace tk

@@ -220,6 +220,33 @@ void langevin(Numbers& random, std::int64_t n, std::int64_t dim) {
 }
 
 template <class S>
+void gaussian_gap(Numbers& random, std::int64_t n, std::int64_t dim, std::int64_t levels, bool drawn) {
+    const auto first = random.vector<S>(n * dim), second = random.vector<S>(n * dim), noise = random.vector<S>(n * dim);
+    const auto rotation = random.vector<S>(dim * dim), centre = random.vector<S>(dim);
+    const auto narrow = random.vector<S>(dim, 1.5), wide = random.vector<S>(dim, 2.5);
+    const auto scales = random.vector<S>(levels + 1, 1.5), roots = random.vector<S>(levels + 1, 1.5);
+    std::vector<S> out(static_cast<std::size_t>(tk::gap_columns * n));
+    tk::cuda::gaussian_gap<S>({.n = n,
+                               .dim = dim,
+                               .levels = levels,
+                               .from_first = first.data(),
+                               .from_second = second.data(),
+                               .rotation = rotation.data(),
+                               .first = narrow.data(),
+                               .second = wide.data(),
+                               .centre = centre.data(),
+                               .mean_scale = scales.data(),
+                               .root = roots.data(),
+                               .reference = S(1),
+                               .noise = drawn ? nullptr : noise.data(),
+                               .seed = 7,
+                               .path_offset = 3,
+                               .out = out.data()},
+                              nullptr);
+    report("gaussian gap", sizeof(S), n, dim, out);
+}
+
+template <class S>
 void averages(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
               std::int64_t nodes) {
     const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns),
@@ -369,6 +396,8 @@ void everything(bool few) {
             averages(random, narrow, wide, n, dim, nodes);
             for (bool apart : {false, true}) rows<S>(random, n, dim, apart);
             langevin<S>(random, n, dim);
+            gaussian_gap<S>(random, n, dim, n, true);
+            gaussian_gap<S>(random, n, 3 * dim, 0, false);
         }
         constexpr std::int64_t flow_nodes = 9 * 16 - 3;
         Source<S> of_flow, network_of_flow;

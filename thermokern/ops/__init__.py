@@ -2,6 +2,7 @@
 
 from thermokern.ops.coarse_sums import CoarseSums, coarse_sums, no_coarse_sums
 from thermokern.ops.flow_table import FlowTable
+from thermokern.ops.gaussian_gap import MAX_GAP_DIM, gaussian_gap, gaussian_gap_reference
 from thermokern.ops.hutchinson import PROBES, hutchinson, hutchinson_reference, probes
 from thermokern.ops.kdtree import KDTree
 from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
@@ -45,6 +46,7 @@ __all__ = [
     "DIVERGENCE_WEIGHT",
     "FLOW_DONE",
     "FLOW_NEEDS_FINER",
+    "MAX_GAP_DIM",
     "OBSERVABLES",
     "PROBES",
     "SCHEMES",
@@ -74,6 +76,8 @@ __all__ = [
     "distances_reference",
     "exponential_sums",
     "exponential_sums_reference",
+    "gaussian_gap",
+    "gaussian_gap_reference",
     "hutchinson",
     "hutchinson_reference",
     "langevin",

@@ -236,6 +236,13 @@ class VP(LinearBeta):
         total = math.log1p(sigma * sigma)
         return cls(ratio * total, (2.0 - ratio) * total)
 
+    def times_at(self, log_snr: Tensor) -> Tensor:
+        """:meth:`time_at` of many, (n,) float64: ``B = ln(1 + e^{−λ})``, a quadratic equation in t."""
+        integral = torch.nn.functional.softplus(-log_snr, threshold=50.0)
+        root = (self.beta_min**2 + 2.0 * integral * (self.beta_max - self.beta_min)).sqrt()
+        slope = (self.beta_min + root).clamp_min(torch.finfo(torch.float64).tiny)
+        return (2.0 * integral / slope).clamp_max(self.t_end)
+
 
 class VE(LinearProcess):
     """Variance-exploding process: ``f = 0``, ``g² = σ^{2t}``, ``m = 1``, ``v = (σ^{2t} − 1)/(2 ln σ)``, t in [0, 1].

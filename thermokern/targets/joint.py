@@ -148,6 +148,11 @@ class JointGaussian(ConditionalLaw):
         both = self.joint.sample(n, seed, path_offset)
         return both[:, : self.dim].contiguous(), both[:, self.dim :].contiguous()
 
+    def sample_together(self, n: int, seed: int = 0, path_offset: int = 0) -> tuple[Tensor, Tensor]:
+        """:meth:`sample` to rounding, see :meth:`GaussianMixture.sample_together`."""
+        both = self.joint.sample_together(n, seed, path_offset)
+        return both[:, : self.dim].contiguous(), both[:, self.dim :].contiguous()
+
     def score_at(self, x: Tensor, t: Tensor, y: Tensor, process: LinearProcess) -> Tensor:
         centre = process.mean_scale(t)[:, None] * self.conditional_mean(y.reshape(len(y), -1))
         return law_score_at(self._given, (x - centre.to(x)), t, process)

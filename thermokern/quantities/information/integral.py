@@ -2,14 +2,14 @@
 
 Every quantity of this room is ``∫ E r(x_t, t) dλ`` with λ = ln(m²/v), ``D dt = ½ v dλ``, and r made of scores. A pilot
 on even levels says where r is large; the evaluations follow it, one level to each stratum; the two ends are rates at
-the first and the last level. :func:`evaluate` is the one place that calls scores: a fused kernel would stand there.
+the first and the last level. :func:`evaluate` is the one place that calls scores, PyTorch's or a kernel's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -57,6 +57,29 @@ class Batch(NamedTuple):
 
 
 Integrand = Callable[[Batch], Tensor]  # rates (n, columns) per unit of λ, float64
+
+
+class Data(NamedTuple):
+    """Data, noise and a noise level each, apart."""
+
+    x: Tensor  # (n, d) float64, x_0
+    noise: Tensor  # (n, d) float64, ε
+    y: Tensor | None  # (n, …)
+    mean_scale: Tensor  # (n,) m
+    root: Tensor  # (n,) √v
+
+
+@runtime_checkable
+class Fused(Protocol):
+    """An integrand for which kernels stand, from the data up."""
+
+    def fused(self, data: Data) -> Tensor:
+        """Rates (n, columns), those of the integrand to rounding."""
+
+
+def scores_by(integrand: Integrand) -> str:
+    """Who computes the scores: kernels, or PyTorch."""
+    return "kernel" if isinstance(integrand, Fused) else "PyTorch"
 
 
 @dataclass(frozen=True)
@@ -188,13 +211,19 @@ def evaluate(
     rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _NUMBERS // dim))
     done = bar.n
 
+    def rates_of(which: slice, y: Tensor | None) -> Tensor:
+        low, high = which.start, which.stop
+        noise = ops.normals(high - low, dim, seed=options.seed, path_offset=offset + low, dtype=torch.float64)
+        if isinstance(integrand, Fused):
+            return integrand.fused(Data(draws.x[which], noise, y, m[which, 0], root[which, 0]))
+        x = m[which] * draws.x[which] + root[which] * noise
+        return integrand(Batch(x, times[which], noise, root[which], y))
+
     def compute(_: int, low: int, high: int) -> Rows:
         which = slice(low, high)
-        noise = ops.normals(high - low, dim, seed=options.seed, path_offset=offset + low, dtype=torch.float64)
-        x = m[which] * draws.x[which] + root[which] * noise
         y = None if draws.y is None else draws.y[which]
         with torch.no_grad():
-            part = integrand(Batch(x, times[which], noise, root[which], y))
+            part = rates_of(which, y)
         if not bool(part.isfinite().all()):
             raise FloatingPointError(
                 f"a score gave NaN or infinite numbers at log signal-to-noise ratios of {log_snr[which].min():.3g} to "

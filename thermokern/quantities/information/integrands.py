@@ -12,8 +12,9 @@ from thermokern.models.evaluate import score_at
 from thermokern.ops.checks import checked_several
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import check_dim
+from thermokern.quantities.information.gaussian import GaussianScore, gaussian_score, isotropic, with_kernels
 from thermokern.quantities.information.integral import Batch, Integrand
-from thermokern.targets import ConditionalLaw
+from thermokern.targets import ConditionalLaw, Gaussian
 
 ConditionalLike = ConditionalModel | ConditionalLaw
 
@@ -75,7 +76,8 @@ def information_rates(
         columns = (apart * apart, -apart * (both + 2.0 * batch.noise), apart * (both - 2.0 * rest))
         return torch.stack([0.5 * column.sum(1) for column in columns], dim=1)
 
-    return rates
+    pair = gaussian_score(conditional), [gaussian_score(unconditional)]
+    return with_kernels(rates, shape, *pair, (GAP, LOSS, DIFFERENCE), reference_std)
 
 
 def reference_rates(
@@ -94,7 +96,8 @@ def reference_rates(
             columns.append(score - _pushed_either(truth, process, batch, shape))
         return torch.stack([0.5 * column.square().sum(1) for column in columns], dim=1)
 
-    return rates
+    others = [isotropic(shape.numel(), std), *([] if truth is None else [gaussian_score(truth)])]
+    return with_kernels(rates, shape, gaussian_score(model), others, (GAP,))
 
 
 def product_rates(
@@ -123,4 +126,19 @@ def product_rates(
                 product[:, axes] = pushed(marginals[k], process, part, own)
         return 0.5 * (pushed(model, process, batch, shape) - product).square().sum(1)[:, None]
 
-    return rates
+    second = None if isinstance(marginals, ConditionalModel) else _product_of_gaussians(marginals, blocks)
+    return with_kernels(rates, shape, gaussian_score(model), [second], (GAP,))
+
+
+def _product_of_gaussians(marginals: Sequence[ScoreLike], blocks: list[list[int]]) -> GaussianScore | None:
+    """The score of independent Gaussians of blocks of axes, or None."""
+    parts = [gaussian_score(marginal) for marginal in marginals]
+    dim = sum(len(axes) for axes in blocks)
+    mean, covariance = (torch.zeros(*size, dtype=torch.float64, device="cpu") for size in ((dim,), (dim, dim)))
+    for part, axes in zip(parts, blocks, strict=True):
+        if part is None or not isinstance(part.centre, Tensor) or part.law.dim != len(axes):
+            return None
+        which = torch.tensor(axes, device="cpu")
+        mean[which] = part.centre
+        covariance[which[:, None], which] = part.law.covariances[0]
+    return gaussian_score(Gaussian(mean, covariance))

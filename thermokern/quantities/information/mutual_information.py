@@ -17,7 +17,7 @@ from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.information.curve import curve_of, level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.growth import growth_of
-from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Integral, Options, integrate
+from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Integral, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import (
     COLUMNS,
     DIFFERENCE,
@@ -158,6 +158,7 @@ def mutual_information(
             "unconditional": described(unconditional),
             "data": described_data(data, source),
             "estimator": estimator,
+            "scores": scores_by(rates),
             **options.settings(process),
         },
     )

@@ -12,7 +12,7 @@ from thermokern.ops.checks import LARGEST, check_flags, checked_number
 from thermokern.processes import VP, CosineVP, DiscreteVP, LinearProcess
 from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
-from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
+from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import reference_rates
 from thermokern.quantities.information.problem import described, described_data, process_of, source_of
 from thermokern.quantities.information.result import NONE, NeuralEntropy
@@ -117,6 +117,7 @@ def neural_entropy(
             **options.settings(process),
             "reference_std": std,
             "dim": math.prod(shape),
+            "scores": scores_by(rates),
         },
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -38,9 +39,11 @@ class LawSource:
 
     def draw(self, n: int, offset: int) -> Draws:
         """Data of evaluations `offset` … `offset + n`."""
+        sample: Callable[[int, int, int], Any] = getattr(self.law, "sample_together", self.law.sample)
         if isinstance(self.law, ConditionalLaw):
-            return Draws(*self.law.sample(n, self.seed, offset), None)
-        return Draws(self.law.sample(n, self.seed, offset), None, None)
+            x, y = sample(n, self.seed, offset)
+            return Draws(x, y, None)
+        return Draws(sample(n, self.seed, offset), None, None)
 
 
 class PointSource:

@@ -15,7 +15,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
-from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate
+from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import product_rates, reference_rates
 from thermokern.quantities.information.neural_entropy import reference_of
 from thermokern.quantities.information.problem import described, described_data, process_of, source_of
@@ -134,6 +134,7 @@ def total_correlation(
             "data": described_data(data, source),
             "blocks": len(parts),
             "axes": [list(part) for part in parts],
+            "scores": scores_by(rates),
             **options.settings(process),
             **({"reference_std": std} if route == "entropy" else {}),
         },

@@ -1,0 +1,60 @@
+// Differences of the scores of two Gaussians, of which information is made.
+//
+// Scores are pushed: √v times each, so that half a square is a rate per unit of ln(m²/v). A Gaussian that is diffused
+// keeps its axes, and along each its score is a division; two Gaussians meet by one rotation there and one back.
+#pragma once
+
+#include "arguments.hpp"
+#include "lanes.hpp"
+
+TK_BEGIN_NAMESPACE
+
+// A noise level.
+template <class V>
+struct GapLevel {
+    V mean_scale, root;        // m, √v
+    V square_scale, variance;  // m², v
+
+    TK_HD GapLevel(V m, V root_v) : mean_scale(m), root(root_v), square_scale(m * m), variance(root_v * root_v) {}
+
+    // m x_0 + √v z, measured from where x_0 is measured from.
+    TK_HD V noisy(V from, V noise) const { return mean_scale * from + root * noise; }
+    // What takes a distance from the centre of N(0, width) to its pushed score, along one axis.
+    TK_HD V gain(V width) const { return -root / (square_scale * width + variance); }
+};
+
+// Entry (r, c) of the matrix that takes distances from the second's centre to its pushed score, at a level that points
+// share, all along the axes of the first.
+template <class S>
+TK_HD S shared_entry(const GaussianGapArguments<S>& a, const GapLevel<S>& level, std::int64_t r, std::int64_t c) {
+    S sum{};
+    for (std::int64_t k = 0; k < a.dim; ++k)
+        sum = sum + a.rotation[k * a.dim + r] * (level.gain(a.second[k]) * a.rotation[k * a.dim + c]);
+    return sum;
+}
+
+// Sums over axes for scores f and s, a reference's r and the noise z: (f − s)², (s + z)² − (f + z)², (f − r)² − (s −
+// r)².
+template <class V>
+struct GapSums {
+    V gap{}, loss{}, difference{};
+
+    TK_HD void add(V first, V second, V noise, V reference) {
+        using S = ScalarOf<V>;
+        const V apart = first - second, both = first + second;
+        gap = gap + apart * apart;
+        loss = loss - apart * (both + S(2) * noise);
+        difference = difference + apart * (both - S(2) * reference);
+    }
+};
+
+// What one axis adds, from x_0's distances to the centres, the gains of the first score and of the reference's there,
+// and the second score, which is back in the axes of the first.
+template <class V, class G>
+TK_HD void add_axis(const GapLevel<V>& level, V from_first, V from_second, ScalarOf<V> centre, V noise, G first,
+                    G reference, V second, GapSums<V>& sums) {
+    const V x = level.noisy(from_second, noise) + level.mean_scale * centre;
+    sums.add(first * level.noisy(from_first, noise), second, noise, reference * x);
+}
+
+TK_END_NAMESPACE
