@@ -15,8 +15,10 @@ from torch import Tensor
 
 from thermokern.models import load_checkpoint
 from thermokern.papers.correlation import pearson, spearman
-from thermokern.papers.experiment import Experiment, ExperimentResult
+from thermokern.papers.ding2026.images import DATA
+from thermokern.papers.experiment import Experiment, ExperimentResult, Option
 from thermokern.papers.kodama2025.evaluation import Likelihoods, read_estimate
+from thermokern.papers.kodama2025.image_limits import ImageLimits, image_limits
 from thermokern.papers.kodama2025.sweep import (
     PROCESSES,
     PROFILE_HELP,
@@ -310,7 +312,13 @@ def _rounded(values: Tensor) -> list[float]:
     return [float(f"{value:.5g}") for value in values.tolist()]
 
 
-def _run(profile: str, out: Path, *, seed: int, progress: bool) -> LimitsSweep:
+def _run(
+    profile: str, out: Path, *, seed: int, progress: bool, data: str | None, root: Path | None
+) -> LimitsSweep | ImageLimits:
+    if data is not None:
+        return image_limits(data, profile, out, root=root, seed=seed, progress=progress)
+    if root is not None:
+        raise ValueError("--root: expected only with --data")
     return (
         shipped_limits() if profile == "shipped" else limits_sweep(PROFILES[profile], out, seed=seed, progress=progress)
     )
@@ -320,5 +328,10 @@ EXPERIMENT = Experiment(
     name="limits",
     help="likelihood and its lower bound: Kodama and Hinczewski, Fig. 1; stopped, it goes on where it was",
     profiles=PROFILE_HELP,
+    options=(
+        Option("--data", "real images, whose law is not known, in the place of the paper's laws", choices=DATA),
+        Option("--root", "folder of the files of mnist or fashion-mnist (IDX) or cifar10 (binary version)", Path),
+    ),
+    saved=True,
     run=_run,
 )
