@@ -136,7 +136,8 @@ def train_unet(
         return paths
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(profile.seed)
-    scheduler, network = make_scheduler(profile), make_unet(profile, tuple(images.shape[1:])).train()
+    scheduler, place = make_scheduler(profile), training_device()
+    network = make_unet(profile, tuple(images.shape[1:])).train().to(place)
     average = copy.deepcopy(network).requires_grad_(False).eval()
     parameters: list[Tensor] = list(network.parameters())
     averages: list[Tensor] = list(average.parameters())
@@ -150,7 +151,8 @@ def train_unet(
             order = torch.randperm(len(images), generator=generator)
         batch, order = images[order[: profile.batch_size]], order[profile.batch_size :]
         k = torch.randint(profile.T, (len(batch),), generator=generator)
-        noise = torch.randn(batch.shape, generator=generator)
+        noise = torch.randn(batch.shape, generator=generator).to(place)
+        batch, k = batch.to(place), k.to(place)
         loss = (network(scheduler.add_noise(batch, noise, k), k).sample - noise).square().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -170,6 +172,11 @@ def load_unet(profile: ImageProfile, shape: tuple[int, ...], path: Path) -> nn.M
     network = make_unet(profile, shape)
     network.load_state_dict(load_file(str(path)))
     return network.eval().requires_grad_(False)
+
+
+def training_device() -> torch.device:
+    """Where networks of images are trained: on the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _diffusers() -> Any:

@@ -27,6 +27,7 @@ from thermokern.papers.ding2026.image_training import (
     load_unet,
     make_scheduler,
     train_unet,
+    training_device,
 )
 from thermokern.papers.ding2026.images import DATA, load_images
 from thermokern.papers.experiment import Experiment, ExperimentResult, Option
@@ -262,7 +263,8 @@ def training_course(
     shape, scheduler = tuple(images.shape[1:]), make_scheduler(profile)
     generator = torch.Generator().manual_seed(profile.seed)
     starts = images[torch.randperm(len(images), generator=generator)[: profile.n_paths]]
-    models = [from_diffusers(load_unet(profile, shape, path), scheduler) for path in checkpoints]
+    place = training_device()
+    models = [from_diffusers(load_unet(profile, shape, path).to(place), scheduler) for path in checkpoints]
     final = ScoreModel(Remembering(models[-1].network), models[-1].process, models[-1].predicts, models[-1].shape)
     values, errors, hits, shown, expected = [], [], [], [], 0.0
     along = list(zip(profile.saved, models, strict=True))

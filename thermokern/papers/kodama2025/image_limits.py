@@ -216,6 +216,7 @@ class ImageLimits(ExperimentResult):
             axes.plot(place, low.value, "_", color=EXACT, ms=12)
         axes.set(title="gap of the plug-in NLL to the bound:\nbetween what numbers it lies", ylabel="bits per pixel")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
 
     def _draw_proxy(self, axes: Axes) -> None:
         pairs = [
@@ -224,7 +225,7 @@ class ImageLimits(ExperimentResult):
         ]
         for x, y, name in pairs:
             axes.plot(x, y, "o", color=NETWORK, ms=5)
-            axes.annotate(name, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7, color=INK)
+            axes.annotate(name, (x, y), xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=7, color=INK)
         ends = [min(min(x, y) for x, y, _ in pairs), max(max(x, y) for x, y, _ in pairs)]
         axes.plot(ends, ends, color=MUTED, ls="--", lw=1, zorder=0)
         axes.set(
@@ -234,6 +235,10 @@ class ImageLimits(ExperimentResult):
             xscale="log",
             yscale="log",
         )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
+        axes.tick_params(which="minor", labelsize=6)
 
     def lead(self) -> str:
         return (
