@@ -218,6 +218,31 @@ def test_estimates_through_the_kernel_are_those_of_pytorch(monkeypatch: pytest.M
     assert fused[0].value.stderr < 0.25
 
 
+def test_pointwise_information_through_the_kernel_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pairs, and of points with candidates, to rounding."""
+    law = case_b()
+    x, y = law.sample(6, 2)
+
+    def estimate() -> tuple[Tensor, Tensor]:
+        options = {"process": VP, "evaluations": 32}
+        pairs = tk.pointwise_mutual_information(law, None, x, y, **options)
+        tried = tk.pointwise_mutual_information(law, None, x, candidates=y[:3], **options)
+        return pairs.values, tried.values
+
+    calls = []
+    kernel = ops.gaussian_gap
+    monkeypatch.setattr(ops, "gaussian_gap", lambda *a, **k: calls.append(1) or kernel(*a, **k))
+    fused = estimate()
+    used = len(calls)
+    monkeypatch.setattr("thermokern.quantities.information.growth.with_kernels", lambda plain, *_, **__: plain)
+    plain = estimate()
+    assert used >= 6
+    assert len(calls) == used
+    for one, other in zip(fused, plain, strict=True):
+        assert one.shape == other.shape
+        assert rms(one - other) < 1e-9 * rms(other)
+
+
 def test_points_drawn_together_are_those_drawn_apart() -> None:
     """To rounding, for full covariances and others."""
     classes = tk.GaussianMixture.ring(3)

@@ -89,17 +89,24 @@ class GaussianGap:
 
 
 class FusedRates:
-    """An integrand in PyTorch, with the kernels that stand for it where the data come from :func:`evaluate`."""
+    """An integrand in PyTorch, with the kernels that stand for it where the data come from :func:`evaluate`.
 
-    def __init__(self, plain: Integrand, gaps: Sequence[GaussianGap]) -> None:
-        self.plain, self.gaps = plain, gaps
+    With `candidates` the conditions are (n, candidates, …), and each kernel gives its columns for one after the other.
+    """
+
+    def __init__(self, plain: Integrand, gaps: Sequence[GaussianGap], candidates: int | None = None) -> None:
+        self.plain, self.gaps, self.candidates = plain, gaps, candidates
 
     def __call__(self, batch: Batch) -> Tensor:
         return self.plain(batch)
 
     def fused(self, data: Data) -> Tensor:
         """Rates (n, columns), see :class:`GaussianGap`."""
-        return torch.cat([gap(data) for gap in self.gaps], dim=1)
+        tried = [data]
+        if self.candidates is not None:
+            assert data.y is not None
+            tried = [data._replace(y=y) for y in data.y.unbind(1)]
+        return torch.cat([gap(each) for gap in self.gaps for each in tried], dim=1)
 
 
 def with_kernels(
@@ -109,10 +116,11 @@ def with_kernels(
     seconds: Sequence[GaussianScore | None],
     columns: Sequence[int],
     std: float = 1.0,
+    candidates: int | None = None,
 ) -> Integrand:
     """`plain`, beside it kernels where all scores are Gaussian, of data of that shape, and the second's centres fixed.
 
-    The columns are those of each pair of the first score and a second one.
+    The columns are those of each pair of the first score and a second one, see :class:`FusedRates`.
     """
     gaps = [
         GaussianGap(first, second, std, columns)
@@ -120,4 +128,4 @@ def with_kernels(
         if first is not None and second is not None and not callable(second.centre)
     ]
     fit = all(score is not None and score.law.dim == shape.numel() for score in (first, *seconds))
-    return FusedRates(plain, gaps) if fit and len(gaps) == len(seconds) else plain
+    return FusedRates(plain, gaps, candidates) if fit and len(gaps) == len(seconds) else plain

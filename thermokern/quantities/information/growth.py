@@ -10,8 +10,9 @@ from tqdm.auto import tqdm
 
 from thermokern.models import ScoreLike
 from thermokern.processes import LinearProcess
-from thermokern.quantities.information.integral import Batch, Options, evaluate
-from thermokern.quantities.information.integrands import ConditionalLike, pushed, pushed_given
+from thermokern.quantities.information.gaussian import gaussian_score, with_kernels
+from thermokern.quantities.information.integral import Batch, Integrand, Options, evaluate
+from thermokern.quantities.information.integrands import LOSS, ConditionalLike, pushed, pushed_given
 from thermokern.quantities.information.plan import Density, adapted_density, even_density, stratified, uniforms
 from thermokern.quantities.information.sources import Draws, Source
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -63,9 +64,10 @@ def pointwise_losses(
             columns.append(0.5 * (without - (with_y + batch.noise).square().sum(1)))
         return torch.stack(columns, dim=1)
 
+    integrand = _with_kernels(rates, shape, conditional, unconditional, count)
     with tqdm(total=n * pairs, disable=not options.progress, unit="point", unit_scale=True, desc="pairs") as bar:
         flat = levels.log_snr.reshape(-1)
-        found = evaluate(rates, process, flat, repeated, _POINTS, options, bar)
+        found = evaluate(integrand, process, flat, repeated, _POINTS, options, bar)
     values = levels.weight[:, :, None] * found.reshape(n, pairs, count)
     apart = (values[:, 0::2] - values[:, 1::2]).square().mean(1) / 2.0
     return Pointwise(values.mean(1), (apart / pairs).sqrt())
@@ -90,9 +92,17 @@ def pilot_density(
         other = pushed_given(conditional, process, batch, shape, batch.y) + batch.noise
         return 0.5 * (one.square() - other.square()).sum(1)[:, None]
 
+    integrand = _with_kernels(rates, shape, conditional, unconditional, None)
     with tqdm(total=len(draws.x), disable=True) as bar:
-        seen = evaluate(rates, process, levels.log_snr, draws, _PILOT, options, bar)
+        seen = evaluate(integrand, process, levels.log_snr, draws, _PILOT, options, bar)
     return adapted_density(levels, seen[:, 0], density.edges)
+
+
+def _with_kernels(
+    plain: Integrand, shape: torch.Size, conditional: ConditionalLike, unconditional: ScoreLike, candidates: int | None
+) -> Integrand:
+    scores = gaussian_score(conditional), [gaussian_score(unconditional)]
+    return with_kernels(plain, shape, *scores, (LOSS,), candidates=candidates)
 
 
 def blind_density(
