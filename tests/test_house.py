@@ -23,6 +23,7 @@ FLOORS = (
     "_cuda",
     "_info",
     "_files",
+    "_bars",
     "ops",
     "processes",
     "targets",

@@ -47,7 +47,7 @@ def test_glue_is_short() -> None:
         for block in re.findall(r"# glue\n(.*?)\n\s*# end", inspect.getsource(function), re.DOTALL):
             found += 1
             assert len(block.splitlines()) <= 3, name
-    assert found == 9  # two of the cases are two
+    assert found == 10  # two of the cases are two, and one is three
 
 
 def test_case_a_a_perceptron_of_ddpm_with_whole_steps() -> None:
@@ -247,6 +247,33 @@ def test_case_f_a_loop_of_accelerate() -> None:
     # end
     assert numbers["mean"] == result.mean.value
     assert numbers["mean"] > 0.1
+
+
+def test_case_f_the_trainer_of_hugging_face(tmp_path: Path) -> None:
+    transformers = library("transformers")
+    library("accelerate")
+
+    class Training(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = tk.ScoreModel(tk.ScoreMLP(2, width=16, depth=2), tk.VP(), "epsilon")
+
+        def forward(self, points: Tensor) -> dict[str, Tensor]:
+            return {"loss": tk.score_matching_loss(self.model, points)}
+
+    module, rows = Training(), [{"points": row} for row in LAW.sample(64).float()]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=16, use_cpu=True, report_to=[],
+        save_strategy="no", disable_tqdm=True, remove_unused_columns=False,
+    )  # fmt: skip
+    # glue
+    monitor = tk.TrainingMonitor(LAW, every=2, n_paths=16, n_steps=10, as_model=lambda module: module.model)
+    trainer = transformers.Trainer(module, arguments, train_dataset=rows, callbacks=[monitor.trainer()])
+    # end
+    trainer.train()
+    assert [each.step for each in monitor.result.measurements] == [2, 4]
+    logged = {row["step"]: row["taep/mean"] for row in trainer.state.log_history if "taep/mean" in row}
+    assert logged == {each.step: each.mean.value for each in monitor.result.measurements}
 
 
 # --- metrics of torchmetrics -----------------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ def test_whole_times_need_no_word_and_agree_with_the_law() -> None:
     assert abs(result.mean) < 1e-3  # rounding of float32
 
 
+@pytest.mark.filterwarnings("ignore::thermokern.FewEvaluationsWarning")
 def test_a_field_that_jumps_in_time_is_told() -> None:
     process = tk.DDPM(betas=BETAS)
     network = Whole(40, LAW, process)
@@ -143,12 +144,24 @@ def test_a_field_that_jumps_in_time_is_told() -> None:
     rounded = tk.ScoreModel(lambda x, t: network(x, (t - 1.0).round().long()), process, "epsilon")
     with pytest.warns(tk.JumpingFieldWarning, match=r"^model: its output jumps .*from_ddpm"):
         tk.log_likelihood(rounded, x, t_eps=30.0, rtol=0.1, atol=0.1)
+    calls: dict[str, Callable[[tk.ScoreModel], object]] = {
+        "sample": lambda model: tk.sample(model, n=2, n_steps=60, spacing="uniform", shape=(2,)),
+        "elbo": lambda model: tk.elbo(model, x, n_times=2),
+        "entropy_rates": lambda model: tk.entropy_rates(model, LAW, n_paths=4, n_steps=60, spacing="uniform"),
+        "neural_entropy": lambda model: tk.neural_entropy(model, LAW, evaluations=256),
+    }
+    for call in calls.values():
+        with pytest.warns(tk.JumpingFieldWarning, match=r"^model: .* it answers for a whole time nearby.*from_ddpm"):
+            call(rounded)
     smooth = tk.from_ddpm(network, betas=BETAS, shape=(2,))
     free_of_time = tk.ScoreModel(lambda x, t: -x, process)
-    for model in (smooth, free_of_time):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", tk.JumpingFieldWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", tk.JumpingFieldWarning)
+        for model in (smooth, free_of_time):
             tk.log_likelihood(model, x, t_eps=30.0, rtol=0.1, atol=0.1)
+            for call in calls.values():
+                call(model)
+        tk.sample(rounded, n=2, shape=(2,))  # whole times alone
 
 
 # --- models are modules ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from PIL import Image
 
 import thermokern as tk
 from thermokern.quantities.results import style
-from thermokern.report import panels, write_result
-from thermokern.report.html import words_of
+from thermokern.report import html, panels, write_result
+from thermokern.report.html import _explained, words_of
 from thermokern.report.panels import DARK, panels_of
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -199,3 +200,33 @@ def test_every_colour_is_seen_on_a_dark_page() -> None:
 def test_words_are_explained_where_they_stand() -> None:
     found = dict(words_of("<p>A NLL of 3 nats</p><img alt='coverage'>"))
     assert set(found) == {"NLL", "nats"}
+
+
+def test_words_have_tooltips_that_lead_to_their_meaning(reports: dict[str, Path]) -> None:
+    for name, page in reports.items():
+        text = page.read_text()
+        links = re.findall(r'<a class="term" href="#word-(\d+)" title="([^"]+)">([^<]+)</a>', text)
+        meanings = dict(re.findall(r'<dt id="word-(\d+)">.*?</dt><dd>(.*?)</dd>', text))
+        assert len(links) == len({number for number, *_ in links}) >= 2, name  # each word once
+        for number, tip, _ in links:
+            assert unescape(tip) == unescape(meanings[number])
+    parts = ["<p>An ELBO, a <b>KL</b></p>", '<pre>NLL</pre><img alt="nats"><a href="#">3 nats</a>', "5 nats, KL of 2"]
+    first, second, third = _explained(parts, words_of(" ".join(parts)))
+    assert re.sub(r"<a class[^>]*>|</a>", "", first) == parts[0]
+    assert first.count("<a ") == 2
+    assert second == parts[1], "code, links and alternative texts stay as they are"
+    assert third.startswith('5 <a class="term"')
+    assert third.count("<a ") == 1
+
+
+def test_small_panels_stand_side_by_side() -> None:
+    figure = Figure(figsize=(11.0, 2.4), layout="constrained")
+    wide, *small = figure.subplots(1, 6, width_ratios=[3.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    assert wide.axison
+    for axes in small:
+        axes.plot([0.0, 1.0], [0.0, 1.0])
+    page = html.figure(figure, "Six panels", "")
+    (few,) = re.findall(r'<div class="wide few">(.*?)</div>\s*</div>', page, flags=re.DOTALL)
+    widths = [float(width) for width in re.findall(r'style="width: ([\d.]+)rem"', few)]
+    assert len(widths) == page.count("rem") == 5
+    assert max(widths) < 11.0, "two beside each other on a phone of 23 rem"

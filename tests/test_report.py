@@ -146,7 +146,7 @@ def test_nothing_is_clipped_and_titles_do_not_meet(which: str, request: pytest.F
 def rows(page: str) -> list[list[str]]:
     """Cells of every table row of a page."""
     found = re.findall(r'<tr>(<th scope="row">.*?)</tr>', page)
-    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in found]
+    return [[re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)] for row in found]
 
 
 def test_page_has_a_row_for_each_mode(result: tk.TAEP, tmp_path: Path) -> None:
@@ -155,10 +155,14 @@ def test_page_has_a_row_for_each_mode(result: tk.TAEP, tmp_path: Path) -> None:
     table = rows(text.split("Mode by mode")[1].split("</section>")[0])
     assert [row[0] for row in table] == [str(c) for c in range(8)]
     for row, mode in zip(table, result.modes, strict=True):
-        assert row[1:4] == ["0.125", f"{mode.n_paths:,}", str(mode.mean)]
+        centre = result.x_start[result.start_component == mode.index].double().mean(0)
+        place = [float(number) for number in row[1].strip("()").split(", ")]
+        assert (torch.tensor(place) - centre).abs().max() < 0.01
+        assert (centre - TARGET.means[mode.index]).norm() < 0.1
+        assert row[2:5] == ["0.125", f"{mode.n_paths:,}", str(mode.mean)]
         share = mode.share_of_variance
-        assert row[4] == f"{tk.Estimate(100 * share.value, 100 * share.stderr)} %"
-        assert row[5:] == [str(mode.fluctuation_theorem), "collapsed" if mode.index == 0 else ""]
+        assert row[5] == f"{tk.Estimate(100 * share.value, 100 * share.stderr)} %"
+        assert row[6:] == [str(mode.fluctuation_theorem), "collapsed" if mode.index == 0 else ""]
     assert "http" not in text
     assert picture.stat().st_size > 10_000
     saved = json.loads(numbers.read_text())["modes"]
@@ -167,7 +171,7 @@ def test_page_has_a_row_for_each_mode(result: tk.TAEP, tmp_path: Path) -> None:
     settings = text.split("<h2>Settings</h2>")[1].split("</section>")[0]
     short = dict(rows(settings))
     rest = json.loads(settings.split('<pre tabindex="0">')[1].split("</pre>")[0].replace("&quot;", '"'))
-    assert {name.replace(" ", "_") for name in short} | set(rest) == set(result.settings)
+    assert {name.replace(" ", "_") for name in short} | set(rest) == set(result.settings) - {"chain", "forward"}
     assert all(value == result.settings[name] for name, value in rest.items())
     assert short["n steps"] == "100"
     assert short["from prior"] == "no"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from contextlib import nullcontext
 
 import torch
 
 import thermokern
 from thermokern.cli import entropy, information, init, limits, reproduce, schedule, show, taep, tools, world
-from thermokern.cli.options import common_options, output_options
+from thermokern.cli.options import common_options, output_options, telling_of_long_work
 from thermokern.cli.provenance import begin
 from thermokern.quantities.engine import OtherRankFailed
 
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
                     "torchrun: this command is for one process; taep, limits and information share their work"
                 )
             begin(sys.argv[1:] if arguments is None else arguments, options)
-            options.run(options)
+            with telling_of_long_work() if world.speaks() else nullcontext():
+                options.run(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from thermokern.cli.options import Parsers, hand_over
+from thermokern.cli.options import Parsers, hand_over, shows_bars
 from thermokern.cli.points import read_points
 from thermokern.quantities import entropy_table
 from thermokern.quantities.samples.entropy_table import KS
@@ -40,7 +40,7 @@ def _entropy(options: argparse.Namespace) -> None:
         bins=bins,
         jitter=options.jitter,
         seed=options.seed or 0,
-        progress=not options.quiet,
+        progress=shows_bars(options),
     )
     lead = f"{options.file.name}: {table.n:,} points in {table.dim} dimension{'s' * (table.dim > 1)}."
     # The points themselves are in no result: the map of them is drawn here.

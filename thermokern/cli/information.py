@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thermokern.cli import config as files
 from thermokern.cli.networks import read_process
-from thermokern.cli.options import Parsers, hand_over
+from thermokern.cli.options import Parsers, hand_over, shows_bars
 from thermokern.cli.points import read_points
 from thermokern.cli.world import world
 from thermokern.models import ConditionalMLP, ConditionalModel, fit_scores
@@ -46,7 +46,7 @@ def _information(options: argparse.Namespace) -> None:
             evaluations=options.evaluations,
             seed=options.seed,
             group=group,
-            progress=speaks and not options.quiet,
+            progress=speaks and shows_bars(options),
         )
         if not speaks:
             return

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from thermokern.cli.config import run_limits
-from thermokern.cli.options import Parsers, hand_over
+from thermokern.cli.options import Parsers, hand_over, shows_bars
 from thermokern.cli.world import world
 
 
@@ -21,6 +21,6 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
 
 def _limits(options: argparse.Namespace) -> None:
     with world() as (group, speaks):
-        result = run_limits(options.config, seed=options.seed, group=group, progress=speaks and not options.quiet)
+        result = run_limits(options.config, seed=options.seed, group=group, progress=speaks and shows_bars(options))
         if speaks:
             hand_over(result, options.out)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
 
+from thermokern._bars import LOG
 from thermokern.cli.provenance import made
 from thermokern.quantities import Result
 from thermokern.report import write_result
@@ -33,8 +38,26 @@ def output_options(default: Path | None = None) -> argparse.ArgumentParser:
         "--out", type=Path, default=default, help=f"folder for the figures, numbers and report.html{help_of_default}"
     )
     parser.add_argument("--seed", type=int, help="seed of every random number")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars; what takes long says so once")
     return parser
+
+
+def shows_bars(options: argparse.Namespace) -> bool:
+    """Whether to show progress bars: not where they were not wanted, nor in a file, where they leave debris."""
+    return not options.quiet and sys.stderr.isatty()
+
+
+@contextmanager
+def telling_of_long_work() -> Iterator[None]:
+    """In the place of a bar, a line on standard error says how long a calculation takes, if that is long."""
+    handler, level = logging.StreamHandler(sys.stderr), LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        LOG.setLevel(level)
 
 
 def list_files(paths: list[Path]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from thermokern.cli.config import run_schedule
-from thermokern.cli.options import Parsers, hand_over
+from thermokern.cli.options import Parsers, hand_over, shows_bars
 
 
 def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
 
 
 def _schedule(options: argparse.Namespace) -> None:
-    result = run_schedule(options.config, seed=options.seed, progress=not options.quiet)
+    result = run_schedule(options.config, seed=options.seed, progress=shows_bars(options))
     hand_over(result, options.out)
     for n in result.n_steps:
         print(f"{n} steps, t from the end: {' '.join(f'{time:.6g}' for time in result.times(n).flip(0).tolist())}")

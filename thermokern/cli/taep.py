@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from thermokern.cli.config import run_config
-from thermokern.cli.options import Parsers, hand_over
+from thermokern.cli.options import Parsers, hand_over, shows_bars
 from thermokern.cli.world import world
 
 
@@ -19,7 +19,7 @@ def add(commands: Parsers, common: argparse.ArgumentParser, output: argparse.Arg
 
 def _taep(options: argparse.Namespace) -> None:
     with world() as (group, speaks):
-        progress = speaks and not options.quiet
+        progress = speaks and shows_bars(options)
         result = run_config(options.config, seed=options.seed, group=group, progress=progress)
         if speaks:
             hand_over(result, options.out)

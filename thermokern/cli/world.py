@@ -18,6 +18,11 @@ def ranks() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks."""
+    return ranks() == 1 or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def world() -> Iterator[tuple[str | None, bool]]:
     """The group to share with, and whether this process is the one that speaks and writes."""

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from thermokern._bars import Bar
 from thermokern.models.conditional import ConditionalModel
 from thermokern.models.conditional_mlp import ConditionalMLP, FitHistory
 from thermokern.models.score_model import ScoreModel
@@ -116,7 +116,7 @@ def fit_scores(
     optimiser = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.5 * (1.0 + math.cos(math.pi * k / steps)))
     every, rows, sums = max(1, steps // _CHECKS), [], torch.zeros(2, dtype=torch.float64, device="cpu")
-    with tqdm(total=steps, disable=not progress, unit="step", desc="scores") as bar:
+    with Bar(total=steps, progress=progress, unit="step", desc="scores") as bar:
         for step in range(1, steps + 1):
             which = used[torch.randint(len(used), (batch_size,), generator=generator, device="cpu")]
             absent = (

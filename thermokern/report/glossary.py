@@ -14,10 +14,9 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "score": (r"\bscores?\b", "The gradient of the log density, which a diffusion model learns at every noise level."),
     "⟨exp(−Δs)⟩": (
-        r"exp\([−+-](δs|taep|x)\)",
+        r"⟨?exp\([−+-](δs|taep|x)\)⟩?",
         "An average that is 1 for an exact reference. Far from 1, or carried by few paths, it says that paths, steps "
-        "or "
-        "overlap do not suffice.",
+        "or overlap do not suffice.",
     ),
     "carried by": (
         r"carried by|carry",

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape, unescape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from thermokern.report.panels import panels_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PROSE = 40  # letters from which on a cell is prose, which may be broken
+_AS_IT_IS = ("pre", "summary", "h2", "a")  # elements in whose text no word is explained
 _NUMBER = re.compile(r"[-+−≤≥<>]?\s*(\d|∞|–|\?|nan|inf|unknown|$)")
 
 Made = Mapping[str, str] | str  # what made a page: named facts, or a line
@@ -42,16 +44,20 @@ def _filled(template: str, **values: object) -> str:
 
 
 def page(title: str, lead: str, sections: Sequence[str], made: Made, conclusion: Sequence[str] = ()) -> str:
-    """A whole page of `sections`, each HTML already; words of the glossary that stand on it are explained at its "
-    "end.
+    """A whole page of `sections`, each HTML already.
+
+    Words of the glossary that stand on it are explained at its end, and where each first stands by a tooltip.
     """
+    parts = [escape(lead), *map(escape, conclusion), *sections]
+    words = words_of(" ".join(parts))
+    first, *rest = (Markup(part) for part in _explained(parts, words))
     return _filled(
         "page.html",
         title=title,
-        lead=lead,
-        conclusion=conclusion,
-        sections=[Markup(part) for part in sections],
-        words=words_of(" ".join([lead, *conclusion, *sections])),
+        lead=first,
+        conclusion=rest[: len(conclusion)],
+        sections=rest[len(conclusion) :],
+        words=words,
         made=made,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
     )
@@ -66,6 +72,31 @@ def words_of(html: str) -> list[tuple[str, str]]:
     """The entries of the glossary whose word stands in the text of some HTML."""
     text = unescape(re.sub(r"<img[^>]*>|<[^>]+>", " ", html)).casefold()
     return [(word, meaning) for word, (pattern, meaning) in WORDS.items() if re.search(pattern, text)]
+
+
+def _explained(parts: Sequence[str], words: Sequence[tuple[str, str]]) -> list[str]:
+    """Parts of a page, HTML, with the first place of each word a link to what it means, which is its tooltip too."""
+    left = {i: re.compile(WORDS[word][0], re.IGNORECASE) for i, (word, _) in enumerate(words, 1)}
+    inside: list[str] = []  # of elements whose text stays as it is
+
+    def linked(text: str) -> str:
+        found = [(match.start(), -len(match[0]), i, match) for i, rule in left.items() if (match := rule.search(text))]
+        if not found:
+            return text
+        *_, i, match = min(found)
+        del left[i]
+        link = f'<a class="term" href="#word-{i}" title="{escape(words[i - 1][1])}">{match[0]}</a>'
+        return text[: match.start()] + link + linked(text[match.end() :])
+
+    def of(piece: str) -> str:
+        tag = re.match(r"<(/?)([a-z0-9]+)", piece)
+        if tag is None:
+            return piece if inside else linked(piece)
+        if tag[2] in _AS_IT_IS:
+            inside.append(tag[2]) if not tag[1] else inside.pop()
+        return piece
+
+    return ["".join(map(of, re.split(r"(<[^>]*>)", part))) for part in parts]
 
 
 def section(title: str, *parts: str) -> str:
@@ -118,7 +149,8 @@ def named(values: Mapping[str, object], caption: str = "") -> str:
 def figure(picture: Figure, alt: str, caption: str) -> str:
     """A figure as embedded pictures of its panels; `alt` leads the description of each."""
     panels = [panel._replace(alt=f"{alt}. {panel.alt}") for panel in panels_of(picture)]
-    return _filled("figure.html", panels=panels, caption=caption)
+    runs = [(small, list(run)) for small, run in groupby(panels, key=lambda panel: panel.small)]
+    return _filled("figure.html", runs=runs, caption=caption)
 
 
 def percent(share: Estimate) -> str:

@@ -23,6 +23,7 @@ GROUND = "#14181d"  # of a dark page, as style.css has it
 _SEEN = 3.0  # contrast of a line with its ground at least
 _PAD = 0.06  # inches around a panel
 _WIDEST = 4.6  # inches of a panel whose letters a phone shows at a size that can be read
+_SMALL = 1.9  # inches below which panels stand side by side
 # Colours of figures on white, and what they become on a dark page: of the same hue, and as far from the ground.
 DARK = {
     INK: "#e6e9ee",
@@ -40,7 +41,17 @@ class Panel(NamedTuple):
 
     svg: str
     alt: str
-    wide: bool  # by more than a phone shows at a size that can be read
+    inches: float
+
+    @property
+    def wide(self) -> bool:
+        """Wider than a phone shows at a size that can be read."""
+        return self.inches > _WIDEST + 1.0
+
+    @property
+    def small(self) -> bool:
+        """One of several that stand side by side, even on a phone."""
+        return self.inches < _SMALL
 
 
 def panels_of(figure: Figure) -> list[Panel]:
@@ -69,7 +80,7 @@ def panels_of(figure: Figure) -> list[Panel]:
                 for one in axes:
                     one.set_position((place.x0, place.y0, width, place.height))
                 inches = _box(figure, group, renderer) or inches
-            out.append(Panel(_svg(figure, axes, inches), alt_of(axes), inches.width > _WIDEST + 1.0))
+            out.append(Panel(_svg(figure, axes, inches), alt_of(axes), inches.width))
             for one in axes:
                 one.set_position(places[one])
     finally:

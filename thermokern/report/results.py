@@ -11,11 +11,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from thermokern.quantities import TAEP, EntropyTable, Limits, Mode, Result, Schedules
+from thermokern.quantities import TAEP, EntropyTable, Limits, Mode, Result
 from thermokern.quantities.results.result import encoded
 from thermokern.quantities.results.storage import kind_of
 from thermokern.quantities.samples.entropy_table import plain
-from thermokern.quantities.taep.modes import collapsed_modes
+from thermokern.quantities.taep.modes import collapsed_modes, places
 from thermokern.report import html
 
 # Rows of a table of modes; those of highest mean are kept.
@@ -44,11 +44,17 @@ class Particulars:
         What an estimate is, by its name.
     sections : list of str
         HTML.
+    table : str
+        HTML, below the table of estimates or in its place.
+    idle : tuple of str
+        Settings that this calculation did not use.
     """
 
     caption: str = ""
     meaning: dict[str, str] = field(default_factory=dict)
     sections: list[str] = field(default_factory=list)
+    table: str = ""
+    idle: tuple[str, ...] = ()
 
 
 def write_result(
@@ -70,7 +76,7 @@ def write_result(
     """
     picture = result.plot() if picture is None else picture
     about, numbers = particulars(result), result.numbers()
-    settings = numbers.get("settings")
+    settings = found if isinstance(found := numbers.get("settings"), dict) else {}
     page = html.page(
         result.title,
         lead or result.summary().splitlines()[0],
@@ -78,11 +84,12 @@ def write_result(
             html.section(
                 "Estimates",
                 *_estimates(result, about.meaning),
+                about.table,
                 html.folded("The same as text, with what ran", html.preformatted(result.summary())),
             ),
             html.section("Figure", html.figure(picture, result.title, about.caption + caption)),
             *about.sections,
-            *([html.section("Settings", *_settings(settings))] if isinstance(settings, dict) and settings else []),
+            *([html.section("Settings", *_settings(settings, about.idle))] if settings else []),
         ],
         made,
         html.conclusion(result),
@@ -102,8 +109,9 @@ def _estimates(result: Result, meaning: dict[str, str]) -> list[str]:
     return [html.table(head[:width], [row[:width] for row in rows], caption, stack=True)] if rows else []
 
 
-def _settings(settings: dict[str, object]) -> list[str]:
+def _settings(settings: dict[str, object], idle: tuple[str, ...]) -> list[str]:
     """A table of what is a word or a number, and the rest on demand."""
+    settings = {name: value for name, value in settings.items() if name not in idle}
     short = {name.replace("_", " "): _word(value) for name, value in settings.items() if _word(value)}
     rest = {name: value for name, value in settings.items() if not _word(value)}
     more = [html.folded("More: " + ", ".join(rest), html.preformatted(_readable(rest)))] if rest else []
@@ -118,6 +126,8 @@ def _word(value: object) -> str:
         )
     if isinstance(value, list | tuple):
         return "" if len(value) > 6 else ", ".join(map(str, value)) or "none"
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.6g}" if isinstance(value, float) else str(value) or "none"
@@ -146,16 +156,7 @@ def _taep(result: TAEP) -> Particulars:
             "data_entropy": "of the law that paths start from, at the first time",
         },
         sections=[*_modes(result), *_attribution(result)],
-    )
-
-
-@particulars.register
-def _schedules(result: Schedules) -> Particulars:
-    note = "These numbers bound nothing." if result.kind == "surrogate" else f"Bound on {result.kind}, held out."
-    return Particulars(
-        "Left: noise levels at which steps of the best schedules begin and end. Right: what they are worth (blue, two "
-        f"standard errors) beside schedules in common use, taken at the nearest nodes (orange). {note} Likelihood is "
-        "not image quality."
+        idle=() if result.settings["scheme"] == "sampler" else ("chain", "forward"),
     )
 
 
@@ -237,9 +238,11 @@ def _modes(result: TAEP) -> list[str]:
         return []
     collapsed = {mode.index for mode in collapsed_modes(result.modes, result.mean)}
     shown = sorted(sorted(result.modes, key=_collapse_order)[:MODES_SHOWN], key=lambda mode: mode.index)
+    where = places(result.x_start, result.start_component)
     rows = [
         (
             mode.index,
+            *([where.get(mode.index, "")] if where else []),
             f"{mode.weight:.4g}",
             f"{mode.n_paths:,}",
             mode.mean,
@@ -261,7 +264,17 @@ def _modes(result: TAEP) -> list[str]:
                 "above the overall mean."
             ),
             html.table(
-                ("mode", "weight", "paths", "mean Δs", "share of variance", f"⟨{result.weight_name}⟩", ""), rows
+                (
+                    "mode",
+                    *(["at"] if where else []),
+                    "weight",
+                    "paths",
+                    "mean Δs",
+                    "share of variance",
+                    f"⟨{result.weight_name}⟩",
+                    "",
+                ),
+                rows,
             ),
             *([html.paragraph(f"{left_out} modes of lower mean are left out; result.json has them.")] * bool(left_out)),
         )

@@ -35,7 +35,7 @@ from thermokern.quantities import Estimate, coverage, load, sample, taep
 from thermokern.quantities.learning.figures import draw_course
 from thermokern.quantities.results.estimate import mean_estimate, variance_estimate
 from thermokern.quantities.results.storage import stored
-from thermokern.quantities.results.style import THEORY, draw_density, severities, style
+from thermokern.quantities.results.style import THEORY, severities, style
 from thermokern.quantities.taep.step_error import StepError
 from thermokern.report import html
 
@@ -175,8 +175,8 @@ class TrainingCourse(ExperimentResult):
             figure = Figure(figsize=(13.5, 4.2), layout="constrained")
             density, covered, moments = figure.subplots(1, 3)
             for step, values, colour in zip(self.steps, self.values, reversed(colours), strict=True):
-                draw_density(density, values.double().numpy(), colour, label=f"{step:,}")
-            density.set(title="(a) TAEP along training", xlabel="Δs (nats)", ylabel="density", yscale="log")
+                density.ecdf(values.double().numpy(), color=colour, lw=1.4, label=f"{step:,}")
+            density.set(title="(a) TAEP along training", xlabel="Δs (nats)", ylabel="share of paths below")
             density.legend(title="training step", ncols=2, fontsize="small")
             draw_course(covered, self.variances, self.coverages)
             covered.axhline(self.final_coverage.value, color=THEORY, lw=1, ls="--", label="final model")
@@ -207,7 +207,7 @@ class TrainingCourse(ExperimentResult):
                 "Figure",
                 html.figure(
                     picture,
-                    "Density of the TAEP at each checkpoint, coverage against its variance, variance against its mean",
+                    "Paths below each value of the TAEP at each checkpoint, coverage against its variance, and mean",
                     "Δs of each checkpoint against the final model, on the same paths; bars are two standard errors of "
                     "sampling. Near the optimum the variance is twice the mean (Eq. 41).",
                 ),

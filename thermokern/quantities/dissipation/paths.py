@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.models.trial import examine
 from thermokern.ops.checks import MAX_DIM, NotFusable, described
 from thermokern.ops.contexts import differentiable, plain_precision, usable
@@ -59,7 +59,7 @@ def run_paths(
                 raise ValueError(f'backend: "fused" cannot run this: {reason}') from None
     integrands = _integrands(force, d, stationary)
     examine("force", lambda points: _checked_force(force, points, times[0].item()), x, force)
-    with torch.no_grad(), tqdm(total=len(x), disable=not progress, unit="path", desc="entropy production") as bar:
+    with torch.no_grad(), Bar(total=len(x), progress=progress, unit="path", desc="entropy production") as bar:
         parts = []
         for i, block in enumerate(torch.split(x, _CHUNK) if len(x) else [x]):
             parts.append(_reference(integrands, d, block, times, seed, path_offset + i * _CHUNK))

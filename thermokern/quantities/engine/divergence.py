@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.models import ScoreModel
 from thermokern.models.jacobian import Field, Jacobian, choose_mode, products, trace
 from thermokern.models.score_model import checked_output
@@ -110,6 +111,7 @@ def divergence(
     path_offset: int = 0,
     memory_budget: int | None = None,
     allow_nonfinite: bool = False,
+    progress: bool = False,
 ) -> Divergence:
     """``∇·s = Σ_i ∂s_i/∂x_i`` at points x, exactly or as the mean of ``v·J v`` over random probes v.
 
@@ -132,6 +134,8 @@ def divergence(
         Bytes that a batch may take; measured on a few points, and halved where memory runs out all the same.
     allow_nonfinite : bool
         Return NaN or infinite values instead of raising.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -187,7 +191,15 @@ def divergence(
         return out.masked_fill(~value.isfinite().flatten(1).all(1), torch.nan), stderr
 
     size = points_within(memory_budget, lambda count: evaluate(0, count), min(n, MAX_POINTS), x.device)
-    values, stderr = (torch.cat(part) for part in zip(*Batches(size).run(n, evaluate), strict=True))
+    with Bar(total=n, progress=progress, unit="point", unit_scale=True, desc="divergence") as bar:
+
+        def counted(low: int, high: int) -> tuple[Tensor, Tensor]:
+            found = evaluate(low, high)
+            bar.update(high - low)
+            return found
+
+        parts = Batches(size).run(n, counted)
+    values, stderr = (torch.cat(part) for part in zip(*parts, strict=True))
     if (bad := n - int(values.isfinite().sum())) and not allow_nonfinite:
         raise FloatingPointError(
             f"the divergence is not finite at {bad} of {n} points; allow_nonfinite=True returns them as they are"

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.models.evaluate import examine_score, score_of
 from thermokern.ops.checks import (
@@ -31,6 +31,7 @@ from thermokern.quantities.engine.backends import source_of
 from thermokern.quantities.engine.batching import Batches
 from thermokern.quantities.engine.blocks import Rows, run_blocks
 from thermokern.quantities.engine.identity import parts_of_call
+from thermokern.quantities.engine.jumps import warn_of_jumps
 from thermokern.quantities.engine.problem import grid_of
 from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.targets import Distribution
@@ -202,7 +203,7 @@ def sample(  # type: ignore[misc]  # the options are those below
     fused = None if chain is None or return_path else _fused(model, process, chain, grid, dim, real)
     if fused is not None:
         batch_size = max(batch_size, _FUSED_BATCH)
-    with tqdm(total=n * n_steps, disable=not progress, unit="step", unit_scale=True, desc="samples") as bar:
+    with Bar(total=n * n_steps, progress=progress, unit="step", unit_scale=True, desc="samples") as bar:
 
         def draw(low: int, high: int) -> Tensor:
             visited: list[Tensor] = []
@@ -214,6 +215,7 @@ def sample(  # type: ignore[misc]  # the options are those below
                 x = x_end[low:high].reshape(high - low, dim).to(real)
             if not low:
                 examine_score("model", model, process, x, grid[-1].item(), torch.Size(shape), derivative=False)
+                warn_of_jumps("model", model, process, x, torch.Size(shape), grid)
             if chain is None:
                 x = _flow(score, process, grid, x, method, bar.update, keep)
             elif fused is not None:

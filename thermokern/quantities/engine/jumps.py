@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from thermokern.models import ScoreLike, ScoreModel
+from thermokern.models import ScoreModel
 from thermokern.ops.contexts import plain_precision
 from thermokern.processes import DiscreteVP, LinearProcess
 
@@ -19,9 +19,16 @@ class JumpingFieldWarning(UserWarning):
     """A network whose output jumps between the whole times of its table."""
 
 
-def warn_of_jumps(name: str, score: ScoreLike, process: LinearProcess, x: Tensor, shape: torch.Size) -> None:
-    """Where a network under a table of noise levels is constant in time but for jumps, seen at two points `x`."""
+def warn_of_jumps(
+    name: str, score: object, process: LinearProcess, x: Tensor, shape: torch.Size, times: Tensor | None = None
+) -> None:
+    """Where a network under a table of noise levels is constant in time but for jumps, seen at two points `x`.
+
+    At `times` that are all whole it may jump; without them an equation of motion is meant, which needs all times.
+    """
     if not isinstance(process, DiscreteVP) or not isinstance(score, ScoreModel) or not len(x):
+        return
+    if times is not None and bool((times == times.round()).all()):
         return
     points = x[:2].reshape(-1, *shape)
     middle = float(round(0.5 * process.t_end))
@@ -31,9 +38,14 @@ def warn_of_jumps(name: str, score: ScoreLike, process: LinearProcess, x: Tensor
         out = torch.stack([score.raw(points, torch.full((len(points),), t, device="cpu")) for t in times.tolist()])
     different = len(torch.unique(out.flatten(1), dim=0))
     if 1 < different <= _PLATEAUS:
+        harm = (
+            "an equation of motion takes thousands of steps over the jumps"
+            if times is None
+            else "between them it answers for a whole time nearby, whose noise is another"
+        )
         warnings.warn(
-            f"{name}: its output jumps between whole times, since time is rounded in it: an equation of motion takes "
-            "thousands of steps over the jumps. tk.from_ddpm(network, alphas_cumprod) interpolates between whole times",
+            f"{name}: its output jumps between whole times, since time is rounded in it: {harm}. "
+            "tk.from_ddpm(network, alphas_cumprod) interpolates between whole times",
             JumpingFieldWarning,
             stacklevel=3,
         )

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.ops.step_table import COLUMNS
 from thermokern.quantities.engine.attribution import NodeSums
 from thermokern.quantities.engine.batching import MAX_POINTS, Batches, points_within
@@ -131,8 +131,8 @@ class StreamedPaths:
         self.batches = Batches(self.points)
         if store is not None and saved is None and ranks.rank == 0:
             store.write(self.points, self.block, 0, 0, None, now=True)
-        with tqdm(
-            total=n * (self.last + 1), disable=not self.options.progress, unit="point", unit_scale=True, desc="TAEP"
+        with Bar(
+            total=n * (self.last + 1), progress=self.options.progress, unit="point", unit_scale=True, desc="TAEP"
         ) as bar:
 
             def compute(index: int, low: int, high: int) -> Rows:
@@ -159,7 +159,7 @@ class StreamedPaths:
         index: int,
         saved: Saved | None,
         store: Checkpoint | None,
-        bar: tqdm,  # type: ignore[type-arg]
+        bar: Bar,
     ) -> list[Tensor]:
         """The rows that a block's paths `x` leave, from where they stood when they were saved."""
         n_nodes = _REVERSE_NODES if self.reverse else max(1, self.points // self.block)

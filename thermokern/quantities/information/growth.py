@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from thermokern._bars import Bar
 from thermokern.models import ScoreLike
 from thermokern.processes import LinearProcess
 from thermokern.quantities.information.gaussian import gaussian_score, with_kernels
@@ -65,7 +65,7 @@ def pointwise_losses(
         return torch.stack(columns, dim=1)
 
     integrand = _with_kernels(rates, shape, conditional, unconditional, count)
-    with tqdm(total=n * pairs, disable=not options.progress, unit="point", unit_scale=True, desc="pairs") as bar:
+    with Bar(total=n * pairs, progress=options.progress, unit="point", unit_scale=True, desc="pairs") as bar:
         flat = levels.log_snr.reshape(-1)
         found = evaluate(integrand, process, flat, repeated, _POINTS, options, bar)
     values = levels.weight[:, :, None] * found.reshape(n, pairs, count)
@@ -93,7 +93,7 @@ def pilot_density(
         return 0.5 * (one.square() - other.square()).sum(1)[:, None]
 
     integrand = _with_kernels(rates, shape, conditional, unconditional, None)
-    with tqdm(total=len(draws.x), disable=True) as bar:
+    with Bar(total=len(draws.x), progress=False) as bar:
         seen = evaluate(integrand, process, levels.log_snr, draws, _PILOT, options, bar)
     return adapted_density(levels, seen[:, 0], density.edges)
 

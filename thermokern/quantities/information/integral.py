@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.ops.checks import MOST, checked_choice, checked_integer, checked_number, checked_seed
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.blocks import Rows, run_blocks
@@ -161,8 +161,8 @@ def integrate(integrand: Integrand, source: Source, process: LinearProcess, lead
     n_pilot = min(2048, max(256, n // 16)) if options.sampling == "adaptive" else 0
     n_end = max(128, n // 32) if options.ends else 0
     density = even_density(low, high)
-    with tqdm(
-        total=n + n_pilot + 4 * n_end, disable=not options.progress, unit="point", unit_scale=True, desc="noise levels"
+    with Bar(
+        total=n + n_pilot + 4 * n_end, progress=options.progress, unit="point", unit_scale=True, desc="noise levels"
     ) as bar:
 
         def rates(levels: Levels, offset: int) -> tuple[Tensor, Draws]:
@@ -199,7 +199,7 @@ def evaluate(
     draws: Draws,
     offset: int,
     options: Options,
-    bar: tqdm,  # type: ignore[type-arg]
+    bar: Bar,
 ) -> Tensor:
     """Rates (n, columns) of data at noise levels (n,), in batches; evaluation i draws its noise by ``offset + i``.
 

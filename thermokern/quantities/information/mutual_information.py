@@ -26,7 +26,14 @@ from thermokern.quantities.information.integrands import (
     ConditionalLike,
     information_rates,
 )
-from thermokern.quantities.information.problem import Data, described, described_data, process_of, source_of
+from thermokern.quantities.information.problem import (
+    Data,
+    described,
+    described_data,
+    process_of,
+    source_of,
+    warn_of_jumping,
+)
 from thermokern.quantities.information.result import MutualInformation
 from thermokern.quantities.information.sources import LawSource, PointSource, Source, are_labels
 from thermokern.quantities.information.verdicts import verdicts_on
@@ -121,6 +128,7 @@ def mutual_information(
     data = pairs_of(conditional, x, y)
     source = source_of(data, y, seed, "x")
     check_dim("unconditional", unconditional, source.shape)
+    warn_of_jumping(process, source, unconditional=unconditional)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress, Ranks(group))
     options.ranks.agree(lambda: parts_of_information(conditional, unconditional, data, process, source, options))
     exact = isinstance(conditional, ConditionalLaw) and isinstance(unconditional, Distribution)

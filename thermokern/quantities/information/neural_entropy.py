@@ -14,7 +14,7 @@ from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import reference_rates
-from thermokern.quantities.information.problem import described, described_data, process_of, source_of
+from thermokern.quantities.information.problem import described, described_data, process_of, source_of, warn_of_jumping
 from thermokern.quantities.information.result import NONE, NeuralEntropy
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.targets import ConditionalLaw, Distribution
@@ -96,6 +96,7 @@ def neural_entropy(
         raise ValueError("condition: expected none, as the model takes no condition; model.given(y) has one for all")
     law = data.marginal if isinstance(data, ConditionalLaw) and not by_condition else data
     source = source_of(law, condition, seed)
+    warn_of_jumping(process, source, model=model)
     shape = source.shape
     truth = law if isinstance(law, Distribution | ConditionalLaw) and law is not model else None
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from thermokern.models import ConditionalModel, ScoreLike, one_process
 from thermokern.models.trial import check_modes
 from thermokern.processes import LinearProcess
+from thermokern.quantities.engine.jumps import warn_of_jumps
 from thermokern.quantities.engine.problem import describe
 from thermokern.quantities.information.integrands import ConditionalLike
 from thermokern.quantities.information.sources import LawSource, PointSource, Source, conditions
@@ -43,6 +45,13 @@ def source_of(data: Data, condition: Tensor | np.ndarray | None, seed: int, name
     if not isinstance(data, Tensor | np.ndarray):
         raise TypeError(f"{name}: expected a law or points (n, …), got {type(data).__name__}")
     return PointSource(data, None if condition is None else conditions(condition), seed, name)
+
+
+def warn_of_jumping(process: LinearProcess, source: Source, **models: ScoreLike | ConditionalLike) -> None:
+    """Where a score jumps between whole times: noise levels are drawn from all of them."""
+    between = torch.tensor([0.5], device="cpu")
+    for name, model in models.items():
+        warn_of_jumps(name, model, process, source.draw(2, 0).x, source.shape, between)
 
 
 def described(model: ScoreLike | ConditionalLike) -> dict[str, Any]:

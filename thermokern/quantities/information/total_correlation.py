@@ -18,7 +18,7 @@ from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import product_rates, reference_rates
 from thermokern.quantities.information.neural_entropy import reference_of
-from thermokern.quantities.information.problem import described, described_data, process_of, source_of
+from thermokern.quantities.information.problem import described, described_data, process_of, source_of, warn_of_jumping
 from thermokern.quantities.information.result import TotalCorrelation
 from thermokern.quantities.information.sources import LawSource, PointSource, Source
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -96,6 +96,7 @@ def total_correlation(
             raise ValueError("data: a model needs data, points or a law")
         data = model
     source = source_of(data, None, seed)
+    warn_of_jumping(process, source, model=model)
     if len(source.shape) != 1:
         raise ValueError(f"data: expected points (n, d), got points of shape {tuple(source.shape)}")
     check_dim("model", model, source.shape)

@@ -10,6 +10,7 @@ from thermokern.quantities.likelihood.verdicts import Claim, Relation, Verdict, 
 from thermokern.quantities.results.estimate import Estimate
 
 _UNRESOLVED = 0.01
+_NOTHING = 5e-4  # share that is not worth a word
 _EXACT = "holds for exact scores: E[δ·(s_c − τ)] = 0"
 _RESOLVED = "else the information is unresolved at t_eps: the value rests on its extrapolation"
 _CEILING = "no condition tells more than its own entropy: above it, the scores are wrong"
@@ -81,7 +82,8 @@ def measured(value: Estimate, below: Estimate, above: Estimate) -> str:
             f"{share:.0%} of it is extrapolated beyond the noise levels that were evaluated: a smaller t_eps "
             "measures it."
         )
-    return f"All but {share:.1%} of it was measured, not extrapolated."
+    most = f"All but {share:.1%}" if share >= _NOTHING else "All"
+    return f"{most} of it was measured, not extrapolated."
 
 
 def pairs_in_words(mean: Estimate, growth: Estimate | None, values: Tensor, stderr: Tensor) -> list[str]:

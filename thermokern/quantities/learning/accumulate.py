@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from thermokern._bars import Bar
 from thermokern._files import DamagedFile, remove_parts, sealed, unsealed, write_whole
 from thermokern._info import VERSION, instruction_set
 
@@ -57,7 +57,7 @@ def accumulate(
     sums = Sums({}, []) if store is None else store.read()
     total = sum(high - low for low, high in ranges) * per_sample
     before = sum(high - low for low, high in ranges[: len(sums.rows)]) * per_sample
-    with tqdm(total=total, initial=before, disable=not progress, unit=unit, unit_scale=True) as bar:
+    with Bar(total=total, initial=before, progress=progress, unit=unit, unit_scale=True) as bar:
         for low, high in ranges[len(sums.rows) :]:
             batch = work(low, high)
             if batch.total is not None:

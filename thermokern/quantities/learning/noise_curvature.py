@@ -124,9 +124,9 @@ class NoiseCurvature(Result):
         ratios = sorted(layer.prefactor / layer.null_prefactor for layer in self.layers)
         known = [ratio for ratio in ratios if math.isfinite(ratio)]
         if known:
+            span = f"{known[0]:.2g}" + f" to {known[-1]:.2g}" * (len(known) > 1)
             said.append(
-                f"The ratio of their traces is {known[0]:.2g} to {known[-1]:.2g} times that of white residuals, which "
-                "need no fluctuation theorem."
+                f"The ratio of their traces is {span} times that of white residuals, which need no fluctuation theorem."
             )
         return said
 

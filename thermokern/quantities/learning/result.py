@@ -99,7 +99,10 @@ class Curvature(Result):
             )
         if self.trace is not None and self.trace.value > 0.0:
             share = (first if self.held_out is None else self.held_out[0].item()) / self.trace.value
-            said.append(f"That direction has {share:.1%} of the trace, one of {len(self.subset):,} parameters' worth.")
+            said.append(
+                f"That direction has {share:.1%} of the trace, where each of {len(self.subset):,} alike would have "
+                f"{1.0 / len(self.subset):.1%}."
+            )
         if self.part == "hessian" and self.negative_share > 0.0:
             said.append(
                 f"{self.negative_share:.0%} of the eigenvalues lie below zero: the loss is no minimum there, or the "

@@ -112,7 +112,9 @@ class TrainingLog(Result):
 
     def summary(self) -> str:
         """A row for each visit."""
-        lines = [f"{'step':>9}  {'mean Δs (nats)':>16}  {'variance':>16}  {'Var/(2 mean)':>14}  {'coverage':>16}"]
+        steps = [each.step for each in self.measurements]
+        lines = [f"TAEP along training, {len(steps)} visits" + f", steps {steps[0]:,} to {steps[-1]:,}" * bool(steps)]
+        lines += [f"{'step':>9}  {'mean Δs (nats)':>16}  {'variance':>16}  {'Var/(2 mean)':>14}  {'coverage':>16}"]
         for each in self.measurements:
             row = (each.mean, each.variance, each.half_variance_ratio or "", each.coverage or "")
             lines.append(f"{each.step:>9,}  {row[0]!s:>16}  {row[1]!s:>16}  {row[2]!s:>14}  {row[3]!s:>16}")

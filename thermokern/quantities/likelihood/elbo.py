@@ -12,11 +12,16 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.models import ScoreLike
 from thermokern.models.evaluate import examine_score, score_at
 from thermokern.ops.checks import MOST, checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.processes import CHAIN_NAMES, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
+from thermokern.quantities.engine.batching import split
+from thermokern.quantities.engine.blocks import launch_block
+from thermokern.quantities.engine.jumps import warn_of_jumps
+from thermokern.quantities.engine.pace import Pace
 from thermokern.quantities.engine.problem import (
     Problem,
     check_prior,
@@ -90,8 +95,7 @@ class Elbo(Result):
         """What the bound bounds."""
         return [
             f"The sampler's NLL is at most {self.nll} nats, {self.nll.value / self.dim:.3g} per dimension; how far "
-            "below "
-            "it lies, the bound does not say."
+            "below it lies, the bound does not say."
         ]
 
     def numbers(self) -> dict[str, object]:
@@ -121,6 +125,7 @@ def elbo(
     path_offset: int = 0,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
+    progress: bool = False,
 ) -> Elbo:
     """Evidence lower bound on the log-likelihood of data under the sampler that a score drives back from the prior.
 
@@ -161,6 +166,8 @@ def elbo(
         Of the chains.
     dtype : torch.dtype, optional
         float64 where left out, but for a network: its own; float32 for the chains.
+    progress : bool
+        Show a progress bar.
 
     References
     ----------
@@ -187,10 +194,10 @@ def elbo(
     t_eps = grid[0].item()
     if method == "continuous":
         dtype = checked_dtype(dtype, own_dtype(model, by_reference=True))
-        rounds, errors = _continuous(problem, t_eps, n_times, prior, repeats, dtype)
+        rounds, errors = _continuous(problem, t_eps, n_times, prior, repeats, dtype, progress)
     else:
         dtype = checked_dtype(dtype)
-        rounds = _chain(problem, grid, method, variance, prior, repeats, backend, dtype)
+        rounds = _chain(problem, grid, method, variance, prior, repeats, backend, dtype, progress)
         errors = torch.full((n,), math.nan, dtype=torch.float64, device="cpu")
     if repeats > 1:
         errors = rounds.std(0) / math.sqrt(repeats)
@@ -216,7 +223,13 @@ def elbo(
 
 
 def _continuous(
-    problem: Problem, t_eps: float, n_times: int, prior: Distribution | None, repeats: int, dtype: torch.dtype
+    problem: Problem,
+    t_eps: float,
+    n_times: int,
+    prior: Distribution | None,
+    repeats: int,
+    dtype: torch.dtype,
+    progress: bool,
 ) -> tuple[Tensor, Tensor]:
     """The bound of each repeat and point, (repeats, n), and the standard error of a point over its strata, (n,)."""
     process, points, seed = problem.process, problem.points, problem.seed
@@ -234,37 +247,40 @@ def _continuous(
     size = max(1, _BATCH // (dim * n_times))
     start = (process.mean_scale(t_eps) * points[:2]).to(dtype)
     examine_score("model", problem.model, process, start, t_eps, problem.shape, derivative=False)
-    for low in range(0, n, size):
-        x = points[low : low + size]
-        count = len(x)
-        here = problem.path_offset + low
-        z = ops.normals(count, repeats * n_times * dim, seed=seed, path_offset=here, dtype=torch.float64)
-        z = z.reshape(count, repeats, n_times, dim)
-        uniform = torch.special.ndtr(
-            ops.normals(count, repeats * n_times, seed=seed, path_offset=here, purpose="probe", dtype=torch.float64)
-        ).reshape(count, repeats, n_times)
-        place = (uniform * _LATTICE).long().clamp_max(_LATTICE - 1)
-        for r in range(repeats):
-            t = lattice.gather(1, place[:, r].T).T.reshape(-1)  # (count · n_times,)
-            m, v = process.mean_scale(t)[:, None], process.variance(t)[:, None]
-            noise = z[:, r].reshape(-1, dim)
-            at = m * x.repeat_interleave(n_times, 0) + v.sqrt() * noise
-            score = score_at(problem.model, process, at.to(dtype), t, problem.shape).double()
-            # Less a term of mean 0 that follows the noise, exactly so for data from N(0, I) and the true score.
-            control = (m.square() / (m.square() + v)).square()[:, 0] * (noise.square().sum(1) - dim)
-            error = (v.sqrt() * score + noise).square().sum(1)
-            loss = 0.5 * (last - first) * (error - control).reshape(count, n_times)
-            if prior is None:
-                spread = process.prior(dim).variance[0].item()
-                square = m_end**2 * x.square().sum(1) + v_end * dim
-                rounds[r, low : low + count] = -0.5 * square / spread - 0.5 * dim * math.log(2.0 * math.pi * spread)
-            else:
-                end = m_end * x[:, None] + math.sqrt(v_end) * z[:, r]  # (count, n_times, d)
-                loss = loss - log_prior(process, prior, dim, end.reshape(-1, dim)).reshape(count, n_times)
-                rounds[r, low : low + count] = 0.0
-            rounds[r, low : low + count] += ratio - loss.mean(1)
-            if repeats == 1:  # of neighbouring strata taken in pairs: no less than the truth on average
-                errors[low : low + count] = (loss[:, ::2] - loss[:, 1::2]).square().sum(1).sqrt() / n_times
+    warn_of_jumps("model", problem.model, process, start, problem.shape, lattice.flatten())
+    with Bar(total=n * repeats, progress=progress, unit="point", unit_scale=True, desc="bound") as bar:
+        for low in range(0, n, size):
+            x = points[low : low + size]
+            count = len(x)
+            here = problem.path_offset + low
+            z = ops.normals(count, repeats * n_times * dim, seed=seed, path_offset=here, dtype=torch.float64)
+            z = z.reshape(count, repeats, n_times, dim)
+            uniform = torch.special.ndtr(
+                ops.normals(count, repeats * n_times, seed=seed, path_offset=here, purpose="probe", dtype=torch.float64)
+            ).reshape(count, repeats, n_times)
+            place = (uniform * _LATTICE).long().clamp_max(_LATTICE - 1)
+            for r in range(repeats):
+                t = lattice.gather(1, place[:, r].T).T.reshape(-1)  # (count · n_times,)
+                m, v = process.mean_scale(t)[:, None], process.variance(t)[:, None]
+                noise = z[:, r].reshape(-1, dim)
+                at = m * x.repeat_interleave(n_times, 0) + v.sqrt() * noise
+                score = score_at(problem.model, process, at.to(dtype), t, problem.shape).double()
+                # Less a term of mean 0 that follows the noise, exactly so for data from N(0, I) and the true score.
+                control = (m.square() / (m.square() + v)).square()[:, 0] * (noise.square().sum(1) - dim)
+                error = (v.sqrt() * score + noise).square().sum(1)
+                loss = 0.5 * (last - first) * (error - control).reshape(count, n_times)
+                if prior is None:
+                    spread = process.prior(dim).variance[0].item()
+                    square = m_end**2 * x.square().sum(1) + v_end * dim
+                    rounds[r, low : low + count] = -0.5 * square / spread - 0.5 * dim * math.log(2.0 * math.pi * spread)
+                else:
+                    end = m_end * x[:, None] + math.sqrt(v_end) * z[:, r]  # (count, n_times, d)
+                    loss = loss - log_prior(process, prior, dim, end.reshape(-1, dim)).reshape(count, n_times)
+                    rounds[r, low : low + count] = 0.0
+                rounds[r, low : low + count] += ratio - loss.mean(1)
+                bar.update(count)
+                if repeats == 1:  # of neighbouring strata taken in pairs: no less than the truth on average
+                    errors[low : low + count] = (loss[:, ::2] - loss[:, 1::2]).square().sum(1).sqrt() / n_times
     return rounds, errors
 
 
@@ -277,6 +293,7 @@ def _chain(
     repeats: int,
     backend: str,
     dtype: torch.dtype,
+    progress: bool,
 ) -> Tensor:
     """``log π(x_K) + Σ log p_θ(x_k | x_{k+1}) − Σ log q(x_{k+1} | x_k)`` of each repeat and point, (repeats, n)."""
     process, points, seed = problem.process, problem.points, problem.seed
@@ -284,13 +301,20 @@ def _chain(
     table = step_table(process, times, "sampler", chain=chain, variance=variance)
     # The sampler scheme reads the model alone; a cheap law stands in for the reference.
     idle = Gaussian(torch.zeros(dim, device="cpu"), 1.0)
-    runner, _, _ = choose_backend(backend, problem.model, idle, process, table, problem.shape, dtype, Streaming())
+    runner, name, _ = choose_backend(backend, problem.model, idle, process, table, problem.shape, dtype, Streaming())
+    size = launch_block(n, len(times), name == "fused", "cpu")
+    pace = Pace(n * repeats, "point", "bound", progress, whole=name != "fused")
     rounds = []
-    for r in range(repeats):
-        offset = problem.path_offset + r * 2**40
-        z = ops.normals(n, dim, seed=seed, path_offset=offset, purpose="start", dtype=torch.float64)
-        start = table.mean_scale[0] * points + table.variance[0].sqrt() * z
-        sums = runner(start.to(dtype), seed, offset)
-        ratio = sums.value.double() + dim * table.chain_log_scale
-        rounds.append(log_prior(process, prior, dim, sums.x_last.double()) - ratio)
+    with pace.bar():
+        for r in range(repeats):
+            offset = problem.path_offset + r * 2**40
+            z = ops.normals(n, dim, seed=seed, path_offset=offset, purpose="start", dtype=torch.float64)
+            start = (table.mean_scale[0] * points + table.variance[0].sqrt() * z).to(dtype)
+            parts = []
+            for low, high in split(n, size):
+                for first, last in pace.stage(high - low):
+                    sums = runner(start[low + first : low + last], seed, offset + low + first)
+                    ratio = sums.value.double() + dim * table.chain_log_scale
+                    parts.append(log_prior(process, prior, dim, sums.x_last.double()) - ratio)
+            rounds.append(torch.cat(parts))
     return torch.stack(rounds)

@@ -136,8 +136,7 @@ class Limits(Result):
             entropy = "" if self.data_entropy is None else f", beside an entropy of {self.data_entropy.value:.2f} nats"
             lines.append(
                 f"KL from the data to {name} is {gap} nats, {gap.value / self.dim:.3g} per dimension{entropy}: no "
-                "model "
-                "has less than 0."
+                "model has less than 0."
             )
         return lines
 

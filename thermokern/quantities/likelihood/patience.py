@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm.auto import tqdm
+from thermokern._bars import Bar
 
 LONG = 10_000  # evaluations of a point
 _TRIED = 1000  # from which the rest can be told
@@ -33,13 +33,13 @@ class Watched:
 
     def __init__(self, max_evaluations: int | None, progress: bool, solves: int) -> None:
         self.max_evaluations, self.progress, self.solves = max_evaluations, progress, solves
-        self._warned, self._bar = False, tqdm(disable=True)
+        self._warned, self._bar = False, Bar(progress=False)
         self._done = 0
 
     @contextmanager
     def bar(self) -> Iterator[None]:
         """The bar over all solves."""
-        with tqdm(total=_MARKS * self.solves, disable=not self.progress, desc="log-likelihood") as self._bar:
+        with Bar(total=_MARKS * self.solves, progress=self.progress, desc="log-likelihood") as self._bar:
             yield
             self._move(_MARKS * self.solves)
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.models import ScoreLike
 from thermokern.models.evaluate import examine_score, rademacher, score_and_divergence
 from thermokern.ops.checks import NotFusable
 from thermokern.processes import LinearProcess, rate_table
 from thermokern.quantities.engine.backends import source_of
 from thermokern.quantities.engine.blocks import Rows, Sharing, run_blocks
+from thermokern.quantities.engine.jumps import warn_of_jumps
 from thermokern.targets import Distribution, common_axes
 
 # The columns of ops.OBSERVABLES: |s|², ∇·s, s·s_*, |s − s_*|², |f x − D s|², f x·s and f x·(f x − D s).
@@ -119,10 +120,11 @@ def rate_averages(
         if backend == "fused":
             raise ValueError(f'backend: "fused" cannot run this: {reason}')
         examine_score("model", model, process, start, times[0].item(), shape, derivative=True)
+        warn_of_jumps("model", model, process, start, shape, times)
     size = sharing.block or (max(1, n) if sources is not None else max(1, _CHUNK // dim))
-    with tqdm(
+    with Bar(
         total=n * len(times),
-        disable=not progress or sources is not None,
+        progress=progress and sources is None,
         unit="point",
         unit_scale=True,
         desc="rates",
@@ -198,7 +200,7 @@ def _in_pytorch(
     probes: int,
     seed: int,
     path_offset: int,
-    bar: tqdm,  # type: ignore[type-arg]
+    bar: Bar,
 ) -> Rows:
     """The same for any score, in the dtype of `x` but for the sums."""
     (n, dim), times = x.shape, table.times

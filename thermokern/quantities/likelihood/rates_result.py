@@ -173,8 +173,7 @@ class EntropyRates(Result):
         if miss.stderr > 0.0 and abs(miss.z(0.0)) > 3.0:
             return [
                 f"The score breaks Stein's identity by {miss} nats, so it is not the score of the data's law: rates "
-                "with "
-                "it are the model's, not the data's."
+                "with it are the model's, not the data's."
             ]
         return ["The score obeys Stein's identity within its error, as that of the data's law does."]
 

@@ -118,8 +118,7 @@ class LogLikelihood(Result):
             f"Not to be trusted: {bad} of {len(self.values)} points have no likelihood."
             if bad
             else "The likelihood is that of the model's equation to the tolerance that was asked for; its error is "
-            "that "
-            f"of {len(self.values)} points."
+            f"that of {len(self.values)} points."
         )
         size = f"The NLL is {self.nll / self.dim} nats per dimension"
         blur = abs(left_out.value)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thermokern.ops import KDTree
 from thermokern.quantities.engine.blocks import Rows, run_blocks
+from thermokern.quantities.engine.pace import Pace
 from thermokern.quantities.engine.ranks import Ranks
 from thermokern.quantities.samples.inputs import scaled
 
@@ -26,7 +27,7 @@ def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
     return hits, in_some_ball(tree, radius, generated), in_some_ball(other, other.neighbours(k)[:, k - 1], real)
 
 
-def shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+def shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks, pace: Pace) -> tuple[Tensor, Tensor, Tensor]:
     """The same, the points' searches dealt to ranks: first all radii, then what lies in the balls."""
     trees, sizes = (KDTree(real), KDTree(generated)), (len(real), len(generated))
     radii, found = [], []
@@ -36,7 +37,7 @@ def shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks) -> tuple
             distances, _indices = tree.query(points[low:high], k + 1, workers=-1)  # noqa: B023  itself among them
             return (distances[:, k].cpu(),)
 
-        radii.append(_over_rows(len(points), ranks, radius).to(points))
+        radii.append(_over_rows(len(points), ranks, pace, radius).to(points))
     for own, points in enumerate((real, generated)):
         other = trees[1 - own]
 
@@ -44,18 +45,24 @@ def shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks) -> tuple
             rows = points[low:high]  # noqa: B023
             return (in_some_ball(other, radii[1 - own], rows).cpu(),)  # noqa: B023
 
-        found.append(_over_rows(sizes[own], ranks, inside))
+        found.append(_over_rows(sizes[own], ranks, pace, inside))
 
     def count(_: int, low: int, high: int) -> Rows:
         return (trees[1].count_within(real[low:high], radii[0][low:high], strict=True).cpu(),)
 
-    hits = _over_rows(len(real), ranks, count)
+    hits = _over_rows(len(real), ranks, pace, count)
     return hits.to(real.device), found[1].to(real.device), found[0].to(real.device)
 
 
-def _over_rows(n: int, ranks: Ranks, compute: Callable[[int, int, int], Rows]) -> Tensor:
+def _over_rows(n: int, ranks: Ranks, pace: Pace, compute: Callable[[int, int, int], Rows]) -> Tensor:
     """What a function of a range of points gives for all of them."""
-    return torch.cat([part for (part,) in run_blocks(n, max(_FEW_POINTS, -(-n // _MANY)), ranks, compute)])
+
+    def counted(index: int, low: int, high: int) -> Rows:
+        rows = compute(index, low, high)
+        pace.done(high - low)
+        return rows
+
+    return torch.cat([part for (part,) in run_blocks(n, max(_FEW_POINTS, -(-n // _MANY)), ranks, counted)])
 
 
 def in_some_ball(tree: KDTree, radius: Tensor, y: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from thermokern.ops.checks import check_flags, checked_seed
 from thermokern.quantities.engine.identity import parts_of_call
+from thermokern.quantities.engine.pace import Pace
 from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.balls import balls, of_one_scale, sharded_balls, shared_balls
-from thermokern.quantities.samples.errors_by_parts import block_errors
+from thermokern.quantities.samples.errors_by_parts import block_errors, rows_of_errors
 from thermokern.quantities.samples.inputs import SampleLike, checked_neighbours, checked_sample, scaled, search_device
 
 NAMES = ("coverage", "density", "precision", "recall")
@@ -91,8 +92,7 @@ class Coverage(Result):
         elif short > 3.0 * self.coverage.stderr:
             first = (
                 f"Part of the real points is not reached: coverage is {self.coverage}, where two samples of one law "
-                "have "
-                f"{self.expected_coverage:.3f}, so about {short / self.expected_coverage:.0%} is missing."
+                f"have {self.expected_coverage:.3f}, so about {short / self.expected_coverage:.0%} is missing."
             )
         else:
             first = "No real region is seen to be missing: coverage is what two samples of one law have."
@@ -121,6 +121,7 @@ def coverage(
     seed: int = 0,
     group: Group = None,
     sharded: bool = False,
+    progress: bool = False,
 ) -> Coverage:
     """Coverage, density, precision and recall of `generated` with respect to `real`.
 
@@ -146,6 +147,8 @@ def coverage(
         Each rank of `group` gives rows of its own of both samples, at least one, where all points are too many for one
         machine; `hits` and the others are in order of the ranks. To the bits of one process that has all rows in this
         order; without standard errors, whose parts need all points: pass ``stderr=False``.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -186,6 +189,7 @@ def coverage(
     ranks = Ranks(group)
     device = search_device(real)
     words = {"k": k, "seed": seed, "stderr": stderr, "sharded": sharded, "quantity": "coverage"}
+    errors, inside = [math.nan] * len(NAMES), [math.nan] * len(NAMES)
     if sharded:
         if stderr:
             raise ValueError("stderr: expected False with sharded=True, since parts of the samples need all points")
@@ -203,21 +207,25 @@ def coverage(
         both, _ = scaled(torch.cat([first, second]), None)
         first, second = both[:n], both[n:]
         ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {"real": first, "generated": second}, words))
-        run = balls if ranks.alone else partial(shared_balls, ranks=ranks)
-        try:
-            hits, precise, recalled = run(first.to(device), second.to(device), k)
-        except ValueError as error:
-            raise ValueError(f"real, generated: {error}") from None
+        parted = rows_of_errors([first, second], k) if stderr else 0
+        pace = Pace(3 * n + 2 * m + parted, "point", "coverage", progress)
+        run = balls if ranks.alone and not pace.asked else partial(shared_balls, ranks=ranks, pace=pace)
+        with pace.bar():
+            try:
+                hits, precise, recalled = run(first.to(device), second.to(device), k)
+            except ValueError as error:
+                raise ValueError(f"real, generated: {error}") from None
+            if stderr:
+                errors, inside = block_errors(
+                    [first, second],
+                    lambda parts: _shares(*balls(parts[0].to(device), parts[1].to(device), k), k),
+                    k=k,
+                    seed=seed,
+                    ranks=ranks,
+                    pace=pace,
+                )
     values = _shares(hits, precise, recalled, k)
-    errors = [math.nan] * len(NAMES)
     if stderr:
-        errors, inside = block_errors(
-            [first, second],
-            lambda parts: _shares(*balls(parts[0].to(device), parts[1].to(device), k), k),
-            k=k,
-            seed=seed,
-            ranks=ranks,
-        )
         sizes = {"coverage": n, "precision": m, "recall": n}
         errors = [
             _rescaled(error, value, part, sizes[name]) if name in sizes else error

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from thermokern._bars import Bar
 from thermokern.ops import KDTree
 from thermokern.ops.checks import check_flags, checked_choice, checked_seed
 from thermokern.quantities.results.estimate import Estimate
@@ -267,7 +267,7 @@ class _Sample:
         for multiple in (1, 2, 4):
             at[multiple, 0] = sorted_mean(self.terms(multiple * k, self.near))
         sizes = []
-        with tqdm(total=halvings, disable=not self.progress, unit="size", desc="bias") as bar:
+        with Bar(total=halvings, progress=self.progress, unit="size", desc="bias") as bar:
             for level in range(1, halvings + 1):
                 multiples = (1, 2) if level == 1 else (1,)
                 parts = torch.tensor_split(ordered, 2**level)[:_PARTS]

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tqdm.auto import tqdm
-
+from thermokern._bars import Bar
 from thermokern.ops.checks import MOST, check_flags, checked_integer, checked_several
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
@@ -161,7 +160,7 @@ def entropy_table(
     n, dim = points.shape
     k = checked_neighbours("k", k, n)
     wanted = sorted({k, *(checked_integer("ks", number, 1, MOST) for number in checked_several("ks", ks))})
-    with warnings.catch_warnings(), tqdm(total=3, disable=not progress, unit="estimate", desc="entropy") as bar:
+    with warnings.catch_warnings(), Bar(total=3, progress=progress, unit="estimate", desc="entropy") as bar:
         warnings.simplefilter("ignore", BiasWarning)  # the table says it
         knn = kozachenko_leonenko(points, k, seed=seed, progress=progress)
         bar.update()

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from thermokern.ops import KDTree
 from thermokern.ops.checks import check_flags, checked_seed
+from thermokern.quantities.engine.pace import Pace
 from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.samples.bias_by_extrapolation import bias_of, warn_of_bias
 from thermokern.quantities.samples.densities import check_density, check_scales, check_ties, open_at_rank, share_within
-from thermokern.quantities.samples.errors_by_parts import block_errors
+from thermokern.quantities.samples.errors_by_parts import block_errors, rows_of_errors
 from thermokern.quantities.samples.inputs import (
     SampleLike,
     checked_neighbours,
@@ -39,6 +40,7 @@ def knn_divergence(
     stderr: bool = True,
     bias: bool = True,
     seed: int = 0,
+    progress: bool = False,
 ) -> SampleEstimate:
     """``KL(p ‖ q)`` from points x of p and y of q: ``(d/n) Σ_i log(ν_i/ρ_i) + log(m/(n − 1))``.
 
@@ -65,6 +67,8 @@ def knn_divergence(
         Whether to estimate the bias, from at most 8192 points of each and from halves and quarters of them.
     seed : int
         Of the jitter, and of the partitions that the error and the bias come from.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -116,21 +120,24 @@ def knn_divergence(
     both, _ = scaled(torch.cat([first, second]), None)
     first, second = both[:n], both[n:]
     device = search_device(x)
-    found = _distances(first.to(device), second.to(device), k + 1)
-    local = _local(first, second, found, k)
+    pace = Pace(2 * n + (rows_of_errors([first, second], k) if stderr else 0), "point", "divergence", progress)
 
     def terms(parts: list[Tensor], ks: list[int]) -> list[Tensor]:
         at = _distances(parts[0].to(device), parts[1].to(device), max(ks))
         return [_local(parts[0], parts[1], at, rank) for rank in ks]
 
     error = math.nan
-    if stderr:
-        (error,), _ = block_errors(
-            [first, second],
-            lambda parts: [sorted_mean(value) for value in terms(parts, [k])],
-            k=k,
-            seed=seed,
-        )
+    with pace.bar():
+        found = _distances(first.to(device), second.to(device), k + 1, pace)
+        local = _local(first, second, found, k)
+        if stderr:
+            (error,), _ = block_errors(
+                [first, second],
+                lambda parts: [sorted_mean(value) for value in terms(parts, [k])],
+                k=k,
+                seed=seed,
+                pace=pace,
+            )
     check_ties(math.fsum(open_at_rank(distances, k) for distances in found), error, local, _REMEDIES)
     columns = torch.split(first, 1, dim=1)
     check_scales(columns, [share_within(column, found[1][:, k - 1].median()) for column in columns], "standardise=True")
@@ -159,11 +166,16 @@ def knn_divergence(
     return result
 
 
-def _distances(x: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _distances(x: Tensor, y: Tensor, k: int, pace: Pace | None = None) -> tuple[Tensor, Tensor]:
     """Distances of each of x to its `k` nearest others, and to its `k` nearest of y; fewer where there are fewer."""
-    rho = KDTree(x).neighbours(min(k, len(x) - 1)).cpu()
-    nu = KDTree(y).query(x, [*range(1, min(k, len(y)) + 1)], workers=-1)[0].cpu()
-    return rho, nu
+    own, other = min(k, len(x) - 1), [*range(1, min(k, len(y)) + 1)]
+    if pace is None or not pace.asked:
+        return KDTree(x).neighbours(own).cpu(), KDTree(y).query(x, other, workers=-1)[0].cpu()
+    tree = KDTree(x)  # a point is the first of its own neighbours there, or coincides with the first
+    rho = [tree.query(x[low:high], [*range(2, own + 2)], workers=-1)[0].cpu() for low, high in pace.stage(len(x))]
+    tree = KDTree(y)
+    nu = [tree.query(x[low:high], other, workers=-1)[0].cpu() for low, high in pace.stage(len(x))]
+    return torch.cat(rho), torch.cat(nu)
 
 
 def _local(x: Tensor, y: Tensor, found: tuple[Tensor, Tensor], k: int) -> Tensor:

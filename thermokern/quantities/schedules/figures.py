@@ -7,6 +7,7 @@ from functools import singledispatch
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullFormatter, NullLocator
 
 from thermokern.quantities.results.style import EXACT, INK, MUTED, NETWORK, no_figure, panels, severities, style
 from thermokern.quantities.schedules.result import Schedules
@@ -39,7 +40,8 @@ def schedules_figure(result: Schedules, ax: Axes | None = None) -> Figure:
         positive = all(float(np.min(np.asarray(line.get_ydata()))) > 0.0 for line in costs.get_lines())
         costs.set(xscale="log", yscale="log" if positive else "linear", xlabel="steps")
         costs.set_xticks(steps, [str(n) for n in steps])
-        costs.minorticks_off()
+        costs.xaxis.set_minor_locator(NullLocator())
+        costs.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.8)) if positive else NullFormatter())
     return drawn
 
 
@@ -54,4 +56,4 @@ def _draw_bounds(axes: Axes, result: Schedules, steps: np.ndarray) -> None:
         axes.plot(steps, values, markers[name] + ":", ms=3, lw=0.8, color=NETWORK, label=name)
     if result.length is not None and result.kind == "KL":
         axes.plot(steps, [result.predicted(n) for n in result.n_steps], "--", lw=1, color=MUTED, label="ℓ²/2n")
-    axes.legend(loc="upper right", ncols=2, labelcolor=INK)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4, labelcolor=INK)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.models import ScoreLike
 from thermokern.quantities.engine.batching import Batches
 from thermokern.quantities.engine.problem import Problem
@@ -55,7 +55,7 @@ def samples_of(problem: Problem, sampler: str, nodes: Nodes, score: NodeScore, p
     n, dim = problem.points.shape
     products, chance = [], []
     ends = []
-    for k in tqdm(range(len(nodes.times)), disable=not progress, unit="node", desc="schedule"):
+    for k in Bar(range(len(nodes.times)), progress=progress, unit="node", desc="schedule"):
         m, v = nodes.mean_scale[k], nodes.variance[k]
         z = ops.normals(
             *(n, dim), seed=problem.seed, path_offset=problem.path_offset, first=k * dim, dtype=torch.float64

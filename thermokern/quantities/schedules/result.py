@@ -225,7 +225,7 @@ class Schedules(Result):
             said.append(
                 f"With {n} steps the bound is {bound} nats, {bound.value / self.dim:.3g} per dimension; {gain}."
             )
-        return [*said, "The samples of these bounds are not those that the schedules were chosen on."]
+        return [*said, "The bounds come from samples that the schedules were not chosen on."]
 
     def numbers(self) -> dict[str, object]:
         """Times, bounds and predictions for each of `n_steps`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from thermokern import ops
+from thermokern._bars import Bar
 from thermokern.quantities.engine.problem import Problem
 from thermokern.quantities.schedules.moments import NodeScore
 from thermokern.quantities.schedules.pairs import Nodes
@@ -101,7 +103,7 @@ def kl_step(problem: Problem, nodes: Nodes, model: Distribution, data: Distribut
     count, dim = len(nodes.times), problem.dim
     times, m, sigma, process = nodes.times.tolist(), nodes.mean_scale, nodes.sigma, problem.process
     total = torch.full((count, count), torch.inf, dtype=torch.float64, device="cpu")
-    for t in tqdm(range(1, count), disable=not progress, unit="node", desc="steps"):
+    for t in Bar(range(1, count), progress=progress, unit="node", desc="steps"):
         z = ops.normals(
             *(len(problem.points), dim),
             seed=problem.seed,
@@ -132,9 +134,9 @@ def _mean_of_log_ratio(value: Tensor) -> float:
     return (value + torch.expm1(-value)).mean().item()
 
 
-def _parts(problem: Problem, count: int, progress: bool) -> tqdm[tuple[int, Tensor]]:
+def _parts(problem: Problem, count: int, progress: bool) -> Iterable[tuple[int, Tensor]]:
     """Data points in parts, few enough that their whole paths are in memory."""
     size = max(1, _NUMBERS // (count * problem.dim))
     starts = range(0, len(problem.points), size)
     parts = [(low, problem.points[low : low + size]) for low in starts]
-    return tqdm(parts, disable=not progress, unit="part", desc="paths")
+    return Bar(parts, progress=progress, unit="part", desc="paths")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from thermokern.quantities.taep.modes import Mode, collapsed_modes
+from thermokern.quantities.taep.modes import Mode, collapsed_modes, places
 
 # Each `result` is a TAEP, whose class stands above this file.
 Z = 3.0  # standard errors from which a deviation is no chance
@@ -52,15 +52,13 @@ def _trust(result: Any) -> str:
             )
     if not average.is_reliable:
         return (
-            f"The mean may be used, {name} may not: {average.effective_sample_size:.1f} of {average.n} paths carry "
-            "that "
-            "average, so it tests nothing; use more paths, or tk.overlap with paths of both directions."
+            f"The mean may be used, {name} = {average} may not, and so tests nothing: {average.doubts()[0]}. "
+            "tk.overlap with paths of both directions may tell more."
         )
     if not (result.reference_is_exact or result.driven_by_reference):
         return (
             f"The mean compares two scores on the given data; {name} need not be 1, since the reference is not known "
-            "to "
-            "be the score of the law that the data come from, and so does not test it."
+            "to be the score of the law that the data come from, and so does not test it."
         )
     z = average.z(1.0)
     if abs(z) <= Z or math.isnan(z):
@@ -74,13 +72,12 @@ def _trust(result: Any) -> str:
         )
     return (
         f"Doubtful: {name} = {average} differs from 1 by {z:+.1f} standard errors; use more steps, and more paths to "
-        "see "
-        "whether a tail is missed."
+        "see whether a tail is missed."
     )
 
 
 def _size(result: Any) -> str:
-    dim, mean = result.x_start[0].numel(), result.mean
+    dim, mean = result.x_start.shape[1:].numel(), result.mean
     each = mean.value / dim
     of_size = f"{mean} nats" + (f", {each:.3g} nats per dimension" if dim > 1 else "")
     entropy = result.data_entropy
@@ -89,8 +86,7 @@ def _size(result: Any) -> str:
         return f"The mean is {of_size}{beside}."
     meaning = (
         f"the model's density at a data point is, in the geometric mean, about {math.exp(-each):.2g} times what it "
-        "should "
-        f"be{' per dimension' if dim > 1 else ''}, or better"
+        f"should be{' per dimension' if dim > 1 else ''}, or better"
     )
     return f"The mean is {of_size}{beside}: {meaning}."
 
@@ -114,10 +110,12 @@ def _short(result: Any) -> list[str]:
     if not found:
         return ["No mode gets noticeably less weight than is due."]
     worst_mode = found[0]
+    place = places(result.x_start, result.start_component).get(worst_mode.index)
+    name = f"Mode {worst_mode.index}" + (f", at {place}," if place else "")
     if worst_mode.fluctuation_theorem.is_reliable and worst_mode.fluctuation_theorem.value > 0.95:
-        return [f"Mode {worst_mode.index} is fitted worst, at {worst_mode.mean} nats, but has the weight that is due."]
+        return [f"{name} is fitted worst, at {worst_mode.mean} nats, but has the weight that is due."]
     more = f"; {len(found) - 1} other mode{'s' * (len(found) > 2)} too" if len(found) > 1 else ""
-    return [f"Mode {worst_mode.index} is under-covered: it gets {due_weight(worst_mode)} of its due weight{more}."]
+    return [f"{name} is under-covered: it gets {due_weight(worst_mode)} of its due weight{more}."]
 
 
 def due_weight(mode: Mode) -> str:

@@ -20,6 +20,7 @@ COLLAPSED_Z = 3.0
 # Nats above the overall mean below which a mode does not count, however well it is known: a quarter of its weight.
 COLLAPSED_LEAST = math.log(1.25)
 COLLAPSED_PATHS = 10
+_SHOWN_AXES = 3  # of a place in words
 
 
 @stored("mode")
@@ -154,3 +155,14 @@ def collapse_line(modes: Sequence[Mode], mean: Estimate) -> str | None:
         f"{worst.index}: mean {worst.mean} nats, {worst.n_paths / n:.1%} of the paths, "
         f"{worst.share_of_variance.value:.1%} of the variance"
     )
+
+
+def places(x_start: Tensor, component: Tensor | None) -> dict[int, str]:
+    """Where the modes lie, in words: the mean of the paths' starts in each; of at most three dimensions, in data's."""
+    if component is None or x_start.dim() != 2 or x_start.shape[1] > _SHOWN_AXES or len(x_start) != len(component):
+        return {}
+    found = {}
+    for index in torch.unique(component).tolist():
+        centre = x_start[component == index].double().mean(0)
+        found[index] = "(" + ", ".join(f"{round(value, 2) + 0.0:g}" for value in centre.tolist()) + ")"
+    return found

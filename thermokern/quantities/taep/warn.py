@@ -61,7 +61,8 @@ def warn_of_times_between(process: LinearProcess, times: Tensor, *scores: ScoreL
     if isinstance(process, DiscreteVP) and between and any(isinstance(score, ScoreModel) for score in scores):
         warnings.warn(
             f"{between} of {len(times)} times of the grid lie between the steps of the network's table, where it was "
-            "not trained: leave out spacing, and take at most as many steps as the table has",
+            "not trained: leave out spacing, and take at most as many steps as the table has. "
+            "tk.from_ddpm(network, alphas_cumprod) interpolates between whole times",
             TimesBetweenWarning,
             stacklevel=3,
         )
