@@ -158,7 +158,7 @@ def divergence(
     ----------
     Hutchinson, *A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines*, 1989.
     """
-    check_flags(allow_nonfinite=allow_nonfinite)
+    check_flags(allow_nonfinite=allow_nonfinite, progress=progress)
     if isinstance(field, Distribution):
         raise TypeError("field: a distribution knows its divergence: use its divergence(x, t, process)")
     if not callable(field):

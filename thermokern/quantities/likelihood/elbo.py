@@ -15,7 +15,7 @@ from thermokern import ops
 from thermokern._bars import Bar
 from thermokern.models import ScoreLike
 from thermokern.models.evaluate import examine_score, score_at
-from thermokern.ops.checks import MOST, checked_choice, checked_dtype, checked_integer, checked_number
+from thermokern.ops.checks import MOST, check_flags, checked_choice, checked_dtype, checked_integer, checked_number
 from thermokern.processes import CHAIN_NAMES, LinearProcess, step_table
 from thermokern.quantities.engine.backends import UNSTREAMED, choose_backend
 from thermokern.quantities.engine.batching import split
@@ -178,6 +178,7 @@ def elbo(
     """
     problem = problem_at(model, process, checked_data("x", x), seed, path_offset)
     process, (n, dim) = problem.process, problem.points.shape
+    check_flags(progress=progress)
     checked_choice("method", method, METHODS)
     checked_choice("backend", backend, UNSTREAMED)
     n_times, repeats = (

@@ -178,7 +178,7 @@ def coverage(
     Kynkäänniemi, Karras, Laine, Lehtinen and Aila, *Improved precision and recall metric for assessing generative
     models*, 2019, for precision and recall.
     """
-    check_flags(sharded=sharded, stderr=stderr)
+    check_flags(sharded=sharded, stderr=stderr, progress=progress)
     least = 1 if sharded else 2
     first, second = checked_sample("real", real, least), checked_sample("generated", generated, least)
     seed, _ = checked_seed(seed)

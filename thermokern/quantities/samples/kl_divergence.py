@@ -98,7 +98,7 @@ def knn_divergence(
     Wang, Kulkarni and Verdú, *Divergence estimation for multidimensional densities via k-nearest-neighbor distances*,
     2009.
     """
-    check_flags(standardise=standardise, stderr=stderr, bias=bias)
+    check_flags(standardise=standardise, stderr=stderr, bias=bias, progress=progress)
     first, second = checked_sample("x", x), checked_sample("y", y, least=1)
     unit, size = unit_and_size(base)
     seed, _ = checked_seed(seed)
