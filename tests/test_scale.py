@@ -159,8 +159,9 @@ def test_many_models_share_the_reference_s_evaluations(tmp_path: Path) -> None:
     options["x0"] = np.load(tmp_path / "x0.npy", mmap_mode="r")
     stored = tk.taep(models[:2], reference, checkpoint=tmp_path / "run", **options)
     assert_exact(stored[1].values, alone[1].values)
-    with pytest.raises(ValueError, match="^direction: several models are for 'forward' alone"):
-        tk.taep(models, reference, n_paths=4, n_steps=4, direction="reverse")
+    for name, refused in {"direction": "reverse", "gradient": True, "resolve": ("time",), "gather": "rank0"}.items():
+        with pytest.raises(ValueError, match=f"^{name}: several models are for .* alone; call taep for each"):
+            tk.taep(models, reference, x0=images(), n_steps=4, **{name: refused})
     with pytest.raises(ValueError, match="^model: expected a score or a sequence"):
         tk.taep([], reference, **options)
 
