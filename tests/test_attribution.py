@@ -208,9 +208,9 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
     for change, message in (
         ({"resolve": ("space",)}, "^resolve: expected names out of"),
         ({"resolve": BOTH, "scheme": "stratonovich"}, "^resolve: the scheme .* has a divergence"),
-        ({"resolve": ("time",), "direction": "reverse"}, "^resolve: expected forward paths"),
-        ({"resolve": ("time",), "checkpoint": tmp_path}, "^resolve: expected forward paths without checkpoint"),
-        ({"resolve": ("time",), "gradient": True}, "^resolve: expected forward paths"),
+        ({"resolve": ("time",), "direction": "reverse"}, '^resolve: expected direction="forward"'),
+        ({"resolve": ("time",), "checkpoint": tmp_path}, "^resolve: expected no checkpoint"),
+        ({"resolve": ("time",), "gradient": True}, "^resolve: expected gradient=False"),
         ({"labels": [0, 1, 2, 3]}, "^labels: expected with resolve"),
         ({"resolve": ("time",), "labels": [0, 1]}, r"^labels: expected \(4,\) integers"),
         ({"resolve": ("time",), "labels": [0.5] * 4}, r"^labels: expected \(4,\) integers"),

@@ -259,6 +259,23 @@ def checked_resolve(
     return tuple(name for name in RESOLVE if name in names), known.to("cpu", torch.int64)
 
 
+def refuse_with_resolve(reverse: bool, checkpoint: bool, gradient: bool) -> None:
+    """Raise for what does not go with attribution."""
+    if reverse:
+        raise ValueError(
+            'resolve: expected direction="forward"; the means of the chain form and of κ δ² are exact over paths that '
+            "start from the data"
+        )
+    if checkpoint:
+        raise ValueError(
+            "resolve: expected no checkpoint, whose states hold the paths' sums alone; leave out one of both"
+        )
+    if gradient:
+        raise ValueError(
+            "resolve: expected gradient=False, for what is split is not differentiable; leave out one of both"
+        )
+
+
 def node_sums(
     table: ops.StepTable, steps: Chain | None, exact_steps: bool, resolved: tuple[str, ...], time_bins: int
 ) -> NodeSums:

@@ -35,7 +35,7 @@ from thermokern.quantities.engine.problem import (
 )
 from thermokern.quantities.engine.ranks import Group
 from thermokern.quantities.engine.starts import Points, Starts, whole
-from thermokern.quantities.taep.attribution import checked_resolve, node_sums
+from thermokern.quantities.taep.attribution import checked_resolve, node_sums, refuse_with_resolve
 from thermokern.quantities.taep.each import taep_of_each
 from thermokern.quantities.taep.finish import Asked, finished
 from thermokern.quantities.taep.inputs import (
@@ -178,7 +178,8 @@ def taep(  # type: ignore[misc]  # the options are those below
     resolve : sequence of {"time", "component"}
         Forward paths: also say where Δs arises, over time, along the components of x or both; see `TAEP.attribution`,
         `rate`, `map` and `table`. Costs no further score. Streamed and in the reference backend. By component the
-        scheme ``auto`` is ``backward-ito``, the others have no divergence either.
+        scheme ``auto`` is ``backward-ito``, the others have no divergence either. Not with reverse paths, where the
+        chain form's means are not exact, nor with `checkpoint`, whose states have no parts, nor with `gradient`.
     labels : sequence of int, optional
         (n,) of each path, of its data point: the means by label too, see `TAEP.by_label`.
     time_bins : int
@@ -298,8 +299,8 @@ def taep(  # type: ignore[misc]  # the options are those below
     if scheme == "auto":
         scheme = "stratonovich" if dim <= MAX_DIM and "component" not in resolve else "backward-ito"
     resolved, labels = checked_resolve(resolve, labels, len(start), scheme)
-    if resolved and (reverse or checkpoint is not None or gradient):
-        raise ValueError("resolve: expected forward paths without checkpoint and without gradient")
+    if resolved:
+        refuse_with_resolve(reverse, checkpoint is not None, gradient)
     dtype = checked_dtype(dtype)
     sharing = checked_sharing(block, group, gather, keep_ends)
     two_laws = isinstance(model, Distribution) and isinstance(reference, Distribution)
