@@ -111,11 +111,12 @@ def optimal_schedule(
 
     Notes
     -----
-    Cost: n_paths · n_times evaluations of the score, and n_times² numbers. There is neither `backend` nor `checkpoint`:
-    the table is one batch of evaluations in PyTorch, and the result, once saved, answers for every number of steps. The
-    best schedule of one sampler is not that of another. The bound of the law at t_eps says nothing of a last denoising step, of guidance or of how images look.
-    For ``ddpm`` and ``euler-maruyama``, whose variances are far from the best at few steps, the bound is dominated by
-    them and its optimum can give worse samples than a cosine schedule; with ``ddpm-optimal`` bound and quality agree.
+    Cost: n_paths · n_times evaluations of the score, and n_times² numbers. There is neither `backend` nor
+    `checkpoint`: the table is one batch of evaluations in PyTorch, and the result, once saved, answers for every
+    number of steps. The best schedule of one sampler is not that of another. The bound of the law at t_eps says
+    nothing of a last denoising step, of guidance or of how images look. For ``ddpm`` and ``euler-maruyama``, whose
+    variances are far from the best at few steps, the bound is dominated by them and its optimum can give worse
+    samples than a cosine schedule; with ``ddpm-optimal`` bound and quality agree.
 
     References
     ----------
