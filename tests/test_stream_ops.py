@@ -337,3 +337,22 @@ def test_both_compile_whole() -> None:
     for one, other in zip(*grads, strict=True):
         assert rms(one - other) < 1e-5
         assert rms(one) > 0.0
+
+
+@pytest.mark.parametrize("dim", [4096, 4100, 515])  # all rows aligned to registers, some, hardly any
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_steps_of_large_tensors_have_the_bits_of_small_ones(dim: int, direction: str) -> None:
+    """From 4 MiB on the next points are written past the caches."""
+    n, table = 2**21 // dim, step_table(tk.VP(), tk.VP().grid(6), "backward-ito", direction)
+    x, model, reference, carried = (ops.normals(n, dim, seed=seed) for seed in range(4))
+
+    def step(part: slice) -> ops.StepSums:
+        given = (x[part], model[part], reference[part], table, 2)
+        return ops.trajectory_step(*given, carried=carried[part], seed=3, path_offset=part.start)
+
+    assert x.nbytes > 2**22
+    whole, middle = step(slice(0, n)), n // 3
+    parts = [step(slice(first, first + middle)) for first in (0, middle)]
+    parts.append(step(slice(2 * middle, n)))
+    for name, tensor in whole._asdict().items():
+        assert torch.equal(tensor, torch.cat([getattr(part, name) for part in parts])), name

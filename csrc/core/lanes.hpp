@@ -25,6 +25,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 #endif
 
@@ -272,11 +274,25 @@ TK_HD void store(ScalarOf<V>* to, V value) {
     __builtin_memcpy(to, &value, sizeof value);
 }
 
-// The high and low halves of the 64-bit products of 32-bit words.
-TK_HD void multiply_wide(std::uint32_t a, std::uint32_t factor, std::uint32_t& high, std::uint32_t& low) {
-    const std::uint64_t product = static_cast<std::uint64_t>(a) * factor;
-    high = static_cast<std::uint32_t>(product >> 32);
-    low = static_cast<std::uint32_t>(product);
+// What holds 32-bit words while they are multiplied: a word itself, or the even and the odd lanes of a register of
+// them, each in the low half of a lane of 64 bits.
+template <class Word>
+struct WordParts {
+    static constexpr int count = 2;
+    using Type = typename Vectors<sizeof(Word) / 4>::Pair;
+};
+template <>
+struct WordParts<std::uint32_t> {
+    static constexpr int count = 1;
+    using Type = std::uint32_t;
+};
+TK_HD std::uint32_t take_part(std::uint32_t word, int) { return word; }
+template <class Word>
+TK_HD Word join_parts(std::uint32_t word, std::uint32_t) {
+    return word;
+}
+TK_HD std::uint64_t low_product(std::uint32_t a, std::uint32_t factor) {
+    return static_cast<std::uint64_t>(a) * factor;
 }
 
 #if !defined(__CUDACC__)
@@ -318,9 +334,19 @@ TK_HD V shift_in(V v, S first) {
         return __builtin_shufflevector(v, other, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 }
 
-// Products of the even words of each vector; compilers do not find this instruction from 64-bit multiplication.
+template <class Word>
+TK_HD typename WordParts<Word>::Type take_part(const Word& words, int part) {
+    using Pair = typename WordParts<Word>::Type;
+    return part == 0 ? bit_cast<Pair>(words) : bit_cast<Pair>(words) >> 32;
+}
+template <class Word>
+TK_HD Word join_parts(typename WordParts<Word>::Type even, typename WordParts<Word>::Type odd) {
+    return bit_cast<Word>((even & 0xffffffffu) | (odd << 32));
+}
+
+// Products of the low halves; compilers do not find this instruction from 64-bit multiplication.
 template <class Pair>
-TK_HD Pair multiply_even(Pair a, std::uint32_t factor) {
+TK_HD Pair low_product(const Pair& a, std::uint32_t factor) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(Pair) == 64) return (Pair)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(factor));
 #endif
@@ -330,17 +356,10 @@ TK_HD Pair multiply_even(Pair a, std::uint32_t factor) {
 #if defined(__SSE2__)
     if constexpr (sizeof(Pair) == 16) return (Pair)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(factor));
 #endif
+#if defined(__ARM_NEON)
+    if constexpr (sizeof(Pair) == 16) return (Pair)vmull_u32(vmovn_u64((uint64x2_t)a), vdup_n_u32(factor));
+#endif
     return (a & 0xffffffffu) * factor;
-}
-
-template <class Word>
-TK_HD void multiply_wide(const Word& a, std::uint32_t factor, Word& high, Word& low) {
-    using Pair = typename Vectors<sizeof(Word) / 4>::Pair;
-    const Pair words = bit_cast<Pair>(a);
-    const Pair even = multiply_even(words, factor);
-    const Pair odd = multiply_even(words >> 32, factor);
-    low = bit_cast<Word>((even & 0xffffffffu) | (odd << 32));
-    high = bit_cast<Word>((even >> 32) | (odd & 0xffffffff00000000u));
 }
 #endif
 

@@ -14,21 +14,37 @@ struct Block {
     Word a, b, c, d;
 };
 
-// Ten rounds of Philox4x32 on a block of counters.
+// One round on words that may stand in the low halves of wider lanes, whose high halves may then hold anything: the
+// high word of each product moves down, the low word stays where it is.
+template <class Word, class Key>
+TK_HD Block<Word> philox_round(const Block<Word>& counter, Key key_0, Key key_1) {
+    const auto product_0 = low_product(counter.a, 0xD2511F53u), product_1 = low_product(counter.c, 0xCD9E8D57u);
+    return {static_cast<Word>(product_1 >> 32) ^ counter.b ^ key_0, static_cast<Word>(product_1),
+            static_cast<Word>(product_0 >> 32) ^ counter.d ^ key_1, static_cast<Word>(product_0)};
+}
+
+// Ten rounds of Philox4x32 on a block of counters. Registers go through the rounds as their even and their odd lanes,
+// which meet again at the end: lanes of 64 bits hold products as they are made.
 template <class Word>
 TK_HD Block<Word> philox(Block<Word> counter, std::uint64_t seed) {
     std::uint32_t key_0 = static_cast<std::uint32_t>(seed);
     std::uint32_t key_1 = static_cast<std::uint32_t>(seed >> 32);
+    using Part = typename WordParts<Word>::Type;
+    constexpr int parts = WordParts<Word>::count;
+    Block<Part> part[parts];
+    TK_UNROLL
+    for (int p = 0; p < parts; ++p)
+        part[p] = {take_part(counter.a, p), take_part(counter.b, p), take_part(counter.c, p), take_part(counter.d, p)};
     TK_UNROLL
     for (int round = 0; round < 10; ++round) {
-        Word high_0, low_0, high_1, low_1;
-        multiply_wide(counter.a, 0xD2511F53u, high_0, low_0);
-        multiply_wide(counter.c, 0xCD9E8D57u, high_1, low_1);
-        counter = {high_1 ^ counter.b ^ key_0, low_1, high_0 ^ counter.d ^ key_1, low_0};
+        TK_UNROLL
+        for (int p = 0; p < parts; ++p) part[p] = philox_round(part[p], key_0, key_1);
         key_0 += 0x9E3779B9u;
         key_1 += 0xBB67AE85u;
     }
-    return counter;
+    constexpr int last = parts - 1;
+    return {join_parts<Word>(part[0].a, part[last].a), join_parts<Word>(part[0].b, part[last].b),
+            join_parts<Word>(part[0].c, part[last].c), join_parts<Word>(part[0].d, part[last].d)};
 }
 
 // Two independent standard normals from two words: r = √(−2 log u), u = (w + ½)/2^32, angle = 2π w'/2^32.

@@ -31,6 +31,27 @@ TK_ZIP(16, (0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
 #undef TK_ZIP
 #undef TK_LIST
 
+// Memory that is not read again before the caches have forgotten it is written past them, which spares reading it
+// first. `to` is aligned to the register's size. `end_stream` before another thread may read what was written so.
+template <class V>
+inline void store_past_caches(ScalarOf<V>* to, V value) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value);
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)value);
+#endif
+#if defined(__SSE2__)
+    if constexpr (sizeof(V) == 16) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)value);
+#endif
+    store(to, value);
+}
+inline void end_stream() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 // Rows that are read soon: their memory is asked for while something else is computed. Addresses past the end do no
 // harm.
 template <class S, int Count>
@@ -59,7 +80,7 @@ class PathNormals {
         for (int l = 0; l < lanes<S>; ++l) lane_[l] = static_cast<std::uint32_t>(l);
     }
     // Numbers first … first + group in order, in four registers; `first` is a multiple of four.
-    void draw(std::uint64_t first, V* z) const {
+    TK_HD void draw(std::uint64_t first, V* z) const {
         V across[4];  // lanes run over blocks of four numbers
         normal_blocks<V>(seed_, purpose_, path_, WordOf<V>(static_cast<std::uint32_t>(first / 4) + lane_), across);
         const V even_low = Zip<lanes<S>>::low(across[0], across[2]),
