@@ -35,11 +35,35 @@ class Entry:
         return statistics.median(self.rates)
 
 
-def enter(problem: Problem, contestant: Contestant) -> Entry | str:
-    """Build every tuning, keep the fastest of two runs each, check it; or why there is none."""
+class Tunings:
+    """Which tuning of a contestant was the fastest, in a file, by CPU, versions, size and the tunings there were."""
+
+    def __init__(self, path: Path | None, common: dict[str, Any]) -> None:
+        self.path = path
+        self.where = [common["machine"], common["versions"], common["threads"]]
+        self.known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+
+    def get(self, *of: object) -> Any:
+        return self.known.get(self._key(of))
+
+    def put(self, value: object, *of: object) -> None:
+        self.known[self._key(of)] = value
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self.known, indent=1) + "\n", encoding="utf-8")
+
+    def _key(self, of: tuple[object, ...]) -> str:
+        return json.dumps([*of, *self.where], sort_keys=True)
+
+
+def enter(problem: Problem, contestant: Contestant, tunings: Tunings) -> Entry | str:
+    """Build every tuning, or the one known to be the fastest; keep the fastest of two runs, check it; or why none."""
     best: tuple[float, str, Run] | None = None
     reasons = []
-    for label, build in contestant.candidates.items():
+    candidates = contestant.candidates
+    asked = (problem.name, contestant.name, contestant.n, problem.steps, list(candidates))
+    known = tunings.get(*asked) if len(candidates) > 1 else None
+    for label, build in ({known: candidates[known]} if known else candidates).items():
         try:
             run = build()
             run(contestant.timed_steps, None)
@@ -57,6 +81,8 @@ def enter(problem: Problem, contestant: Contestant) -> Entry | str:
     for reason in reasons:
         print(f"    {contestant.name}: tuning failed: {reason}")
     _, label, run = best
+    if len(candidates) > 1 and known is None and not reasons:
+        tunings.put(label, *asked)
     return Entry(contestant, label, run, problem.error(run(problem.steps, problem.noise)))
 
 
@@ -70,6 +96,20 @@ def race(entries: list[Entry], limits: dict[str, Callable[[], float]], rounds: i
         for name, measure in limits.items():
             measured[name].append(measure())
     return {name: statistics.median(values) for name, values in measured.items()}
+
+
+def take_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of the second of two runs of each, all taking turns in every round."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for run in contestants.values():
+        run()
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            run()
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return times
 
 
 def ratio(entry: Entry, other: Entry | None) -> float | None:
@@ -144,7 +184,7 @@ def show(title: str, rows: list[dict[str, Any]], absent: dict[str, str]) -> None
         limits = f"FMA {fma}, sgemm {rows[0]['sgemm_gflops']:.0f} GFLOP/s, copy {rows[0]['copy_gb_per_s']:.1f} GB/s"
         print(f"  ratios to {rows[0]['ratio_to']}; limits of one core: {limits}")
     for name, reason in absent.items():
-        print(f"  MISSING {name}: {reason}")
+        print(f"  NOT RUN {name}: {reason}")
 
 
 def fallen(rows: list[dict[str, Any]], stored: Path) -> dict[str, str]:

@@ -235,7 +235,7 @@ def _show(rows: list[dict[str, Any]], absent: dict[str, str]) -> None:
         )
     print(f"  ratios to {rows[0]['ratio_to']}")
     for name, reason in absent.items():
-        print(f"  MISSING {name}: {reason}")
+        print(f"  NOT RUN {name}: {reason}")
 
 
 def _versions() -> dict[str, str | None]:

@@ -1,11 +1,11 @@
 """Time thermokern against its PyTorch reference and against its peers: `python benchmarks/run.py --help`.
 
 Work A is whole trajectories between two Gaussian mixtures, work B the same with a perceptron for the model; see
-problems.py for what exactly is integrated and how its operations are counted; work C is neighbour search, see
-neighbours.py. All contestants of a variant run in one process on one core, one after another in every round. Timed:
-from the starting points to Δs of every path, normals included, each contestant drawing them as its user would;
-compilation and tuning are not. Errors are on noise that is the same for all, against the float64 reference, over the
-whole grid.
+problems.py for what exactly is integrated and how its operations are counted. Works with files of their own are C,
+neighbour search; E, the step of a stream; L, likelihoods; N, normals; V, Langevin paths. All contestants of a variant
+run in one process on one core, one after another in every round. Timed: from the starting points to Δs of every path,
+normals included, each contestant drawing them as its user would; compilation and tuning are not. Errors are on noise
+that is the same for all, against the float64 reference, over the whole grid.
 
 Ratios are the result: each is the median over rounds of the rate over the best peer's (or, in a run with several
 threads, over thermokern's on one thread). Times on a shared machine are not.
@@ -16,13 +16,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness import Tunings
     from problems import Contestant, Problem
 
 HERE = Path(__file__).resolve().parent
+WORKS = ("A", "B", "C", "E", "L", "N", "V")
 
 
 def main() -> int:
@@ -41,13 +44,17 @@ def main() -> int:
     torch._dynamo.config.recompile_limit = 64  # a peer's tunings share their source, but not what is compiled of it
     wanted = [name.strip().upper() for name in arguments.only.split(",")]
     work = {"A": problems.work_a, "B": problems.work_b}
-    if unknown := set(wanted) - {*work, "C"}:
-        raise SystemExit(f"--only: expected some of {', '.join(work)}, C, got {', '.join(sorted(unknown))}")
+    if unknown := set(wanted) - set(WORKS):
+        raise SystemExit(f"--only: expected some of {', '.join(WORKS)}, got {', '.join(sorted(unknown))}")
+    if arguments.threads > 1:
+        wanted = [name for name in wanted if name in ("A", "B", "C")]  # the others have one thread
     rounds = arguments.rounds or (3 if arguments.quick else 9)
     common = harness.environment(arguments.threads, rounds, _core.instruction_set)
     machine = common["machine"]
     print(f"{machine['cpu']}, {machine['cores']} cores, {_core.instruction_set}, load {common['load']}")
     print(f"commit {common['commit']}; versions {common['versions']}; {rounds} rounds; threads {arguments.threads}")
+    tunings = harness.Tunings(arguments.tunings, common)
+    started = time.monotonic()
     meters = {"sgemm_gflops": limits.sgemm(), "copy_gb_per_s": limits.copy()}
     rows: list[dict[str, object]] = []
     missing: list[str] = []
@@ -65,7 +72,7 @@ def main() -> int:
             contestants, absent = _contestants(problem, arguments.quick)
         entries: list[harness.Entry] = []
         for contestant in contestants:
-            entry = harness.enter(problem, contestant)
+            entry = harness.enter(problem, contestant, tunings)
             if isinstance(entry, harness.Entry):
                 entries.append(entry)
             else:
@@ -78,20 +85,42 @@ def main() -> int:
         harness.show(f"{problem.name}: {problem.n} paths, {problem.steps} steps, d = 2", new, absent)
         rows += new
         missing += [f"{problem.name}: {name}" for name in absent]
-    if "C" in wanted:
-        import neighbours
-
-        new, absences = neighbours.run(arguments.quick, arguments.threads, rounds, common)
+    for name in (name for name in wanted if name not in work):
+        torch.compiler.reset()
+        new, absences = _other(name, arguments, rounds, common, tunings)
         rows += new
         missing += absences
     failures = harness.fallen(rows, arguments.out) if arguments.check else {}
     # What fell is not stored, or the next check would compare with it and pass.
     harness.store([row for row in rows if row["row"] not in failures], arguments.out)
+    print(f"\n{len(rows)} rows in {time.monotonic() - started:.0f} s")
     if missing:
-        print(f"\nMISSING in this run: {'; '.join(missing)}")
+        print(f"NOT RUN: {'; '.join(missing)}")
     for line in failures.values():
         print(f"FELL {line}")
     return 1 if failures else 0
+
+
+def _other(
+    name: str, arguments: argparse.Namespace, rounds: int, common: dict[str, Any], tunings: Tunings
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of a work that has a file of its own, and what was not run."""
+    import langevin
+    import likelihood
+    import neighbours
+    import normals
+    import streams
+
+    quick = arguments.quick
+    if name == "C":
+        return neighbours.run(quick, arguments.threads, rounds, common)
+    if name == "E":
+        return streams.run(rounds, common)
+    if name == "L":
+        return likelihood.measure(("L1", "L2"), quick, rounds, common, tunings)
+    if name == "N":
+        return normals.run(rounds, common)
+    return langevin.run(5000 if quick else 20_000, 200, rounds, common), []
 
 
 def _contestants(problem: Problem, quick: bool) -> tuple[list[Contestant], dict[str, str]]:
@@ -130,14 +159,20 @@ def _confine(threads: int) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time thermokern against its reference and its peers.")
-    parser.add_argument("--only", default="A,B,C", help="works to time, of A, B and C, separated by commas")
-    parser.add_argument("--quick", action="store_true", help="small sizes and few tunings, for trying the harness out")
+    parser.add_argument("--only", default=",".join(WORKS), help=f"works to time, of {', '.join(WORKS)}, with commas")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few tunings: every row in ten minutes")
     parser.add_argument(
         "--threads", type=int, default=1, help="above 1: thermokern alone, against itself on one thread"
     )
     parser.add_argument("--rounds", type=int, help="times that every contestant is timed (9, or 3 with --quick)")
     parser.add_argument("--check", action="store_true", help="fail if a ratio fell by more than 15 %% against --out")
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl", help="file that results are appended to")
+    parser.add_argument(
+        "--tunings",
+        type=Path,
+        default=HERE.parent / "build" / "tunings.json",
+        help="file that keeps the fastest tunings of the peers; without it all are tried",
+    )
     arguments = parser.parse_args()
     if arguments.threads < 1 or (arguments.rounds is not None and arguments.rounds < 2):
         parser.error("--threads must be at least 1 and --rounds at least 2")

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -35,6 +36,9 @@ from thermokern.processes import step_table
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+
+import harness  # noqa: E402
+
 N, DIM = 1024, 3072
 
 
@@ -44,16 +48,29 @@ def main() -> None:
     parser.add_argument("--only", default="E,batches,outside")
     parser.add_argument("--out", type=Path, help="file to append rows to, as JSON lines")
     options = parser.parse_args()
-    import harness
-
     torch.set_num_threads(1)
-    keep_freed_memory()
     common = harness.environment(1, options.rounds, _core.instruction_set)
-    work = {"E": stream_step, "batches": many_times_in_a_batch, "outside": outside_the_network}
-    rows = [row for name in options.only.split(",") for row in work[name](options.rounds)]
+    rows, missing = run(options.rounds, common, options.only.split(","))
     if options.out is not None:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({**row, **common}) + "\n" for row in rows)
+        harness.store(rows, options.out)
+    print("\n".join(f"NOT RUN {line}" for line in missing))
+
+
+def run(
+    rounds: int, common: dict[str, Any], only: Sequence[str] = ("E", "batches", "outside")
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows, and what was not run."""
+    warnings.simplefilter("ignore", tk.FewPathsWarning)
+    keep_freed_memory()
+    work = {"E": stream_step, "batches": many_times_in_a_batch, "outside": outside_the_network}
+    rows: list[dict[str, Any]] = []
+    missing = []
+    for name in only:
+        try:
+            rows += [{**row, **common} for row in work[name](rounds)]
+        except ImportError as error:  # diffusers, for the U-Net
+            missing.append(f"{name}: {error}")
+    return rows, missing
 
 
 def keep_freed_memory() -> None:
@@ -213,21 +230,9 @@ def outside_the_network(rounds: int) -> list[dict[str, object]]:
 
 
 def race(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of the second of two runs of each, all taking turns in every round."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for run in contestants.values():
-        run()
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            run()
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in times.items()}
+    """Median seconds of each."""
+    return {name: median(seconds) for name, seconds in harness.take_turns(contestants, rounds).items()}
 
 
 if __name__ == "__main__":
-    import warnings
-
-    warnings.simplefilter("ignore", tk.FewPathsWarning)
     main()

@@ -280,17 +280,19 @@ template <class Word>
 struct WordParts {
     static constexpr int count = 2;
     using Type = typename Vectors<sizeof(Word) / 4>::Pair;
+    static TK_HD Type take(Word words, int part) {
+        const Type pairs = bit_cast<Type>(words);
+        return part == 0 ? pairs : pairs >> 32;
+    }
+    static TK_HD Word join(Type even, Type odd) { return bit_cast<Word>((even & 0xffffffffu) | (odd << 32)); }
 };
 template <>
 struct WordParts<std::uint32_t> {
     static constexpr int count = 1;
     using Type = std::uint32_t;
+    static TK_HD std::uint32_t take(std::uint32_t word, int) { return word; }
+    static TK_HD std::uint32_t join(std::uint32_t word, std::uint32_t) { return word; }
 };
-TK_HD std::uint32_t take_part(std::uint32_t word, int) { return word; }
-template <class Word>
-TK_HD Word join_parts(std::uint32_t word, std::uint32_t) {
-    return word;
-}
 TK_HD std::uint64_t low_product(std::uint32_t a, std::uint32_t factor) {
     return static_cast<std::uint64_t>(a) * factor;
 }
@@ -332,16 +334,6 @@ TK_HD V shift_in(V v, S first) {
         return __builtin_shufflevector(v, other, 8, 0, 1, 2, 3, 4, 5, 6);
     else
         return __builtin_shufflevector(v, other, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
-}
-
-template <class Word>
-TK_HD typename WordParts<Word>::Type take_part(const Word& words, int part) {
-    using Pair = typename WordParts<Word>::Type;
-    return part == 0 ? bit_cast<Pair>(words) : bit_cast<Pair>(words) >> 32;
-}
-template <class Word>
-TK_HD Word join_parts(typename WordParts<Word>::Type even, typename WordParts<Word>::Type odd) {
-    return bit_cast<Word>((even & 0xffffffffu) | (odd << 32));
 }
 
 // Products of the low halves; compilers do not find this instruction from 64-bit multiplication.

@@ -29,22 +29,22 @@ template <class Word>
 TK_HD Block<Word> philox(Block<Word> counter, std::uint64_t seed) {
     std::uint32_t key_0 = static_cast<std::uint32_t>(seed);
     std::uint32_t key_1 = static_cast<std::uint32_t>(seed >> 32);
-    using Part = typename WordParts<Word>::Type;
-    constexpr int parts = WordParts<Word>::count;
-    Block<Part> part[parts];
+    using Parts = WordParts<Word>;
+    Block<typename Parts::Type> part[Parts::count];
     TK_UNROLL
-    for (int p = 0; p < parts; ++p)
-        part[p] = {take_part(counter.a, p), take_part(counter.b, p), take_part(counter.c, p), take_part(counter.d, p)};
+    for (int p = 0; p < Parts::count; ++p)
+        part[p] = {Parts::take(counter.a, p), Parts::take(counter.b, p), Parts::take(counter.c, p),
+                   Parts::take(counter.d, p)};
     TK_UNROLL
     for (int round = 0; round < 10; ++round) {
         TK_UNROLL
-        for (int p = 0; p < parts; ++p) part[p] = philox_round(part[p], key_0, key_1);
+        for (int p = 0; p < Parts::count; ++p) part[p] = philox_round(part[p], key_0, key_1);
         key_0 += 0x9E3779B9u;
         key_1 += 0xBB67AE85u;
     }
-    constexpr int last = parts - 1;
-    return {join_parts<Word>(part[0].a, part[last].a), join_parts<Word>(part[0].b, part[last].b),
-            join_parts<Word>(part[0].c, part[last].c), join_parts<Word>(part[0].d, part[last].d)};
+    const auto &first = part[0], &last = part[Parts::count - 1];
+    return {Parts::join(first.a, last.a), Parts::join(first.b, last.b), Parts::join(first.c, last.c),
+            Parts::join(first.d, last.d)};
 }
 
 // Two independent standard normals from two words: r = √(−2 log u), u = (w + ½)/2^32, angle = 2π w'/2^32.
