@@ -51,6 +51,7 @@ OUTPUTS = {
     "hutchinson": {"out"},
     "probability_flow": {"x_last", "divergence", "evaluations", "status"},
     "langevin": {"x_last", "work"},
+    "gaussian_gap": {"out"},
     "neighbours_build": {"points", "order", "bounds"},
     "neighbours_search": {"distances", "indices", "pairs"},
     "neighbours_count": {"counts"},
@@ -217,6 +218,31 @@ def averages_and_flows() -> Iterator[Problem]:
         )
 
 
+def gaussian_gaps() -> Iterator[Problem]:
+    """Two Gaussians: noise drawn or given, a level for each point or one for all."""
+    for dim, drawn, shared in ((1, True, False), (3, False, False), (7, True, True), (20, False, True)):
+        pair = [numbers(dim, PATHS, key=key) for key in range(2)]
+        rotation = torch.linalg.qr(numbers(dim, dim, key=2)).Q
+        widths = [numbers(dim, key=key).square() + 0.5 for key in (3, 4)]
+        m, root = (0.3 + numbers(PATHS, key=key).square() for key in (5, 6))
+        levels = (m[0], root[0]) if shared else (m, root)
+        given = (*pair, rotation, *widths, numbers(dim, key=7), *levels)
+        kept: dict[str, Any] = {"reference": 2.0, "seed": 9, "path_offset": 2**33}
+        if not drawn:
+            kept["noise"] = numbers(dim, PATHS, key=8)
+
+        def gap(dtype: torch.dtype, run: Any, given: Any = given, kept: Any = kept) -> Tensor:
+            tensors = {name: value.to(dtype) for name, value in kept.items() if isinstance(value, Tensor)}
+            out: Tensor = run(*(part.to(dtype) for part in given), **kept | tensors)
+            return out
+
+        yield (
+            lambda dtype, gap=gap: gap(dtype, ops.gaussian_gap),
+            lambda dtype, gap=gap: {"out": gap(dtype, ops.gaussian_gap_reference)},
+            {},
+        )
+
+
 def neighbours() -> Iterator[Problem]:
     for dim, method, p, k in ((2, "tree", 2.0, 3), (3, "brute", math.inf, 5), (9, "tree", math.inf, 20)):
         x, y = numbers(80, dim), numbers(7, dim, key=1)
@@ -300,7 +326,7 @@ def main(path: Path) -> None:
     registry._core = Recorder()  # type: ignore[assignment]
     with path.open("wb") as file:
         for run, reference, scales in itertools.chain(
-            cases(), networks(), rows(), averages_and_flows(), neighbours(), functions()
+            cases(), networks(), rows(), averages_and_flows(), gaussian_gaps(), neighbours(), functions()
         ):
             exact, plain = reference(F64), reference(F32)
             for dtype in (F32, F64):

@@ -221,6 +221,24 @@ bool run(Call& call, int threads) {
                            .x_last = a.numbers(7),
                            .work = a.numbers(8)},
                           threads, never);
+    if (name == "gaussian_gap")
+        return k.gaussian_gap({.n = dim(0),
+                               .dim = n(0),
+                               .levels = a.flag(8) ? 0 : dim(0),
+                               .from_first = a.numbers(0),
+                               .from_second = a.numbers(1),
+                               .rotation = a.numbers(2),
+                               .first = a.numbers(3),
+                               .second = a.numbers(4),
+                               .centre = a.numbers(5),
+                               .mean_scale = a.numbers(6),
+                               .root = a.numbers(7),
+                               .reference = a.number(9),
+                               .noise = a.numbers(10),
+                               .seed = a.word(11),
+                               .path_offset = a.word(12),
+                               .out = a.numbers(13)},
+                              threads, never);
     if (name == "neighbours_build")
         return k.neighbours_build({.n = n(0),
                                    .dim = dim(0),
