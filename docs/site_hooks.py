@@ -1,4 +1,4 @@
-"""What MkDocs runs while it builds: public names that stand on no page of the reference get one."""
+"""What MkDocs runs while it builds: public names without a page get one, and docstrings lose their roles."""
 
 from __future__ import annotations
 
@@ -52,3 +52,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return re.sub(
         r"^::: thermokern\.(\w+)$", lambda found: f"::: {home(found[1])}.{found[1]}", markdown, flags=re.MULTILINE
     )
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Docstrings name functions by ``:func:`` and put types into double backticks: pages show the names alone."""
+    if not page.file.src_uri.startswith("api/"):
+        return html
+    return re.sub(r":(?:func|meth|class|mod|data|attr):(?=<code>)", "", html).replace("``", "")

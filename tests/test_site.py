@@ -99,6 +99,15 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert {name for _, name in others} == set(site_hooks.public_names()) - listed
 
 
+def test_roles_of_docstrings_do_not_show() -> None:
+    html = "<p>See :func:<code>thermokern.taep</code>, :meth:<code>grid</code>; <code>``(x, t) -> score``</code></p>"
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="api/taep.md"))
+    shown = "<p>See <code>thermokern.taep</code>, <code>grid</code>; <code>(x, t) -> score</code></p>"
+    assert site_hooks.on_page_content(html, page) == shown
+    page.file.src_uri = "tutorial.md"
+    assert site_hooks.on_page_content(html, page) == html
+
+
 SCRIPTS = sorted(path for path in (DOCS / "gallery").glob("*.py") if path.stem != "gallery")
 
 
