@@ -201,7 +201,7 @@ def test_coverage_of_points_that_are_on_different_ranks(
         "plane": (RING.sample(900, seed=4), RING.sample(1100, seed=5)),
         "ties": (twins, torch.cat([points[:150], points[:150]])),
         "five": (torch.randn(700, 5, generator=draw), 1.1 * torch.randn(600, 5, generator=draw)),
-        "wide": (1e12 * points.float(), 1.1e12 * points.flip(0).float()),
+        "wide": (1e25 * points.float(), 1.1e25 * points.flip(0).float()),
     }
 
     def work(folder: Path) -> None:
