@@ -12,7 +12,8 @@ from importlib import import_module
 
 import pytest
 import torch
-from test_diffusers import diffusers, images, unet
+from diffusers_cases import unet
+from test_diffusers import diffusers, images
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import pytest
 import torch
+from diffusers_cases import unet
 from information_cases import F64, case_b, three_classes
 from tolerances import assert_exact, assert_z, rms
 from torch import Tensor, nn
@@ -86,28 +86,10 @@ def test_bad_arguments() -> None:
         model.at(torch.zeros(2, 1), torch.full((2,), 0.5, dtype=F64), torch.zeros(3))
 
 
-def digits_unet(**options: Any) -> nn.Module:
-    diffusers = pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
-    torch.manual_seed(0)
-    network: nn.Module = diffusers.UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        add_attention=False,
-        **options,
-    )
-    return network.eval().requires_grad_(False)
-
-
 def test_diffusers_with_labels() -> None:
     """Three classes and a null: as the library itself calls the network, whoever else is in the batch."""
     diffusers = pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
-    network = digits_unet(num_class_embeds=4)
+    network = unet(num_class_embeds=4)
     scheduler = diffusers.DDPMScheduler()
     model = tk.from_diffusers(network, scheduler, condition="class_labels", null=3)
     assert isinstance(model, tk.ConditionalModel)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers_cases import unet
 from test_trial import assert_copies_are_copies
 from tolerances import assert_exact, rms
 from torch import Tensor
@@ -16,26 +17,6 @@ import thermokern as tk
 diffusers = pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
 
 TOLERANCE = 1e-5  # relative, of scores; the library works in float32
-
-
-def unet(channels: int = 1, out_channels: int | None = None, **options: Any) -> torch.nn.Module:
-    torch.manual_seed(0)
-    return (
-        diffusers.UNet2DModel(
-            sample_size=8,
-            in_channels=channels,
-            out_channels=out_channels or channels,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-            norm_num_groups=4,
-            add_attention=False,
-            **options,
-        )
-        .eval()
-        .requires_grad_(False)
-    )
 
 
 @pytest.fixture

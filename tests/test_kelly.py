@@ -190,8 +190,8 @@ def test_every_full_profile_starts(tmp_path: Path) -> None:
     assert sum(row.network is not None for row in rows) == len(GAUSSIAN["full"].networks) == 10
     bets = kelly_bets(replace(BETS["full"], rounds=50, pairs=8, steps=1))
     assert len(bets.gamblers) == 13
-    latents = kelly_autoencoder(replace(AUTOENCODER["full"], steps=1, score_steps=1, evaluations=64), progress=False)
-    assert len(latents.rows) == 3 * 9
+    full = replace(AUTOENCODER["full"], taus=(0.1, 0.9), steps=1, score_steps=1, evaluations=64)
+    assert len(kelly_autoencoder(full, progress=False).rows) == 3 * 2
     guided = kelly_guidance(replace(GUIDANCE["full"], evaluations=64, samples=10, steps=5), progress=False)
     assert len(guided.rows) == 3 * 7
     images = kelly_images(replace(IMAGES["full"], steps=1, evaluations=64, bets=2), "digits", None, tmp_path)
@@ -204,7 +204,7 @@ def test_images_of_made_files(data: str, tmp_path: Path) -> None:
     """Files in the format of CIFAR-10 or MNIST, of noise whose mean tells the label, by the command line."""
     pytest.importorskip("diffusers", reason="NOT RUN: the extra 'diffusers' is not installed")
     generator = torch.Generator().manual_seed(0)
-    n, size = 40, (3, 32, 32) if data == "cifar10" else (28, 28)
+    n, size = 200, (3, 32, 32) if data == "cifar10" else (28, 28)
     labels = torch.arange(n) % 10
     noise = torch.randint(0, 100, (n, *size), generator=generator)
     pixels = (noise + 15 * labels.view(-1, *[1] * len(size))).to(torch.uint8)
@@ -223,7 +223,7 @@ def test_images_of_made_files(data: str, tmp_path: Path) -> None:
     result = kelly_images(tiny, data, tmp_path, tmp_path / "network", progress=False)
     assert result.data == data
     assert result.exact is None
-    assert result.information.settings["data"]["points"] == [20, *((3, 32, 32) if data == "cifar10" else (1, 32, 32))]
+    assert result.information.settings["data"]["points"] == [100, *((3, 32, 32) if data == "cifar10" else (1, 32, 32))]
     assert result.information.label_entropy is not None
     assert result.information.label_entropy.value <= math.log(10.0) + 1e-12
     assert len(result.bets.values) == 2

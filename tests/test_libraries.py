@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers_cases import unet
 from torch import Tensor, nn
 
 import thermokern as tk
@@ -80,17 +81,9 @@ def test_case_a_a_perceptron_of_ddpm_with_whole_steps() -> None:
     exact(result)
 
 
-def unet(diffusers: Any, **options: Any) -> Any:
-    torch.manual_seed(0)
-    return diffusers.UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=2,
-        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), **options,
-    )  # fmt: skip
-
-
 def test_case_b_a_unet_and_its_scheduler_alone_and_with_labels() -> None:
     diffusers = library("diffusers")
-    network, scheduler = unet(diffusers).eval(), diffusers.DDPMScheduler(num_train_timesteps=20, clip_sample=False)
+    network, scheduler = unet(), diffusers.DDPMScheduler(num_train_timesteps=20, clip_sample=False)
     images = torch.rand(8, 1, 8, 8) * 2.0 - 1.0
     # glue
     model = tk.from_diffusers(network, scheduler)
@@ -98,7 +91,7 @@ def test_case_b_a_unet_and_its_scheduler_alone_and_with_labels() -> None:
     # end
     assert result.x_start.shape == images.shape
     assert result.values.isfinite().all()
-    network = unet(diffusers, num_class_embeds=3).eval()
+    network = unet(num_class_embeds=3)
     labels = torch.arange(8) % 3
     # glue
     conditional = tk.from_diffusers(network, scheduler, condition="class_labels", null=2)
@@ -177,7 +170,7 @@ def test_case_e_a_folder_as_pipelines_are_saved(tmp_path: Path) -> None:
     diffusers = library("diffusers")
     scheduler = diffusers.DDPMScheduler(num_train_timesteps=20, clip_sample=False)
     folder = tmp_path / "pipe"
-    diffusers.DDPMPipeline(unet(diffusers), scheduler).save_pretrained(folder)
+    diffusers.DDPMPipeline(unet(), scheduler).save_pretrained(folder)
     # glue
     model = tk.from_diffusers(folder)
     images = tk.sample(model, n=2, n_steps=3)

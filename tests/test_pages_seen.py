@@ -171,7 +171,7 @@ def test_panels_are_pictures_that_follow_the_page(reports: dict[str, Path]) -> N
 
 def test_both_scales_of_a_panel_stay_together() -> None:
     """A second scale at the right is no panel of its own, and is as wide as the first."""
-    figure = Figure(figsize=(11.0, 4.0))
+    figure = Figure(figsize=(13.0, 4.0))
     one, two = figure.subplots(1, 2)
     one.plot([0.0, 1.0], [0.0, 1.0])
     other = two.twinx()
