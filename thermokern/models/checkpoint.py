@@ -134,7 +134,7 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
-        raise FileNotFoundError(f"path: no such checkpoint {path}")
+        raise FileNotFoundError(f"checkpoint: no such file at the path {path}")
     content = path.read_bytes()
     try:
         # Files of others have metadata of their own and no checksum; ours have one, or are from before it.

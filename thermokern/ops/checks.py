@@ -212,13 +212,12 @@ def check_tensor(name: str, value: object, *axes: int | str, any_float: bool = F
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a tensor {_shape(axes)}, got {described(value)}")
-    if (
-        value.dtype not in (FLOATS if any_float else PRECISIONS)
-        or value.device.type == "meta"
-        or value.layout != torch.strided
-        or value.dim() != len(axes)
-        or any(isinstance(axis, _INTEGERS) and axis != size for axis, size in zip(axes, value.shape, strict=True))
-    ):
+    shape = value.shape
+    right = value.dtype in (FLOATS if any_float else PRECISIONS) and len(shape) == len(axes)
+    if right:
+        for axis, size in zip(axes, shape, strict=True):
+            right = right and (axis == size or isinstance(axis, str))
+    if not right or value.is_meta or value.layout != torch.strided:
         numbers = "floating-point numbers" if any_float else "float32 or float64"
         raise ValueError(f"{name}: expected {_shape(axes)} {numbers}, got {described(value)}")
 
