@@ -27,6 +27,14 @@ class GuidedGaussian(NamedTuple):
     gain: Tensor  # (d, d) κ: E(X|y) = κ E(x|y) for data centred at zero
 
 
+def _law(name: str, mean: Tensor, covariance: Tensor) -> Gaussian:
+    """A Gaussian whose errors say which arguments it comes from."""
+    try:
+        return Gaussian(mean, covariance)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 class JointGaussian(ConditionalLaw):
     """``x ~ N(mean, Σ_x)`` and ``y = A x + noise · ξ`` with ξ standard normal.
 
@@ -82,7 +90,7 @@ class JointGaussian(ConditionalLaw):
         if centre.shape != (self.dim,):
             raise ValueError(f"mean: expected ({self.dim},) to match A, got {tuple(centre.shape)}")
         self.A, self.noise, self.mean = gain, std, centre
-        self.x = Gaussian(centre, matrix)
+        self.x = _law("covariance_x", centre, matrix)
         basis = (
             torch.eye(self.dim, dtype=torch.float64, device="cpu")
             if self.x.eigenvectors is None
@@ -97,21 +105,12 @@ class JointGaussian(ConditionalLaw):
         factor = torch.linalg.solve_triangular(root_of_inner, root.T, upper=False)
         conditional = factor.T @ factor
         covariance_y = gain @ matrix @ gain.T + torch.diag_embed(std.square())
-        try:
-            self.y = Gaussian(gain @ centre, covariance_y)
-        except ValueError as error:
-            raise ValueError(f"A, noise: of the law of y: {error}") from None
+        self.y = _law("A, noise: y", gain @ centre, covariance_y)
         cross = matrix @ gain.T
         whole = torch.cat([torch.cat([matrix, cross], 1), torch.cat([cross.T, covariance_y], 1)])
-        try:
-            self.joint = Gaussian(torch.cat([centre, gain @ centre]), 0.5 * (whole + whole.T))
-        except ValueError as error:
-            raise ValueError(f"A, noise: of the law of x and y: {error}") from None
+        self.joint = _law("A, noise: x and y", torch.cat([centre, gain @ centre]), 0.5 * (whole + whole.T))
         self._regression = conditional @ (gain / std.square()[:, None]).T  # (d_x, d_y): E[x|y] = mean + R (y − A mean)
-        try:
-            self._given = Gaussian(torch.zeros_like(centre), 0.5 * (conditional + conditional.T))
-        except ValueError as error:
-            raise ValueError(f"A, noise: of the law of x given y: {error}") from None
+        self._given = _law("A, noise: x given y", torch.zeros_like(centre), 0.5 * (conditional + conditional.T))
 
     def settings(self) -> dict[str, object]:
         return {
