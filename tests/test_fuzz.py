@@ -51,7 +51,8 @@ def is_plain(value: object) -> bool:
 def numbers(value: object, path: str = "") -> Iterator[tuple[str, str, bool]]:
     """Where the numbers of a result stand, what they are, and whether one is NaN."""
     if isinstance(value, np.ndarray):
-        value = torch.tensor(np.asarray(value).tolist(), dtype=F64) if value.dtype.kind in "fiub" else value.tolist()
+        known = {"f": F64, "i": torch.int64, "u": torch.int64, "b": torch.bool}.get(value.dtype.kind)
+        value = value.tolist() if known is None else torch.tensor(np.asarray(value).tolist(), dtype=known)
     if isinstance(value, torch.Tensor):
         if value.device.type == "meta" or value.layout != torch.strided:
             return

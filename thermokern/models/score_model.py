@@ -146,7 +146,7 @@ class ScoreModel(nn.Module):
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Score at one time for all points, or (n,) at a time of its own for each; (n, …) as `x`."""
-        if not isinstance(x, Tensor) or not x.dim() or not x.is_floating_point():
+        if not isinstance(x, Tensor) or not x.dim() or not x.is_floating_point() or x.device.type == "meta":
             raise TypeError(f"x: expected a tensor of points (n, …), got {described(x)}")
         check_shape("x", self.network, x)
         if isinstance(t, Tensor) and t.dim():

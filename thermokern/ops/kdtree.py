@@ -359,7 +359,7 @@ class KDTree(BallsAndPairs):
             raise ValueError(f"{name}: expected (…, {self.dim}) to match the tree, got {tuple(points.shape)}")
         if points.dtype != torch.float64 and self._x.dtype == torch.float64:
             points = points.double()
-        largest = 2.0 ** (-self._exponent + _LOG2_REACH[torch.float64])
+        largest = 2.0 ** min(-self._exponent + _LOG2_REACH[torch.float64], 1023)
         if points.dtype == torch.float64 and points.numel() and points.abs().max().item() > largest:
             raise ValueError(
                 f"{name}: expected coordinates of at most {largest:g} in size, where squares of distances to the "

@@ -22,7 +22,7 @@ from thermokern.ops.checks import (
 from thermokern.ops.contexts import plain_precision
 from thermokern.quantities.engine.problem import checked_data, describe
 from thermokern.quantities.learning.accumulate import Batch, accumulate
-from thermokern.quantities.learning.loss_curvature import check_some, checked_chunk, placed, samples_of
+from thermokern.quantities.learning.loss_curvature import check_points, checked_chunk, placed, samples_of
 from thermokern.quantities.learning.loss_samples import PointLoss, trajectory_samples
 from thermokern.quantities.learning.products import gradients
 from thermokern.quantities.learning.result import GradientNoise
@@ -101,7 +101,7 @@ def gradient_noise(
     check_kind("subset", subset, ParameterSubset)
     draws = checked_integer("draws", draws, 1, MOST)
     data, shape = checked_data("x0", x0)
-    check_some("x0", data)
+    check_points("x0", data, shape, network)
     own = not isinstance(loss, str)
     draws = 1 if own else draws
     n = _SAMPLES[per] if n_samples is None and not own else n_samples
@@ -187,7 +187,7 @@ def sample_gradients(
 ) -> Tensor:
     """Gradients (n_samples, p) float64 of the loss ``epsilon`` of single samples, each of a data point of its own."""
     data, shape = checked_data("x0", x0)
-    check_some("x0", data)
+    check_points("x0", data, shape, checked_network(model))
     samples = samples_of(model, data, shape, "epsilon", n_samples, None, 1, checked_seed(seed, 0)[0], _OFFSET)
     with plain_precision(), torch.inference_mode(False):
         bound = SubsetNetwork(checked_network(model), subset)

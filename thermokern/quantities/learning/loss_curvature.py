@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern.models import ScoreModel
+from thermokern.models.score_model import check_shape
 from thermokern.ops.checks import (
     MOST,
     check_flags,
@@ -135,7 +136,7 @@ def loss_curvature(
     checked_choice("part", part, PARTS)
     seed, _ = checked_seed(seed)
     data, shape = checked_data("x0", x0)
-    check_some("x0", data)
+    check_points("x0", data, shape, network)
     samples = samples_of(model, data, shape, loss, n_samples, t_eps, 1, seed, 0)
     if part == "gauss-newton" and samples.function is not None:
         raise ValueError('part: "gauss-newton" needs one of the named losses, which are quadratic in the output')
@@ -207,10 +208,11 @@ def loss_curvature(
     )
 
 
-def check_some(name: str, data: Tensor) -> None:
-    """Raise where there are no points."""
+def check_points(name: str, data: Tensor, shape: torch.Size, network: nn.Module) -> None:
+    """Raise where there are no points, or others than the network knows to take."""
     if not len(data):
         raise ValueError(f"{name}: expected at least one point, got none")
+    check_shape(name, network, data.view(len(data), *shape))
 
 
 def samples_of(

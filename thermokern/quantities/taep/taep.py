@@ -267,7 +267,8 @@ def taep(  # type: ignore[misc]  # the options are those below
     check_options(given)
     if isinstance(model, list | tuple):
         return taep_of_each(taep, model, reference, given)
-    assert not isinstance(model, Sequence)
+    if isinstance(model, Sequence):
+        raise TypeError(f"model: expected a score or a list of them, got {type(model).__name__}")
     process = one_process(process, model=model, reference=reference)
     plain = (model, reference)
     model, reference = (
