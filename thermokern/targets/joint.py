@@ -153,7 +153,10 @@ class JointGaussian(ConditionalLaw):
         return both[:, : self.dim].contiguous(), both[:, self.dim :].contiguous()
 
     def score_at(self, x: Tensor, t: Tensor, y: Tensor, process: LinearProcess) -> Tensor:
-        centre = process.mean_scale(t)[:, None] * self.conditional_mean(y.reshape(len(y), -1))
+        y = y.reshape(len(y), -1)
+        if y.shape != (len(x), self.dim_y):
+            raise ValueError(f"y: expected ({len(x)}, {self.dim_y}) to match x and A, got {tuple(y.shape)}")
+        centre = process.mean_scale(t)[:, None] * self.conditional_mean(y)
         return law_score_at(self._given, (x - centre.to(x)), t, process)
 
     def mutual_information(self, log_snr: float | None = None) -> float:

@@ -28,6 +28,7 @@ from thermokern.quantities.information.integrands import (
 )
 from thermokern.quantities.information.problem import (
     Data,
+    check_pairs,
     described,
     described_data,
     process_of,
@@ -127,6 +128,7 @@ def mutual_information(
     process = process_of(process, conditional=conditional, unconditional=unconditional)
     data = pairs_of(conditional, x, y)
     source = source_of(data, y, seed, "x")
+    check_pairs(conditional, source)
     check_dim("unconditional", unconditional, source.shape)
     warn_of_jumping(process, source, unconditional=unconditional)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress, Ranks(group))

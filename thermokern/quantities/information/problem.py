@@ -54,6 +54,17 @@ def warn_of_jumping(process: LinearProcess, source: Source, **models: ScoreLike 
         warn_of_jumps(name, model, process, source.draw(2, 0).x, source.shape, between)
 
 
+def check_pairs(conditional: ConditionalLike, source: Source) -> None:
+    """Raise where a law of pairs has other dimensions than the pairs."""
+    if isinstance(conditional, ConditionalLaw) and source.shape.numel() != conditional.dim:
+        raise ValueError(
+            f"x: expected points (n, {conditional.dim}) as conditional has them, got {tuple(source.shape)}"
+        )
+    width, y = getattr(conditional, "dim_y", None), source.y if isinstance(source, PointSource) else None
+    if width is not None and y is not None and y[0].numel() != width:
+        raise ValueError(f"y: expected (n, {width}) as conditional has it, got {tuple(y.shape)}")
+
+
 def described(model: ScoreLike | ConditionalLike) -> dict[str, Any]:
     """What a score is, ready for :mod:`json`."""
     if isinstance(model, ConditionalLaw):
