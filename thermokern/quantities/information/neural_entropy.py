@@ -133,6 +133,6 @@ def reference_of(process: LinearProcess, std: float | None) -> float:
             )
         return 1.0
     std = checked_number("reference_std", std, above=0.0)
-    if std > LARGEST:
-        raise ValueError(f"reference_std: expected at most {LARGEST:g}, whose square is a number, got {std:g}")
+    if not 1.0 / LARGEST <= std <= LARGEST:
+        raise ValueError(f"reference_std: expected a number whose square is one, got {std:g}")
     return std
