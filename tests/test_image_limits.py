@@ -159,11 +159,12 @@ def test_the_experiment_in_small(
     assert "--root: expected only with --data" in capsys.readouterr().err
 
 
-def test_shipped_results_are_what_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = shipped_image_limits("digits")
-    assert found.settings["data"] == "digits"
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
+def test_shipped_results_are_what_the_page_says(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = shipped_image_limits(data)
+    assert found.settings["data"] == data
     assert found.tables() in (DOCS / "image_limits.md").read_text()
-    command = ["reproduce", "limits", "--data", "digits", "--profile", "shipped", "--quiet", "--out", str(tmp_path)]
+    command = ["reproduce", "limits", "--data", data, "--profile", "shipped", "--quiet", "--out", str(tmp_path)]
     assert main(command) == 0
     assert found.summary() in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} >= {"image_limits.png", "report.html", "result.json"}
@@ -173,5 +174,5 @@ def test_shipped_results_are_what_the_page_says(tmp_path: Path, capsys: pytest.C
     # The Gaussian's score is linear, and its moments are the images' own: its three likelihoods are one number.
     for other in (fit.nll_plugin, fit.elbo):
         assert abs(other.value - fit.nll_ode.value) < 4.0 * math.hypot(other.stderr, fit.nll_ode.stderr)
-    with pytest.raises(ValueError, match="^--data: expected digits with --profile shipped, got cifar10"):
+    with pytest.raises(ValueError, match="^--data: expected digits or fashion-mnist with --profile shipped, got"):
         shipped_image_limits("cifar10")

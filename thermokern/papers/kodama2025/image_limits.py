@@ -287,10 +287,10 @@ def image_limits(
 
 
 def shipped_image_limits(data: str) -> ImageLimits:
-    """The result of the quick profile that comes with the package, for digits."""
+    """The result of the quick profile that comes with the package, for digits or Fashion-MNIST."""
     path = Path(str(files("thermokern.papers.kodama2025") / "results" / f"image_limits_{data}.safetensors"))
     if not path.is_file():
-        raise ValueError(f"--data: expected digits with --profile shipped, got {data}")
+        raise ValueError(f"--data: expected digits or fashion-mnist with --profile shipped, got {data}")
     found: ImageLimits = load(path)
     return found
 
