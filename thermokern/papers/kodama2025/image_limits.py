@@ -225,7 +225,8 @@ class ImageLimits(ExperimentResult):
         ]
         for x, y, name in pairs:
             axes.plot(x, y, "o", color=NETWORK, ms=5)
-            axes.annotate(name, (x, y), xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=7, color=INK)
+            axes.annotate(name, (x, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=7, color=INK)
+        axes.margins(0.15)
         ends = [min(min(x, y) for x, y, _ in pairs), max(max(x, y) for x, y, _ in pairs)]
         axes.plot(ends, ends, color=MUTED, ls="--", lw=1, zorder=0)
         axes.set(
