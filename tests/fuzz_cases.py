@@ -36,6 +36,7 @@ LAW = tk.Gaussian([0.5, -0.5], 0.8)
 PAIR = tk.JointGaussian([[1.0, 0.3], [0.3, 1.0]], [[1.0, 0.0], [0.0, 1.0]], 0.5)
 TABLE, RATES = step_table(PROCESS, PROCESS.grid(4), "stratonovich"), rate_table(PROCESS, PROCESS.grid(4))
 FLOW = flow_table(PROCESS, 1e-3, 4)
+PARTS = ops.PartTable(TABLE, 0.0 * TABLE.times, torch.zeros(len(TABLE.times), dtype=torch.int64), 1, False)
 NODES, FLOW_NODES = len(TABLE.times), len(FLOW.times)
 FOLDER = Path(tempfile.mkdtemp())
 torch.manual_seed(0)
@@ -155,6 +156,14 @@ OPS = {
     ),
     "trajectory_block": Case(ops.trajectory_block, columns(**BLOCK)),
     "trajectory_block_reference": Case(ops.trajectory_block_reference, columns(**BLOCK)),
+    "trajectory_parts": Case(
+        ops.trajectory_parts,
+        lambda: {"x": X.clone(), "parts": PARTS, "model": mixture_source(TABLE), "reference": mixture_source(TABLE)},
+    ),
+    "trajectory_parts_reference": Case(
+        ops.trajectory_parts_reference,
+        lambda: {"x": X.clone(), "parts": PARTS, "model": node_score, "reference": node_score},
+    ),
     "trajectory_reference": Case(
         ops.trajectory_reference,
         lambda: {"x": X.clone(), "table": TABLE, "model": node_score, "reference": node_score},

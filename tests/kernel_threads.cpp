@@ -100,8 +100,8 @@ void try_paths(const tk::PrecisionKernels<S>& kernels, const tk::ScoreSource<S>&
     for (const bool reverse : {false, true}) {
         const auto paths = [&](std::vector<S>& value, std::vector<S>& mismatch, std::vector<S>& last, S* coarse) {
             return tk::TrajectoryArguments<S>{
-                n,       dim, n_nodes, steps.data(), model,        reference,       S(1),        false,
-                reverse, 1,   2,       x.data(),     value.data(), mismatch.data(), last.data(), coarse};
+                n, dim, n_nodes,  steps.data(), model,           reference,   S(1),   false, reverse,
+                1, 2,   x.data(), value.data(), mismatch.data(), last.data(), coarse, {}};
         };
         compare("trajectory", [&](int threads) {
             std::vector<S> value = room<S>(n), mismatch = room<S>(n), last = room<S>(n * dim), coarse = room<S>(2 * n);

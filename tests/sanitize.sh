@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 sets=$([ "$*" = baseline ] && echo baseline || echo all)
 python=${PYTHON:-.venv/bin/python}
 op_tests=(test_math.py test_ops.py test_averages.py test_neighbours.py test_probability_flow.py test_stream_ops.py)
-op_tests+=(test_trajectory_block.py test_border.py)
+op_tests+=(test_trajectory_block.py test_trajectory_parts.py test_border.py)
 
 # A second environment that sees the packages of the first, but not its editable thermokern.
 python3 -m venv .venv-asan

@@ -31,7 +31,7 @@ def taep(*arguments: object, **options: object) -> tk.TAEP:
         return tk.taep(*arguments, **{"dtype": F64, **options})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("backend", ["reference", "streamed"])
+@pytest.mark.parametrize("backend", ["fused", "reference", "streamed"])
 @pytest.mark.parametrize("scheme", ["ito", "stratonovich", "backward-ito", "sampler"])
 @pytest.mark.parametrize("integrator", ["exact", "euler-maruyama"])
 def test_the_scheme_s_terms_add_up_to_every_path(backend: str, scheme: str, integrator: str) -> None:
@@ -67,6 +67,52 @@ def test_the_scheme_s_terms_add_up_to_every_path(backend: str, scheme: str, inte
             assert abs(split.map.sum().item() - split.total.value) < 1e-9 * scale
             assert rms(split.table.sum(0) - split.map) < 1e-9 * scale
             assert split.table.shape == (10, 2)
+
+
+@pytest.mark.parametrize("resolve", [("time",), ("component",), BOTH])
+@pytest.mark.parametrize("law", ["mixture", "perceptron"])
+def test_fused_is_the_reference(law: str, resolve: tuple[str, ...]) -> None:
+    """Everything that is said, in float64; `auto` takes the fused kernels."""
+    torch.manual_seed(0)
+    model = MODEL if law == "mixture" else tk.ScoreModel(tk.ScoreMLP(2, width=8, depth=2).double(), VP)
+    options = {"n_paths": 300, "n_steps": 20, "resolve": resolve, "labels": RING.component(300), "time_bins": 6}
+    fused, slow = (taep(model, RING, VP, **options, **more) for more in ({}, {"backend": "reference"}))
+    assert (fused.backend, slow.backend) == ("fused", "reference")
+    found, expected = fused.attribution, slow.attribution
+    assert found is not None
+    assert expected is not None
+    for name in ("scheme", "chain", "squared", "difference"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert abs(a.total.value - b.total.value) < 1e-9 * b.total.stderr
+        assert abs(a.total.stderr / b.total.stderr - 1.0) < 1e-9
+        for part in ("nodes", "nodes_stderr", "map", "map_stderr", "table", "map_share", "time_share"):
+            one, other = getattr(a, part), getattr(b, part)
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert one.shape == other.shape
+                assert rms(one - other) < 1e-8 * rms(other), (name, part)
+    assert abs(found.remainder.value - expected.remainder.value) < 1e-9 * fused.mean.value
+    for one, other in zip(fused.by_label, slow.by_label, strict=True):
+        assert (one.label, one.n_paths) == (other.label, other.n_paths)
+        assert abs(one.mean.value - other.mean.value) < 1e-9 * fused.mean.value
+    shares = fused.variance_shares.time if "time" in resolve else fused.variance_shares.components
+    assert shares is not None
+    assert abs(shares.sum().item() - 1.0) < 1e-9
+    blocks = taep(model, RING, VP, **options, block=70)  # of which each is summed by itself
+    assert blocks.attribution is not None
+    assert rms(blocks.attribution.chain.nodes - found.chain.nodes) < 1e-12 * rms(found.chain.nodes)
+
+
+def test_bits_do_not_depend_on_threads() -> None:
+    options = {"n_paths": 2000, "n_steps": 12, "resolve": BOTH, "dtype": torch.float32}
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(taep(MODEL, RING, VP, **options))
+    one, two = (result.attribution for result in results)
+    for name in ("scheme", "chain", "squared", "difference"):
+        for part in ("nodes", "nodes_stderr", "map", "map_stderr", "table", "map_share", "time_share"):
+            assert_exact(getattr(getattr(one, name), part), getattr(getattr(two, name), part), f"{name}.{part}")
 
 
 def test_the_chain_form_is_a_log_ratio_of_chains() -> None:
@@ -163,7 +209,6 @@ def test_networks_and_images(tmp_path: Path) -> None:
     options = {"x0": x0, "n_steps": 40, "t_eps": 0.02, "resolve": BOTH, "labels": torch.arange(24) % 3, "time_bins": 7}
     result = taep(model, reference, VP, **options)
     assert result.backend == "streamed"
-    assert "do not resolve" in result.backend_reason
     slow = taep(model, reference, VP, backend="reference", **options)
     assert result.map.values.shape == (1, 4, 4)
     assert result.table.values.shape == (7, 1, 4, 4)
@@ -215,7 +260,6 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
         ({"resolve": ("time",), "labels": [0, 1]}, r"^labels: expected \(4,\) integers"),
         ({"resolve": ("time",), "labels": [0.5] * 4}, r"^labels: expected \(4,\) integers"),
         ({"resolve": BOTH, "time_bins": 0}, "^time_bins: expected"),
-        ({"resolve": ("time",), "backend": "fused"}, '^backend: "fused" cannot run this: the fused kernels do not'),
     ):
         with pytest.raises(ValueError, match=message):
             taep(MODEL, RING, VP, **{**options, **change})

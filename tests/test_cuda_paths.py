@@ -15,12 +15,13 @@ from test_cuda_emulated import DEVICE, DTYPES, EXACT, ORDERS, SIZES, Backend
 from test_gaussian_gap import problem as gap_problem
 from test_ops import LANGEVIN, PAIRS, Case, generator, langevin_case, perceptron, reweighted, source
 from test_probability_flow import mixture, source_of
+from test_trajectory_parts import parts_of, table_of
 from tolerances import assert_exact, assert_rounding, rms
 from torch import Tensor
 
 import thermokern as tk
 from thermokern import ops
-from thermokern.processes import flow_table, rate_table
+from thermokern.processes import flow_table, rate_table, step_table
 
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the emulated module builds it
 
@@ -256,9 +257,71 @@ def test_averages_over_several_tiles_of_a_stretch(monkeypatch: pytest.MonkeyPatc
         assert_averages_agree(Backend(monkeypatch, DEVICE or "forward")(case, x, 3), case, x, 3)
 
 
+# ---- where Δs arises
+
+
+def parts_case(dim: int, pair: tuple[str, str], scheme: str) -> Case:
+    parts = table_of(scheme, scheme in ("backward-ito", "sampler"))
+
+    def call(x: Tensor, offset: int) -> tuple[Tensor, ...]:
+        found = parts_of(parts, pair, dim, x, True, offset)
+        return *found.sums, *found[1:]
+
+    return Case(f"parts-{dim}-{'-'.join(pair)}-{scheme}", dim, call, call)
+
+
+# Two kernels of the CPU share what mixtures have in common, which shows in the rounding of a divergence.
+SCHEMES = ("backward-ito", "sampler", "ito", "stratonovich", "sampler", "ito", "backward-ito", "stratonovich")
+PARTS = [parts_case(*each) for each in zip((1, 2, 3, 7, 16, 4, 3, 7), PAIRS, SCHEMES, strict=True)]
+
+
+@pytest.mark.parametrize("case", PARTS, ids=lambda case: case.name)
+def test_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i, (n, dtype) in enumerate(itertools.product((0, 1, 33, 257), DTYPES)):
+        for name in (list(ORDERS)[i % 3], *([DEVICE] if DEVICE else [])):
+            x = points(case, n, dtype)
+            assert_parts_agree(Backend(monkeypatch, name)(case, x, 2**33 - 5), case, x, 2**33 - 5)
+
+
+def assert_parts_agree(actual: tuple[Tensor, ...], case: Case, x: Tensor, offset: int) -> None:
+    """Of the same numbers, summed in another order: to the size of what is summed over paths."""
+    expected = case.fast(x, offset)
+    names = (*ops.TrajectorySums._fields, *ops.TrajectoryParts._fields[1:])
+    eps, n = torch.finfo(x.dtype).eps, max(1, len(x))
+    total = max(1.0, *(rms(form) for form in case.fast(x.double(), offset)[4])) if len(x) else 1.0
+    if case.name.endswith(("-ito", "-stratonovich")) and "backward" not in case.name:
+        total *= 16.0  # a divergence is |s|² less a number of its size
+    sizes = {"nodes": n * total, "cells": n * total, "totals": total, "value": total, "coarse": total}
+    for name, a, b in zip(names, actual, expected, strict=True):
+        assert a.shape == b.shape, f"{case.name}.{name}"
+        of_squares = name in ("node_squares", "products", "squares")
+        size = n * total**2 if of_squares else sizes.get(name) or max(1.0, rms(b) if b.numel() else 1.0)
+        off = rms(a.double() - b.double()) if a.numel() else 0.0
+        assert off <= 256 * eps * size, f"{case.name}.{name}, n = {len(x)}: {off} of {size}"
+        if EXACT and name in ("value", "totals") and not re.search("shared|isotropic-isotropic", case.name):
+            # The last form is the sum of differences here, and on the CPU the difference of sums.
+            kept = slice(None, 3) if name == "totals" else slice(None)
+            assert_exact(a[kept], b[kept], f"{case.name}.{name}")
+
+
+def test_parts_over_several_tiles_of_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 1024 tiles of 128 paths."""
+    table = step_table(tk.VP(), tk.VP().grid(1, 1e-2), "backward-ito", coarse=True)
+    parts = ops.PartTable(table, torch.zeros(2, dtype=F64), torch.tensor([0, 1]), 2, True)
+
+    def call(x: Tensor, offset: int) -> tuple[Tensor, ...]:
+        found = parts_of(parts, ("diagonal", "isotropic"), 2, x, True, offset)
+        return *found.sums, *found[1:]
+
+    case = Case("parts-of-many", 2, call, call)
+    x = torch.randn(1024 * 128 + 200, 2, generator=generator("tiles"))
+    assert_parts_agree(Backend(monkeypatch, DEVICE or "forward")(case, x, 3), case, x, 3)
+
+
 BASELINE = """
 import pytest, sys
 chosen = "(test_sizes and 33-) or battery and forward or test_flow and flow-2-5 or test_averages and averages-2-silu"
+chosen += " or test_parts and parts-7-"
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", chosen, *{files!r}]))
 """
 

@@ -369,6 +369,7 @@ ELSEWHERE = {
     "hutchinson": "test_stream_ops.py",
     "probability_flow": "test_probability_flow.py",
     "trajectory_block": "test_trajectory_block.py",
+    "trajectory_parts": "test_trajectory_parts.py",
     "trajectory_step": "test_stream_ops.py",
 }
 

@@ -129,6 +129,28 @@ def trajectory_block(
     mismatch: Any,
     run_on: int,
 ) -> None: ...
+def trajectory_parts(
+    x: Any,
+    steps: Any,
+    parts: Any,
+    model_kind: str,
+    model: list[Any],
+    reference_kind: str,
+    reference: list[Any],
+    divergence_weight: float,
+    sampler: bool,
+    seed: int,
+    path_offset: int,
+    value: Any,
+    mismatch: Any,
+    x_last: Any,
+    coarse: Any,
+    totals: Any,
+    nodes: Any,
+    cells: Any,
+    squares: Any,
+    run_on: int,
+) -> None: ...
 def trajectory_step(
     x: Any,
     model: Any,

@@ -12,7 +12,10 @@ constexpr int max_dim = 16, max_width = 256, max_layers = 16;
 constexpr int max_gap_dim = 64, gap_columns = 3;
 
 // Numbers a row of the tables that say what happens at a node, and observables that are averaged there.
-constexpr int node_columns = 19, rate_columns = 5, flow_columns = 2, observables = 7;
+constexpr int node_columns = 19, rate_columns = 5, flow_columns = 2, part_columns = 4, observables = 7;
+
+// Ways of splitting Δs: three, and the difference of the last two.
+constexpr int split_forms = 4;
 
 // Levels of the probability flow's dyadic grid: where points start, the coarsest steps that they may take, and the
 // finest that positions can tell apart; and the error, in units of the tolerance, below which steps are doubled.
@@ -86,6 +89,17 @@ struct ScoreArguments {
     ScoreOutputs<S> out;
 };
 
+// How forward paths' Δs is split: core/trajectory_parts.hpp.
+template <class S>
+struct SplitArguments {
+    const S* table;                   // (nodes, part_columns): PartNode; or null: Δs is not split
+    std::int64_t stretches, columns;  // of time; the components of x that are told apart, or 1 for their sum
+    S* totals;                        // (split_forms, n), of each path
+    double* nodes;                    // (nodes, split_forms, 2), Σ A and Σ A² over paths
+    double* cells;                    // (split_forms, stretches, columns, 2), Σ A and Σ A total
+    double* squares;                  // (split_forms, columns), Σ (Σ A over stretches)²
+};
+
 template <class S>
 struct TrajectoryArguments {
     std::int64_t n, dim, n_nodes;
@@ -99,6 +113,7 @@ struct TrajectoryArguments {
     S* mismatch;  // (n,)
     S* x_last;    // (n, dim)
     S* coarse;    // (n, 2), the sums over every second and every fourth node; or null: without them
+    SplitArguments<S> split;
 };
 
 // What is averaged along the paths of a trajectory: core/trajectory_averages.hpp.

@@ -144,10 +144,17 @@ TrajectorySettings<S> settings_of(const TrajectoryArguments<S>& arguments) {
             .seed = arguments.seed};
 }
 
+// A path at a node: the noise of the step that led there, of the step that leaves, and where the former began.
+template <class V>
+struct Visit {
+    const V *x, *model, *reference, *carried, *noise, *previous;
+    V model_divergence, reference_divergence;
+};
+
 // An observer looks at a path at every node; this one does not.
 struct NoObserver {
     template <class V>
-    TK_HD void look(std::int64_t, int, const V*, const V*, V, const V*) const {}
+    TK_HD void look(std::int64_t, int, const Visit<V>&) const {}
 };
 
 // Takes `x` (dim values) from the first node that it visits to the last.
@@ -169,7 +176,6 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
         const V* drawn = stream.step(dim, k, copy);
         V model[max_dim], reference[max_dim], model_divergence, reference_divergence;
         scores.scores(k, dim, x, scratch, model, model_divergence, reference, reference_divergence);
-        observer.look(k, dim, x, model, model_divergence, reference);
 
         V next[max_dim], noise[max_dim];
         if (settings.reverse)
@@ -177,6 +183,8 @@ TK_HD PathSums<V> run_path(const TrajectorySettings<ScalarOf<V>>& settings, cons
         else
             for (int i = 0; i < dim; ++i) leave_node<false>(node, x[i], model[i], drawn[i], next[i], noise[i]);
 
+        observer.look(k, dim,
+                      Visit<V>{x, model, reference, carried, noise, previous, model_divergence, reference_divergence});
         NodeSums<V> here;
         here.energy = settings.divergence_weight * (model_divergence - reference_divergence);
         for (int i = 0; i < dim; ++i) here.add_scores(node, model[i], reference[i], carried[i], noise[i]);

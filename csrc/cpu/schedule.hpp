@@ -87,6 +87,15 @@ inline void scatter(const Native<S>* x, std::int64_t n, int dim, std::int64_t fi
         for (int i = 0; i < dim; ++i) rows[(first + lane) * dim + i] = x[i][lane];
 }
 
+// Paths of a stretch that one thread sums path by path: by their number alone, so that bits do not depend on threads.
+constexpr std::int64_t least_stretch = 256, most_stretches = 256;  // paths; how many merge
+
+inline std::int64_t stretch_size(std::int64_t n) {
+    const std::int64_t even = (n + most_stretches - 1) / most_stretches;
+    const std::int64_t size = even > least_stretch ? even : least_stretch;
+    return (size + 15) / 16 * 16;  // whole tiles, whatever their width
+}
+
 // body(first, thread) for every stretch of `size` paths. The calling thread asks `interrupt` about every 0.05 s, which
 // it measures by `work`, the operations that a path costs; false when the answer was to stop.
 template <class Body>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sources.hpp"
+#include "trajectory_parts.hpp"
 
 TK_BEGIN_NAMESPACE
 
@@ -20,13 +21,16 @@ static bool run_tiles(const TrajectoryArguments<S>& arguments, const Scores& sco
     const TrajectorySettings<S> settings = settings_of(arguments);
     const double path_work = work * static_cast<double>(arguments.n_nodes);
     const Buffer<Native<S>> scratch(threads * scratch_size);
-    const auto tile = [&](std::int64_t first, int thread) {
+    const Split<S> split(arguments, threads);
+    const auto tile = [&](std::int64_t begin, std::int64_t first, int thread) {
         const int dim = D::value(arguments.dim);
         Native<S> x[D::bound];
         gather<S>(arguments.x, arguments.n, dim, first, x);
         const PathIndex<Native<S>> path = path_index<S>(arguments.path_offset + static_cast<std::uint64_t>(first));
         Native<S>* own_scratch = scratch.get() + thread * scratch_size;
-        const PathSums<Native<S>> sums = run_path(settings, scores, NoObserver{}, dim, path, own_scratch, x);
+        const TileParts<S> parts = split.begin(begin, first, thread);
+        const PathSums<Native<S>> sums = run_path(settings, scores, parts, dim, path, own_scratch, x);
+        split.keep(parts, first);
         scatter<S>(&sums.value, arguments.n, 1, first, arguments.value);
         scatter<S>(&sums.mismatch, arguments.n, 1, first, arguments.mismatch);
         scatter<S>(x, arguments.n, dim, first, arguments.x_last);
@@ -34,7 +38,14 @@ static bool run_tiles(const TrajectoryArguments<S>& arguments, const Scores& sco
         const Native<S> coarse[2] = {sums.two, sums.four};
         scatter<S>(coarse, arguments.n, 2, first, arguments.coarse);
     };
-    return for_each_tile<S>(arguments.n, path_work, threads, interrupt, tile);
+    const auto tiles = [&](std::int64_t begin, int thread) {
+        for (std::int64_t first = begin; first < begin + split.size() && first < arguments.n; first += lanes<S>)
+            tile(begin, first, thread);
+        split.end(begin, thread);
+    };
+    if (!for_each_stretch(arguments.n, split.size(), path_work, threads, interrupt, tiles)) return false;
+    split.merge();
+    return true;
 }
 
 template <bool Isotropic, class S>

@@ -11,14 +11,6 @@
 
 TK_BEGIN_NAMESPACE
 
-constexpr std::int64_t least_stretch = 256, most_stretches = 256;  // paths; how many merge
-
-inline std::int64_t stretch_size(std::int64_t n) {
-    const std::int64_t even = (n + most_stretches - 1) / most_stretches;
-    const std::int64_t size = even > least_stretch ? even : least_stretch;
-    return (size + 15) / 16 * 16;  // whole tiles, whatever their width
-}
-
 // Sums of one observable over a stretch, in each of the double lanes that a register of S splits into.
 template <class S>
 struct ShiftedSums {
@@ -66,10 +58,9 @@ struct Averager {
     bool fresh;  // the first tile of its stretch
     Native<S> integrals[observables];
 
-    void look(std::int64_t k, int dim, const Native<S>* x, const Native<S>* model, Native<S> divergence,
-              const Native<S>* reference) {
+    void look(std::int64_t k, int dim, const Visit<Native<S>>& visit) {
         Native<S> values[observables];
-        observe(nodes[k], dim, x, model, divergence, reference, values);
+        observe(nodes[k], dim, visit.x, visit.model, visit.model_divergence, visit.reference, values);
         for (int i = 0; i < observables; ++i) {
             integrals[i] = integrals[i] + integral_weight(nodes[k], i) * values[i];
             sums[k * observables + i].add(values[i], present, fresh);

@@ -3,6 +3,10 @@
 
 namespace tk::cuda {
 
+// Where Δs arises: trajectory_parts.cu.
+template <class S>
+void trajectory_parts(const TrajectoryArguments<S>& arguments, cudaStream_t stream);
+
 template <bool Isotropic, class S>
 static void mixtures(const TrajectoryArguments<S>& arguments, bool shared, cudaStream_t stream) {
     const MixtureArguments& model = arguments.model.mixture;
@@ -43,6 +47,7 @@ template <class S>
 void trajectory(const TrajectoryArguments<S>& arguments, Stream given) {
     const auto stream = static_cast<cudaStream_t>(given);
     if (arguments.n == 0) return;
+    if (arguments.split.table != nullptr) return trajectory_parts(arguments, stream);
     if (arguments.model.is_mlp || arguments.reference.is_mlp) return networks(arguments, stream);
     const MixtureArguments& model = arguments.model.mixture;
     const MixtureArguments& reference = arguments.reference.mixture;

@@ -19,6 +19,17 @@ struct PathArrays {
     S* coarse;    // (n, 2) or null
 };
 
+template <class S>
+__device__ __forceinline__ void keep_path(const PathArrays<S>& paths, std::int64_t path, int dim,
+                                          const PathSums<S>& sums, const S* x) {
+    paths.value[path] = sums.value;
+    paths.mismatch[path] = sums.mismatch;
+    for (int i = 0; i < dim; ++i) paths.x_last[path * dim + i] = x[i];
+    if (paths.coarse == nullptr) return;
+    paths.coarse[2 * path] = sums.two;
+    paths.coarse[2 * path + 1] = sums.four;
+}
+
 template <int D, class S, class Scores>
 __device__ __forceinline__ void take_path(const TrajectorySettings<S>& settings, const Scores& scores,
                                           const PathArrays<S>& paths, std::int64_t path, bool owned) {
@@ -27,13 +38,7 @@ __device__ __forceinline__ void take_path(const TrajectorySettings<S>& settings,
     for (int i = 0; i < dim; ++i) x[i] = paths.x[path * dim + i];
     const PathIndex<S> index = path_index<S>(paths.offset + static_cast<std::uint64_t>(path));
     const PathSums<S> sums = run_path(settings, scores, NoObserver{}, dim, index, static_cast<S*>(nullptr), x);
-    if (!owned) return;
-    paths.value[path] = sums.value;
-    paths.mismatch[path] = sums.mismatch;
-    for (int i = 0; i < dim; ++i) paths.x_last[path * dim + i] = x[i];
-    if (paths.coarse == nullptr) return;
-    paths.coarse[2 * path] = sums.two;
-    paths.coarse[2 * path + 1] = sums.four;
+    if (owned) keep_path(paths, path, dim, sums, x);
 }
 
 template <class S, class Scores, int D>

@@ -40,11 +40,11 @@ struct BlockAverager {
     bool owned, fresh;  // fresh: the first tile of its stretch
     S integrals[observables];
 
-    TK_HD void look(std::int64_t k, int dim, const S* x, const S* model, S divergence, const S* reference) {
+    TK_HD void look(std::int64_t k, int dim, const Visit<S>& visit) {
 #if TK_ON_DEVICE
         const int thread = static_cast<int>(threadIdx.x);
         S seen[observables];
-        observe(rates[k], dim, x, model, divergence, reference, seen);
+        observe(rates[k], dim, visit.x, visit.model, visit.model_divergence, visit.reference, seen);
         TK_UNROLL
         for (int i = 0; i < observables; ++i) {
             integrals[i] = integrals[i] + integral_weight(rates[k], i) * seen[i];

@@ -126,7 +126,8 @@ void paths(Numbers& random, const char* name, const Source<S>& model, const Sour
                              .value = three.data(),
                              .mismatch = four.data(),
                              .x_last = last.data(),
-                             .coarse = sampler ? nullptr : coarse.data()},
+                             .coarse = sampler ? nullptr : coarse.data(),
+                             .split = {}},
                             nullptr);
     const std::uint64_t hashes = hash(score, hash(one, hash(two, hash(three, hash(four, hash(last, hash(coarse)))))));
     std::printf("%s %zu %lld %lld %016llx\n", name, sizeof(S), static_cast<long long>(n), static_cast<long long>(dim),
@@ -270,6 +271,48 @@ void averages(Numbers& random, const Source<S>& model, const Source<S>& referenc
     report("averages", sizeof(S), n, dim, last, integrals, mean, m2);
 }
 
+// Forward paths whose Δs is split, by component or not, in three stretches of time of which one has no node.
+template <class S>
+void parts(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
+           std::int64_t nodes, bool by_component) {
+    const auto x = random.vector<S>(n * dim), steps = random.vector<S>(nodes * tk::node_columns);
+    auto table = random.vector<S>(nodes * tk::part_columns);
+    for (std::int64_t node = 0; node < nodes; ++node)
+        table[static_cast<std::size_t>((node + 1) * tk::part_columns - 1)] = node < nodes / 2 ? S(0) : S(2);
+    const std::int64_t columns = by_component ? dim : 1;
+    const auto zeros = [](auto number, std::int64_t count) {
+        return std::vector<decltype(number)>(static_cast<std::size_t>(count));
+    };
+    auto value = zeros(S(), n), mismatch = value, last = zeros(S(), n * dim), totals = zeros(S(), tk::split_forms * n);
+    auto sums = zeros(double(), nodes * tk::split_forms * 2),
+         cells = zeros(double(), tk::split_forms * 3 * columns * 2);
+    auto squares = zeros(double(), tk::split_forms * columns);
+    tk::TrajectoryArguments<S> paths{};
+    paths.n = n;
+    paths.dim = dim;
+    paths.n_nodes = nodes;
+    paths.steps = steps.data();
+    paths.model = model.arguments;
+    paths.reference = reference.arguments;
+    paths.divergence_weight = by_component ? S(0) : S(2);
+    paths.sampler = by_component;
+    paths.seed = 3;
+    paths.path_offset = 11;
+    paths.x = x.data();
+    paths.value = value.data();
+    paths.mismatch = mismatch.data();
+    paths.x_last = last.data();
+    paths.split = {.table = table.data(),
+                   .stretches = 3,
+                   .columns = columns,
+                   .totals = totals.data(),
+                   .nodes = sums.data(),
+                   .cells = cells.data(),
+                   .squares = squares.data()};
+    tk::cuda::trajectory<S>(paths, nullptr);
+    report("parts", sizeof(S), n, dim, last, value, totals, sums, cells, squares);
+}
+
 // Steps of the coarsest table; coefficients that vary from node to node.
 template <class S>
 void flow(Numbers& random, const Source<S>& score, std::int64_t n, std::int64_t dim, std::int64_t nodes) {
@@ -394,6 +437,8 @@ void everything(bool few) {
             averages(random, diagonal, isotropic, n, dim, nodes);
             averages(random, wide, diagonal, n, dim, nodes);
             averages(random, narrow, wide, n, dim, nodes);
+            parts(random, diagonal, isotropic, n, dim, nodes, dim % 2 == 0);
+            parts(random, wide, diagonal, n, dim, nodes, dim % 2 == 1);
             for (bool apart : {false, true}) rows<S>(random, n, dim, apart);
             langevin<S>(random, n, dim);
             gaussian_gap<S>(random, n, dim, n, true);

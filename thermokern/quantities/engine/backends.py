@@ -98,7 +98,11 @@ def choose_backend(
 
 def _fused(table: ops.StepTable, model: ops.Source, reference: ops.Source) -> Runner:
     def run(x: Tensor, seed: int, path_offset: int, resolved: NodeSums | None = None) -> ops.TrajectorySums:
-        return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
+        if resolved is None:
+            return ops.trajectory(x, table, model, reference, seed=seed, path_offset=path_offset)
+        found = ops.trajectory_parts(x, resolved.parts, model, reference, seed=seed, path_offset=path_offset)
+        resolved.take(found)
+        return found.sums
 
     return run
 

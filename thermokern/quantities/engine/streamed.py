@@ -47,8 +47,6 @@ class Streaming:
             return 'divergence="hutchinson" is for streamed paths'
         if self.checkpoint is not None:
             return "checkpoint is for streamed paths"
-        if self.resolved is not None and not reference:
-            return "the fused kernels do not resolve Δs"
         if self.gradient and not reference:
             return "the fused kernels have no gradient"
         return ""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops import CHAIN, DIFFERENCE, SCHEME, SQUARED
 from thermokern.ops.checks import array_of, checked_integer, checked_several, described
 from thermokern.processes import Chain
-from thermokern.quantities.engine.attribution import CHAIN, DIFFERENCE, SCHEME, SQUARED, NodeSums
+from thermokern.quantities.engine.attribution import NodeSums
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
@@ -283,8 +284,10 @@ def node_sums(
     constant = torch.zeros(len(table.times), dtype=torch.float64, device="cpu")
     if steps is not None:
         constant[1:] = 0.5 * (steps.variance / steps.noise.square()).log()
-    bins, _ = _bins(table, checked_integer("time_bins", time_bins, 1))
-    return NodeSums(table, constant, exact_steps, "component" in resolved, "time" in resolved, bins)
+    count = checked_integer("time_bins", time_bins, 1)
+    stretch, _ = _bins(table, count if "time" in resolved else 1)
+    parts = ops.PartTable(table, constant, stretch, count if "time" in resolved else 1, "component" in resolved)
+    return NodeSums(parts, exact_steps, "time" in resolved)
 
 
 def _bins(table: ops.StepTable, count: int) -> tuple[Tensor, Tensor]:

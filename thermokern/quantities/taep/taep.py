@@ -177,9 +177,9 @@ def taep(  # type: ignore[misc]  # the options are those below
         reference's log density.
     resolve : sequence of {"time", "component"}
         Forward paths: also say where Δs arises, over time, along the components of x or both; see `TAEP.attribution`,
-        `rate`, `map` and `table`. Costs no further score. Streamed and in the reference backend. By component the
-        scheme ``auto`` is ``backward-ito``, the others have no divergence either. Not with reverse paths, where the
-        chain form's means are not exact, nor with `checkpoint`, whose states have no parts, nor with `gradient`.
+        `rate`, `map` and `table`, in every backend. Costs no further score. By component the scheme ``auto`` is
+        ``backward-ito``, the others have no divergence either. Not with reverse paths, where the chain form's means
+        are not exact, nor with `checkpoint`, whose states have no parts, nor with `gradient`.
     labels : sequence of int, optional
         (n,) of each path, of its data point: the means by label too, see `TAEP.by_label`.
     time_bins : int
