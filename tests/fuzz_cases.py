@@ -103,6 +103,10 @@ BLOCK |= {"reference": cloud(24, 2, 2).reshape(2, 12, 2), "noise": cloud(36, 2, 
 BLOCK |= {"divergence": cloud(2, 12)}
 LANGEVIN = {"x": X, "drift": -torch.eye(2, dtype=F64), "noise": torch.eye(2, dtype=F64)}
 LANGEVIN |= {"circulation": torch.zeros(2, 2, dtype=F64), "steps": torch.full((4,), 0.1, dtype=F64)}
+GAP = {"from_first": X.T.contiguous(), "from_second": Y.T.contiguous(), "rotation": torch.eye(2, dtype=F64)}
+GAP |= {"first": torch.tensor([0.5, 2.0], dtype=F64), "second": torch.tensor([1.0, 0.3], dtype=F64)}
+GAP |= {"centre": torch.tensor([0.2, -0.1], dtype=F64)}
+GAP |= {"mean_scale": torch.full((12,), 0.6, dtype=F64), "root": torch.full((12,), 0.8, dtype=F64)}
 LEAF = torch.ops.thermokern.neighbours_build(X, 64, True, 1.0, 1)
 SMALL = {"stderr": False, "bias": False}
 INFORMATION = {"evaluations": 64, "ends": False}
@@ -121,6 +125,8 @@ OPS = {
     "distances_reference": Case(ops.distances_reference, columns(x=X, y=Y)),
     "exponential_sums": Case(ops.exponential_sums, columns(values=X[:, 0])),
     "exponential_sums_reference": Case(ops.exponential_sums_reference, columns(values=X[:, 0])),
+    "gaussian_gap": Case(ops.gaussian_gap, columns(**GAP)),
+    "gaussian_gap_reference": Case(ops.gaussian_gap_reference, columns(**GAP)),
     "hutchinson": Case(ops.hutchinson, columns(products=X)),
     "hutchinson_reference": Case(ops.hutchinson_reference, columns(products=X)),
     "langevin": Case(ops.langevin, columns(**LANGEVIN)),

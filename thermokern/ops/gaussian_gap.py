@@ -12,6 +12,7 @@ from thermokern.ops.normals import normals_reference
 from thermokern.ops.registry import register, run_kernel
 
 MAX_GAP_DIM = _core.MAX_GAP_DIM
+_NAMES = ("from_first", "from_second", "rotation", "first", "second", "centre", "mean_scale", "root", "noise")
 
 
 @plain_precision()
@@ -31,6 +32,8 @@ def gaussian_gap_reference(
     path_offset: int = 0,
 ) -> Tensor:
     """:func:`gaussian_gap` in PyTorch, in the dtype of `from_first`: the specification. Differentiable."""
+    _check(from_first, from_second, rotation, first, second, centre, mean_scale, root, noise)
+    reference = checked_number("reference", reference, above=0.0)
     dim, n = from_first.shape
     if noise is None:
         z = normals_reference(n, dim, seed=seed, path_offset=path_offset, dtype=from_first.dtype).T.to(from_first)
@@ -108,39 +111,50 @@ def gaussian_gap(
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 13 and App. D; Kong, Brekelmans and Ver Steeg,
     *Information-theoretic diffusion*, 2023, Eq. 9.
     """
+    parts = (from_second, rotation, first, second, centre, mean_scale, root)
+    _check(from_first, *parts, noise)
+    given = (from_first, *parts, *(() if noise is None else (noise,)))
+    refuse_gradient(**dict(zip(_NAMES, given, strict=False)))
+    variance = checked_number("reference", reference, above=0.0)
+    seed, path_offset = checked_seed(seed, path_offset)
+    *pair, m, r = (part.detach().to(from_first).contiguous() for part in given[:8])
+    drawn = None if noise is None else noise.detach().to(from_first).contiguous()
+    out: Tensor = torch.ops.thermokern.gaussian_gap(
+        *pair, m.reshape(-1), r.reshape(-1), m.dim() == 0, variance, drawn, seed, path_offset
+    )
+    return out
+
+
+def _check(
+    from_first: Tensor,
+    from_second: Tensor,
+    rotation: Tensor,
+    first: Tensor,
+    second: Tensor,
+    centre: Tensor,
+    mean_scale: Tensor,
+    root: Tensor,
+    noise: Tensor | None,
+) -> None:
+    """Raise unless the arguments fit together."""
     check_tensor("from_first", from_first, "d", "n")
     dim, n = from_first.shape
     if not 1 <= dim <= MAX_GAP_DIM:
         raise ValueError(f"from_first: expected 1 to {MAX_GAP_DIM} axes, got {dim}")
-    levels = () if mean_scale.dim() == 0 else (n,)
-    shapes = {
-        "from_second": (from_second, (dim, n)),
-        "rotation": (rotation, (dim, dim)),
-        "first": (first, (dim,)),
-        "second": (second, (dim,)),
-        "centre": (centre, (dim,)),
-        "mean_scale": (mean_scale, levels),
-        "root": (root, levels),
-        **({} if noise is None else {"noise": (noise, (dim, n))}),
-    }
-    for name, (tensor, shape) in shapes.items():
-        if tensor.shape != shape:
-            raise ValueError(f"{name}: expected {shape} to match from_first, got {tuple(tensor.shape)}")
-    tensors = {name: tensor for name, (tensor, _) in shapes.items()}
-    refuse_gradient(from_first=from_first, **tensors)
-    check_finite(**{name: tensors[name] for name in ("rotation", "first", "second", "centre")})
-    for name in ("first", "second"):
-        if not bool((tensors[name] > 0).all()):
-            raise ValueError(f"{name}: expected positive variances, got {tensors[name].min().item():g}")
-    variance = checked_number("reference", reference, above=0.0)
-    seed, path_offset = checked_seed(seed, path_offset)
-    given = [tensor.detach().to(from_first).contiguous() for tensor in (from_first, *tensors.values())]
-    drawn = given.pop() if noise is not None else None
-    *pair, m, r = given
-    out: Tensor = torch.ops.thermokern.gaussian_gap(
-        *pair, m.reshape(-1), r.reshape(-1), levels == (), variance, drawn, seed, path_offset
-    )
-    return out
+    check_tensor("from_second", from_second, dim, n)
+    check_tensor("rotation", rotation, dim, dim)
+    variances = {"first": first, "second": second}
+    for name, vector in {**variances, "centre": centre}.items():
+        check_tensor(name, vector, dim)
+    check_finite(rotation=rotation, centre=centre, **variances)
+    for name, vector in variances.items():
+        if not bool((vector > 0).all()):
+            raise ValueError(f"{name}: expected positive variances, got {vector.min().item():g}")
+    levels = () if isinstance(mean_scale, Tensor) and mean_scale.dim() == 0 else (n,)
+    check_tensor("mean_scale", mean_scale, *levels)
+    check_tensor("root", root, *levels)
+    if noise is not None:
+        check_tensor("noise", noise, dim, n)
 
 
 def _gaussian_gap(
