@@ -160,7 +160,7 @@ def _confine(threads: int) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time thermokern against its reference and its peers.")
     parser.add_argument("--only", default=",".join(WORKS), help=f"works to time, of {', '.join(WORKS)}, with commas")
-    parser.add_argument("--quick", action="store_true", help="small sizes and few tunings: every row in ten minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few tunings of the peers")
     parser.add_argument(
         "--threads", type=int, default=1, help="above 1: thermokern alone, against itself on one thread"
     )
