@@ -294,5 +294,5 @@ def test_bad_inputs_are_refused() -> None:
         with pytest.raises(ValueError, match="^bounds: expected a box for each node"):
             module.neighbours_build(x, 1.0, *out[:2], torch.empty(2, 2, 2), 1)
     if cuda_absence():
-        with pytest.raises(ValueError, match="on cpu or cuda, got meta"):
+        with pytest.raises(ValueError, match="on cpu or cuda, got torch.float32 on meta"):
             KDTree(x.to("meta"))
