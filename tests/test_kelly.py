@@ -181,6 +181,7 @@ def test_a_u_net_on_digits(tmp_path: Path) -> None:
         assert rms(alone - other) > 1e-4 * rms(alone), "another label"
 
 
+@pytest.mark.filterwarnings("ignore:.*effective pairs of evaluations")
 @pytest.mark.long  # a minute
 def test_every_full_profile_starts(tmp_path: Path) -> None:
     """Networks, batches and laws of the full size, for a step or two and few evaluations."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from thermokern.models import ConditionalModel, ScoreLike, one_process
 from thermokern.models.trial import check_modes
+from thermokern.ops.checks import checked_seed
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.jumps import warn_of_jumps
 from thermokern.quantities.engine.problem import describe
@@ -38,6 +39,7 @@ def process_of(process: LinearProcess | None, **models: ScoreLike | ConditionalL
 
 def source_of(data: Data, condition: Tensor | np.ndarray | None, seed: int, name: str = "data") -> Source:
     """Data to draw from: a law, or points with their conditions."""
+    (seed, _) = checked_seed(seed)
     if isinstance(data, Distribution | ConditionalLaw):
         if condition is not None:
             raise ValueError("condition, y: a law draws its own; expected it beside points alone")
