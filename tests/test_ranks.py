@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,31 +14,20 @@ import pytest
 import torch
 import torch.distributed as dist
 import worlds
+from rank_cases import PROCESS, RING, Counted, perceptron, streamed
 from safetensors.torch import save_file
 from tolerances import assert_exact
-from torch import Tensor, nn
+from torch import Tensor
 
 import thermokern as tk
-from thermokern import ops
 from thermokern.cli import main
 from thermokern.cli.config import run_config
 from thermokern.cli.information import run_information
-from thermokern.quantities.engine.blocks import launch_block, streamed_block
-from thermokern.quantities.engine.identity import digest
 
 pytestmark = pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning", "ignore::thermokern.StepTooLongWarning")
 
-PROCESS = tk.VP()
-RING = tk.GaussianMixture.ring()
+
 TURNED = tk.GaussianMixture([[0.0, 1.0], [1.5, 0.0]], covariances=[[[1.0, 0.4], [0.4, 0.5]]] * 2)
-
-
-def perceptron(shift: float = 0.0, predicts: str = "epsilon") -> tk.ScoreModel:
-    torch.manual_seed(3)
-    network = tk.ScoreMLP(2, width=24, depth=2).requires_grad_(False)
-    with torch.no_grad():
-        network.layers[0].bias += shift
-    return tk.ScoreModel(network, PROCESS, predicts)
 
 
 def unet() -> tk.ScoreModel:
@@ -61,10 +47,6 @@ def unet() -> tk.ScoreModel:
     )
     scheduler = diffusers.DDPMScheduler(num_train_timesteps=50, clip_sample=False)
     return tk.from_diffusers(network.eval().requires_grad_(False), scheduler)
-
-
-def streamed(**options: object) -> dict[str, object]:
-    return {"n_steps": 12, "backend": "streamed", **options}
 
 
 def every_taep(group: object) -> dict[str, tk.TAEP]:
@@ -272,179 +254,6 @@ def test_a_group_must_be_one() -> None:
             tk.taep(RING, RING, PROCESS, n_paths=4, n_steps=4, group=group)
     with pytest.raises(ValueError, match="^gather: "):
         tk.taep(RING, RING, PROCESS, n_paths=4, n_steps=4, gather="some")
-
-
-class Counted(nn.Module):
-    """A network that takes its time and counts its calls."""
-
-    def __init__(self, delay: float = 0.0) -> None:
-        super().__init__()
-        self.network, self.delay, self.calls = perceptron().network, delay, 0
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        self.calls += 1
-        time.sleep(self.delay)
-        return self.network(x, t)
-
-
-def kept_run(checkpoint: Path, delay: float = 0.0, group: object = None) -> tuple[tk.TAEP, int]:
-    """A run in six blocks, and how often it called its network."""
-    network = Counted(delay)
-    model = tk.ScoreModel(network, PROCESS, "epsilon")
-    options = {"memory_budget": 40_000, "checkpoint": checkpoint, "group": group}
-    return tk.taep(model, RING, n_paths=24, **streamed(block=4), **options), network.calls
-
-
-def blocks_done(checkpoint: Path) -> int:
-    return len(list(checkpoint.glob("block-*.safetensors")))
-
-
-def kill_and_resume(folder: Path, draw: random.Random) -> None:
-    """One rank of two is killed at a random block, and the other with it, as torchrun does; then one, then three."""
-    expected, _ = kept_run(folder / "whole")
-    overhead = kept_run(folder / "whole")[1]
-    (folder / "whole" / "block-00000002.safetensors").unlink()
-    of_a_block = kept_run(folder / "whole")[1] - overhead
-    assert of_a_block > 1
-
-    def write(rank: Path, checkpoint: Path, delay: float = 0.0) -> None:
-        result, calls = kept_run(checkpoint, delay, "world")
-        result.save(rank / "result")
-        (rank / "calls").write_text(str(calls))
-
-    for size in (1, 3):
-        checkpoint = folder / f"run {size}"
-        processes = worlds.start(2, lambda rank: write(rank, checkpoint, 0.03), folder / f"killed {size}")  # noqa: B023
-        least = draw.randrange(1, 5)
-        while blocks_done(checkpoint) < least:
-            time.sleep(0.002)
-        for process in draw.sample(processes, 2):
-            os.kill(process, signal.SIGKILL)
-        assert worlds.finish(processes) == [-signal.SIGKILL] * 2
-        done = blocks_done(checkpoint)
-        assert least <= done < 6
-        again = folder / f"again {size}"
-        worlds.run(size, lambda rank: write(rank, checkpoint), again)  # noqa: B023
-        calls = [int((again / str(rank) / "calls").read_text()) for rank in range(size)]
-        expected_calls = size * (overhead + (size > 1)) + (6 - done) * of_a_block  # ranks compare scores, too
-        assert sum(calls) == expected_calls, "a block that was done was done again"
-        for rank in range(size):
-            result = tk.load(again / str(rank) / "result")
-            for name in ("values", "x_start", "x_end"):
-                assert_exact(getattr(result, name), getattr(expected, name), name)
-            assert result.to_json() == expected.to_json()
-
-
-def test_a_killed_world_goes_on_with_one_rank_and_with_three(tmp_path: Path, seed: int) -> None:
-    kill_and_resume(tmp_path, random.Random(seed))
-
-
-@pytest.mark.long
-def test_ten_killed_worlds_go_on(tmp_path: Path, seed: int) -> None:
-    draw = random.Random(seed + 1)
-    for life in range(10):
-        kill_and_resume(tmp_path / str(life), draw)
-
-
-def test_a_block_of_another_run_is_refused(tmp_path: Path) -> None:
-    kept_run(tmp_path)
-    model = tk.ScoreModel(Counted(), PROCESS, "epsilon")
-    options = {"memory_budget": 40_000, "checkpoint": tmp_path}
-    with pytest.raises(ValueError, match="^checkpoint: .* belongs to a run in blocks of 4 paths, not 3"):
-        tk.taep(model, RING, n_paths=24, **streamed(block=3), **options)
-    (tmp_path / "state.safetensors").unlink()
-    with pytest.raises(ValueError, match="another calculation .other blocks: 4 paths"):
-        tk.taep(model, RING, n_paths=24, **streamed(block=3), **options)
-    with pytest.raises(ValueError, match="another calculation .other starting points, seed"):
-        tk.taep(model, RING, n_paths=24, seed=1, **streamed(block=4), **options)
-    path = tmp_path / "block-00000001.safetensors"
-    (tmp_path / "state.safetensors").unlink()
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(tk.DamagedFile, match=path.name):
-        kept_run(tmp_path)
-
-
-def test_blocks_follow_from_the_problem() -> None:
-    """No batch of the network gets smaller; small problems stay whole; large ones have something to share."""
-    assert streamed_block(24, 31, 10**5, False) == 24
-    assert streamed_block(777, 201, 16_310, False) == 777, "small networks pay for each node of a block"
-    assert streamed_block(1000, 1001, 300, False) == 75
-    assert streamed_block(1000, 11, 2000, False) == 500
-    assert streamed_block(1000, 1001, 16, False) == 16, "no more paths than fit"
-    assert streamed_block(10**6, 1001, 2**17, False) == 62_500
-    assert streamed_block(10_000, 1001, 2**17, True) == 4096, "the network sees one node of a block at a time"
-    assert launch_block(4000, 1000, True, "cpu") == 4096
-    assert launch_block(10**6, 1000, True, "cpu") == 20_000
-    assert launch_block(10**4, 10, True, "cpu") == 200_000, "short paths are launched together"
-    assert launch_block(10**4, 1000, True, "cuda") == 2**16
-    assert launch_block(10**4, 1000, False, "cpu") == 2000
-
-
-def test_parts_of_a_job_array_are_the_whole() -> None:
-    """Each computed by itself, saved or not, in any order; networks where parts begin at multiples of a block."""
-    for options in (
-        {"n_steps": 8},
-        {"n_steps": 8, "scheme": "sampler"},
-        streamed(block=8, divergence="hutchinson"),
-        {"n_steps": 8, "direction": "reverse", "from_prior": True},
-    ):
-        whole = tk.taep(perceptron(), RING, n_paths=40, **options)
-        parts = [tk.taep(perceptron(), RING, n_paths=m, path_offset=k, **options) for k, m in ((16, 24), (0, 16))]
-        joined = tk.concatenate(parts)
-        for name in ("values", "x_start", "x_end", "start_component", "mismatch", "coarser", "probe_difference"):
-            assert_exact(getattr(joined, name), getattr(whole, name), name)
-        expected, found = whole.to_json(), joined.to_json()
-        pooled, entropy = found.pop("data_entropy"), expected.pop("data_entropy")  # of parts' estimates, to rounding
-        if entropy is not None:
-            assert all(abs(pooled[name] - entropy[name]) < 1e-12 * entropy[name] for name in ("value", "stderr"))
-        for numbers in (expected, found):
-            numbers["settings"].pop("block")
-            numbers["settings"].pop("points_in_a_batch", None)
-        assert found == expected
-
-
-def test_parts_that_do_not_belong_together_are_refused() -> None:
-    def part(n: int, offset: int, **options: object) -> tk.TAEP:
-        return tk.taep(perceptron(), RING, n_paths=n, path_offset=offset, **{"n_steps": 8, **options})
-
-    one = part(5, 0)
-    for other, error in (
-        (part(5, 6), "a gap: one ends before path 5, the next begins with path 6"),
-        (part(5, 4), "an overlap: one ends before path 5, the next begins with path 4"),
-        (part(5, 5, seed=1), "seed differs: 0 and 1"),
-        (part(5, 5, n_steps=9), "n_steps differs"),
-        (part(5, 5, scheme="ito"), "scheme differs"),
-        (part(5, 5, backend="streamed"), "ran differently|divergence differs|differs"),
-        (replace(part(5, 5), mismatch=None), "older version"),
-    ):
-        with pytest.raises(ValueError, match=f"^parts: .*({error})"):
-            tk.concatenate([one, other])
-    resolved = part(5, 0, resolve=("time",), backend="streamed")
-    with pytest.raises(ValueError, match="an attribution cannot"):
-        tk.concatenate([resolved])
-    with pytest.raises(TypeError, match="^parts: "):
-        tk.concatenate([])
-
-
-def test_a_single_number_has_bytes_whatever_its_stride() -> None:
-    column = torch.tensor([[1.5, 2.5]])[:, 0]  # contiguous to PyTorch, of stride 2
-    assert digest(column) == digest(column.clone().reshape(1))
-    assert digest(column) != digest(column + 1.0)
-
-
-def test_moments_and_exponential_sums_merge() -> None:
-    """Against those of all numbers at once, to rounding; nothing is neutral."""
-    x = torch.randn(1001, generator=torch.Generator().manual_seed(4), dtype=torch.float64) ** 3 + 2.0
-    none, half, rest, whole = (ops.moments(part) for part in (x[:0], x[:300], x[300:], x))
-    for found in (half.merge(rest), rest.merge(half)):
-        for name, one, other in zip(whole._fields, found, whole, strict=True):
-            assert abs(one - other) <= 1e-13 * max(abs(other), whole.m2), name
-    assert none.merge(half) == half == half.merge(none)
-    none, half, rest, whole = (ops.exponential_sums(part) for part in (x[:0], x[:300], x[300:], x))
-    for found in (half.merge(rest), rest.merge(half)):
-        for name, one, other in zip(whole._fields, found, whole, strict=True):
-            assert abs(one - other) <= 1e-14 * abs(other), name
-    assert none.merge(half) == half == half.merge(none)
 
 
 CONFIG = """

@@ -29,40 +29,30 @@ def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
 def shared_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks, pace: Pace) -> tuple[Tensor, Tensor, Tensor]:
     """The same, the points' searches dealt to ranks: first all radii, then what lies in the balls."""
-    trees, sizes = (KDTree(real), KDTree(generated)), (len(real), len(generated))
-    radii, found = [], []
-    for tree, points in zip(trees, (real, generated), strict=True):
+    samples, trees = (real, generated), (KDTree(real), KDTree(generated))
 
-        def radius(_: int, low: int, high: int) -> Rows:
-            distances, _indices = tree.query(points[low:high], k + 1, workers=-1)  # noqa: B023  itself among them
-            return (distances[:, k].cpu(),)
+    def over(points: Tensor, compute: Callable[[int, int], Tensor]) -> Tensor:
+        """What ``compute(low, high)`` gives for rows of `points`, in blocks, for all of them."""
 
-        radii.append(_over_rows(len(points), ranks, pace, radius).to(points))
-    for own, points in enumerate((real, generated)):
-        other = trees[1 - own]
+        def counted(_: int, low: int, high: int) -> Rows:
+            rows = compute(low, high).cpu()
+            pace.done(high - low)
+            return (rows,)
 
-        def inside(_: int, low: int, high: int) -> Rows:
-            rows = points[low:high]  # noqa: B023
-            return (in_some_ball(other, radii[1 - own], rows).cpu(),)  # noqa: B023
+        size = max(_FEW_POINTS, -(-len(points) // _MANY))
+        return torch.cat([rows for (rows,) in run_blocks(len(points), size, ranks, counted)]).to(points.device)
 
-        found.append(_over_rows(sizes[own], ranks, pace, inside))
+    def radii_of(own: int) -> Tensor:
+        tree, points = trees[own], samples[own]  # a point is its own nearest neighbour
+        return over(points, lambda low, high: tree.query(points[low:high], k + 1, workers=-1)[0][:, k]).to(points)
 
-    def count(_: int, low: int, high: int) -> Rows:
-        return (trees[1].count_within(real[low:high], radii[0][low:high], strict=True).cpu(),)
+    def inside(own: int) -> Tensor:
+        tree, radius, points = trees[1 - own], radii[1 - own], samples[own]
+        return over(points, lambda low, high: in_some_ball(tree, radius, points[low:high]))
 
-    hits = _over_rows(len(real), ranks, pace, count)
-    return hits.to(real.device), found[1].to(real.device), found[0].to(real.device)
-
-
-def _over_rows(n: int, ranks: Ranks, pace: Pace, compute: Callable[[int, int, int], Rows]) -> Tensor:
-    """What a function of a range of points gives for all of them."""
-
-    def counted(index: int, low: int, high: int) -> Rows:
-        rows = compute(index, low, high)
-        pace.done(high - low)
-        return rows
-
-    return torch.cat([part for (part,) in run_blocks(n, max(_FEW_POINTS, -(-n // _MANY)), ranks, counted)])
+    radii = [radii_of(0), radii_of(1)]
+    hits = over(real, lambda low, high: trees[1].count_within(real[low:high], radii[0][low:high], strict=True))
+    return hits, inside(1), inside(0)
 
 
 def in_some_ball(tree: KDTree, radius: Tensor, y: Tensor) -> Tensor:
@@ -106,18 +96,20 @@ def sharded_balls(real: Tensor, generated: Tensor, k: int, ranks: Ranks) -> tupl
     """
     points = (real, generated)
     trees = [KDTree(shard) for shard in points]
-    radii = []
-    for tree, shard in zip(trees, points, strict=True):
+
+    def radii_of(of: int) -> Tensor:
+        """Of this rank's points of one sample."""
 
         def nearest(source: int, rows: Tensor, _: Tensor) -> Tensor:
             own = source == ranks.rank  # the point itself is then among the neighbours
-            count = min(k + own, tree.n)  # noqa: B023
-            distances, _indices = tree.query(rows, count, workers=-1)  # noqa: B023
-            others: Tensor = distances.reshape(len(rows), count)[:, int(own) :]
-            return others
+            count = min(k + own, trees[of].n)
+            distances: Tensor = trees[of].query(rows, count, workers=-1)[0].reshape(len(rows), count)
+            return distances[:, int(own) :]
 
-        found = torch.cat(_over_shards(shard, shard[:, 0], ranks, nearest), 1)
-        radii.append(found.sort(1).values[:, k - 1])
+        found = torch.cat(_over_shards(points[of], points[of][:, 0], ranks, nearest), 1)
+        return found.sort(1).values[:, k - 1]
+
+    radii = [radii_of(0), radii_of(1)]
 
     def inside(of: int) -> Tensor:
         """Whether this rank's points of one sample lie in balls of the other's."""
