@@ -322,6 +322,8 @@ def test_bad_arguments(seed: int) -> None:
         "^route: expected": lambda: tk.total_correlation(law.x, process=VP, route="best"),
         "^marginals: expected 3": lambda: tk.total_correlation(law.x, [law.x], process=VP),
         "^data: a model needs": lambda: tk.total_correlation(tk.ScoreModel(lambda x, t: x, VP)),
+        "^seed: .*0.25": lambda: tk.neural_entropy(law.x, x, VP, seed=0.25),  # type: ignore[arg-type]
+        "^seed: .*None": lambda: tk.total_correlation(law.x, data=x, process=VP, seed=None),  # type: ignore[arg-type]
         "^method: expected": lambda: tk.pointwise_mutual_information(law, None, x, y, VP, method="gap"),
         "^evaluations: expected an even": lambda: tk.pointwise_mutual_information(law, None, x, y, VP, evaluations=7),
         "^y: expected the condition of": lambda: tk.pointwise_mutual_information(law, None, x, None, VP),

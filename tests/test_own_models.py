@@ -144,14 +144,17 @@ def test_a_field_that_jumps_in_time_is_told() -> None:
     rounded = tk.ScoreModel(lambda x, t: network(x, (t - 1.0).round().long()), process, "epsilon")
     with pytest.warns(tk.JumpingFieldWarning, match=r"^model: its output jumps .*from_ddpm"):
         tk.log_likelihood(rounded, x, t_eps=30.0, rtol=0.1, atol=0.1)
+    pair = tk.JointGaussian([[1.0, 0.3], [0.3, 1.0]], [[1.0, 0.0], [0.0, 1.0]], 0.5)
     calls: dict[str, Callable[[tk.ScoreModel], object]] = {
         "sample": lambda model: tk.sample(model, n=2, n_steps=60, spacing="uniform", shape=(2,)),
         "elbo": lambda model: tk.elbo(model, x, n_times=2),
         "entropy_rates": lambda model: tk.entropy_rates(model, LAW, n_paths=4, n_steps=60, spacing="uniform"),
         "neural_entropy": lambda model: tk.neural_entropy(model, LAW, evaluations=256),
+        "total_correlation": lambda model: tk.total_correlation(model, data=LAW, evaluations=256),
+        "mutual_information": lambda model: tk.mutual_information(pair, model, evaluations=256),
     }
     for call in calls.values():
-        with pytest.warns(tk.JumpingFieldWarning, match=r"^model: .* it answers for a whole time nearby.*from_ddpm"):
+        with pytest.warns(tk.JumpingFieldWarning, match=r"^(model|unconditional): .* answers for a whole time nearby"):
             call(rounded)
     smooth = tk.from_ddpm(network, betas=BETAS, shape=(2,))
     free_of_time = tk.ScoreModel(lambda x, t: -x, process)
