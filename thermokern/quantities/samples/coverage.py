@@ -18,7 +18,7 @@ from thermokern.quantities.results.estimate import Estimate
 from thermokern.quantities.results.result import Result
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.samples.balls import balls, of_one_scale, sharded_balls, shared_balls
-from thermokern.quantities.samples.errors_by_parts import block_errors, rows_of_errors
+from thermokern.quantities.samples.errors_by_parts import block_errors, rows_of_errors, sharded_errors
 from thermokern.quantities.samples.inputs import SampleLike, checked_neighbours, checked_sample, scaled, search_device
 
 NAMES = ("coverage", "density", "precision", "recall")
@@ -146,7 +146,7 @@ def coverage(
     sharded : bool
         Each rank of `group` gives rows of its own of both samples, at least one, where all points are too many for one
         machine; `hits` and the others are in order of the ranks. To the bits of one process that has all rows in this
-        order; without standard errors, whose parts need all points: pass ``stderr=False``.
+        order. Standard errors bring a 32nd of all points to a rank at a time.
     progress : bool
         Show a progress bar.
 
@@ -190,9 +190,11 @@ def coverage(
     device = search_device(real)
     words = {"k": k, "seed": seed, "stderr": stderr, "sharded": sharded, "quantity": "coverage"}
     errors, inside = [math.nan] * len(NAMES), [math.nan] * len(NAMES)
+
+    def of_parts(parts: list[Tensor]) -> list[float]:
+        return _shares(*balls(parts[0].to(device), parts[1].to(device), k), k)
+
     if sharded:
-        if stderr:
-            raise ValueError("stderr: expected False with sharded=True, since parts of the samples need all points")
         words |= {"dtype": first.dtype, "dim": first.shape[1]}
         ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {}, words))
         shards = ranks.exchanged((torch.tensor([len(first), len(second)], device="cpu"),))
@@ -201,6 +203,9 @@ def coverage(
         with ranks.guarded():
             first, second = of_one_scale(first, second, ranks)
             hits, precise, recalled = sharded_balls(first, second, k, ranks)
+            if stderr:
+                known = sharded_errors([first, second], of_parts, k=k, seed=seed, ranks=ranks)
+                errors, inside = known or (errors, inside)
     else:
         n, m = len(first), len(second)
         k = checked_neighbours("k", k, min(n, m))
@@ -218,7 +223,7 @@ def coverage(
             if stderr:
                 errors, inside = block_errors(
                     [first, second],
-                    lambda parts: _shares(*balls(parts[0].to(device), parts[1].to(device), k), k),
+                    of_parts,
                     k=k,
                     seed=seed,
                     ranks=ranks,

@@ -11,7 +11,7 @@ from torch import Tensor
 from thermokern.quantities.engine.blocks import Rows, run_blocks
 from thermokern.quantities.engine.pace import Pace
 from thermokern.quantities.engine.ranks import Ranks
-from thermokern.quantities.samples.inputs import random_order
+from thermokern.quantities.samples.inputs import order_of_hashes, random_order, row_hashes
 
 # Parts of a partition at most, the points in one at least, and partitions that are averaged.
 MOST, LEAST_POINTS, PARTITIONS = 32, 80, 4
@@ -44,38 +44,102 @@ def block_errors(
     Politis, Romano and Wolf, *Subsampling*, 1999, for the method; Shao and Wu, *A general theory for jackknife variance
     estimation*, 1989, for why few points must be left in, not out, where a statistic is not smooth.
     """
-    parts, partitions = _cut(samples, k)
+    parts, partitions = _cut([*map(len, samples)], k)
     if not partitions:
         unknown = [math.nan] * len(statistic(list(samples)))
         return unknown, unknown
-    variances, means = [], []
+    found = []
     for partition in range(partitions):
-        # The hash sorts alike what is alike: two samples with the same points must not be split alike.
-        orders = [random_order(x, 1009 * seed + 31 * partition + i) for i, x in enumerate(samples)]
+        orders = [random_order(x, _own_seed(seed, partition, i)) for i, x in enumerate(samples)]
         split = [
             torch.tensor_split(x[order], parts) for x, order in zip(samples, orders, strict=True)
         ]  # parts of each sample
 
         def compute(b: int, *_: int) -> Rows:
-            found = statistic([pieces[b] for pieces in split])  # noqa: B023  called before the next partition
+            numbers = statistic([pieces[b] for pieces in split])  # noqa: B023  called before the next partition
             if pace is not None:
                 pace.done(sum(len(pieces[b]) for pieces in split))  # noqa: B023
-            return (torch.tensor(found, dtype=torch.float64, device="cpu"),)
+            return (_row(numbers),)
 
         blocks = run_blocks(parts, 1, Ranks() if ranks is None else ranks, compute)
-        values = torch.stack([found for (found,) in blocks])  # (parts, numbers)
-        variances.append(values.var(0))
-        means.append(values.mean(0))
-    errors = (torch.stack(variances).mean(0) / parts).sqrt()
-    return errors.tolist(), torch.stack(means).mean(0).tolist()
+        found.append(torch.stack([numbers for (numbers,) in blocks]))
+    return _spread(found)
+
+
+def sharded_errors(
+    samples: Sequence[Tensor],
+    statistic: Callable[[list[Tensor]], Sequence[float]],
+    *,
+    k: int,
+    seed: int = 0,
+    ranks: Ranks,
+) -> tuple[list[float], list[float]] | None:
+    """:func:`block_errors` of all ranks' points, of which each rank has a shard, to the same bits; None for NaN.
+
+    For a `statistic` that does not depend on the order of rows.
+
+    Hashes of all points are on every rank, eight bytes a point; the points of one part, a B-th of all, are sent at a
+    time, and each rank works out every `ranks.size`-th part.
+    """
+    shards = [torch.stack(each) for each in ranks.exchanged(tuple(torch.tensor(len(x), device="cpu") for x in samples))]
+    sizes = torch.stack(shards)  # (ranks, samples)
+    firsts = sizes[: ranks.rank].sum(0).tolist()
+    parts, partitions = _cut(sizes.sum(0).tolist(), k)
+    if not partitions:
+        return None
+    found = []
+    for partition in range(partitions):
+        hashes = ranks.exchanged(tuple(row_hashes(x, _own_seed(seed, partition, i)) for i, x in enumerate(samples)))
+        places = [
+            order_of_hashes(torch.cat(each)).argsort()[first : first + len(x)]
+            for each, first, x in zip(zip(*hashes, strict=True), firsts, samples, strict=True)
+        ]  # of this rank's rows in the order of all
+        starts = [_starts(int(n), parts) for n in sizes.sum(0)]
+        own: list[Tensor] = []
+        for low in range(0, parts, ranks.size):
+            mine: list[Tensor] = []
+            for b in range(low, min(low + ranks.size, parts)):
+                inside = [
+                    x[(place >= start[b]) & (place < start[b + 1])]
+                    for x, place, start in zip(samples, places, starts, strict=True)
+                ]
+                pieces = ranks.exchanged(inside)
+                if b - low == ranks.rank:
+                    mine = [torch.cat(rows) for rows in zip(*pieces, strict=True)]
+            if mine:
+                own.append(_row(statistic(mine)))
+        blocks = [rows for (rows,) in ranks.exchanged((torch.stack(own) if own else torch.empty(0, device="cpu"),))]
+        found.append(torch.stack([blocks[b % ranks.size][b // ranks.size] for b in range(parts)]))
+    return _spread(found)
 
 
 def rows_of_errors(samples: Sequence[Tensor], k: int) -> int:
     """How many rows :func:`block_errors` goes through."""
-    return _cut(samples, k)[1] * sum(map(len, samples))
+    return _cut([*map(len, samples)], k)[1] * sum(map(len, samples))
 
 
-def _cut(samples: Sequence[Tensor], k: int) -> tuple[int, int]:
+def _cut(sizes: Sequence[int], k: int) -> tuple[int, int]:
     """Into how many parts, and how often; never where parts would be too few."""
-    parts = min(MOST, min(map(len, samples)) // max(LEAST_POINTS, 10 * k))
-    return parts, 0 if parts < FEWEST else PARTITIONS if sum(map(len, samples)) < _LARGE else 1
+    parts = min(MOST, min(sizes) // max(LEAST_POINTS, 10 * k))
+    return parts, 0 if parts < FEWEST else PARTITIONS if sum(sizes) < _LARGE else 1
+
+
+def _own_seed(seed: int, partition: int, sample: int) -> int:
+    """The hash sorts alike what is alike: two samples with the same points must not be split alike."""
+    return 1009 * seed + 31 * partition + sample
+
+
+def _starts(n: int, parts: int) -> list[int]:
+    """Where `tensor_split` begins each of `parts` of n rows, and n."""
+    each, longer = divmod(n, parts)
+    return [b * each + min(b, longer) for b in range(parts + 1)]
+
+
+def _row(numbers: Sequence[float]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
+
+
+def _spread(found: Sequence[Tensor]) -> tuple[list[float], list[float]]:
+    """Errors of the whole and means, of numbers (parts, numbers) of each partition."""
+    errors = (torch.stack([values.var(0) for values in found]).mean(0) / len(found[0])).sqrt()
+    return errors.tolist(), torch.stack([values.mean(0) for values in found]).mean(0).tolist()

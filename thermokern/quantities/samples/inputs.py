@@ -117,8 +117,18 @@ def random_order(x: Tensor, seed: int = 0) -> Tensor:
     """A permutation (n,) int64 that looks random and depends on the values of the points (n, d) and `seed` alone.
 
     Points given in another order come out in the same one, so what is computed on parts of a sample does not depend on
-    how it was handed over. Points are sorted by a 64-bit hash of their bits (the finaliser of splitmix64, per column).
+    how it was handed over.
     """
+    return order_of_hashes(row_hashes(x, seed))
+
+
+def order_of_hashes(hashes: Tensor) -> Tensor:
+    """The permutation (n,) int64 that sorts hashes (n,) of 64 bits."""
+    return torch.from_numpy(np.argsort(hashes.numpy().view(np.uint64), kind="stable"))
+
+
+def row_hashes(x: Tensor, seed: int = 0) -> Tensor:
+    """64 bits (n,) int64 of the bits of each point (n, d) and `seed`: the finaliser of splitmix64, per column."""
     words = np.uint32 if x.dtype == torch.float32 else np.uint64
     state = np.full(len(x), (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
     for start in range(0, len(x), _ROWS):
@@ -126,7 +136,7 @@ def random_order(x: Tensor, seed: int = 0) -> Tensor:
         for column in range(rows.shape[1]):
             bits = np.ascontiguousarray(rows[:, column] + rows.dtype.type(0)).view(words)  # + 0: −0 is 0
             own[:] = _mixed(own ^ bits.astype(np.uint64))
-    return torch.from_numpy(np.argsort(state, kind="stable"))
+    return torch.from_numpy(state.view(np.int64))
 
 
 def _mixed(state: np.ndarray) -> np.ndarray:
