@@ -7,6 +7,7 @@ device is registered for the whole process, so tests/test_devices.py runs this f
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from importlib import import_module
 
@@ -25,6 +26,7 @@ from thermokern.processes import step_table
 from thermokern.quantities.engine.batching import Batches
 from thermokern.quantities.engine.node_scores import NodeDivergence, NodeScores
 from thermokern.quantities.engine.streamed import StreamedPaths, Streaming, _start
+from thermokern.targets import law_score_at
 
 SCHEDULERS = (
     diffusers.DDPMScheduler(clip_sample=True),
@@ -122,6 +124,32 @@ def test_loss_where_the_data_are(fake: Fake) -> None:
     with fake.mode:
         loss = tk.score_matching_loss(model, torch.ones(4, 3, device=elsewhere()), allow_nonfinite=True)
         assert loss.device == elsewhere()
+
+
+LAWS = {
+    "mixture": tk.GaussianMixture.ring(),
+    "mixture in 20 dimensions": tk.GaussianMixture(torch.ones(3, 20), std=1.0),
+    "full covariance": tk.Gaussian([0.0, 0.0], [[1.0, 0.5], [0.5, 1.0]]),
+    "empirical": tk.Empirical(torch.ones(50, 20)),
+}
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+def test_laws_where_the_points_are(fake: Fake, law: tk.Distribution) -> None:
+    """A reference of images that is a law: nothing crosses to the processor, at one time or at each point's own."""
+    table = step_table(tk.VP(), tk.VP().grid(9), "ito")
+    own = fake.mode.from_tensor(torch.linspace(0.1, 0.9, 5, dtype=torch.float64))
+    law = copy(law)
+    for name, value in vars(law).items():
+        if isinstance(value, Tensor):
+            setattr(law, name, fake.mode.from_tensor(value))
+    scores = NodeScores(law, tk.VP(), table, (law.dim,), "auto", 2, 0)
+    with fake.mode:
+        x = torch.ones(5, law.dim, device=elsewhere())
+        score, pair = scores.at(x[None], range(1), 0, Batches(20))
+        assert pair is not None
+        assert getattr(law, "_there", x).device == elsewhere()  # data cross once
+        assert {part.device for part in (score, *pair, law_score_at(law, x, own, tk.VP()))} == {elsewhere()}
 
 
 # ---- paths elsewhere

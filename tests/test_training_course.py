@@ -61,6 +61,11 @@ def test_bootstrap_knows_how_sure_it_is() -> None:
         ).rho.stderr
 
     assert error(apart) == 0.0
+    ties = torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0], dtype=F64)  # ρ is no round number, the same in every sample
+    tied = bootstrap_correlation(
+        lambda paths, points: ties, lambda paths, points: ties.flip(0) - ties, n_paths=2, n_points=1
+    )
+    assert tied.rho.stderr == 0.0
     assert error(equal) > 0.05
 
 
@@ -99,6 +104,7 @@ def test_the_whole_course_in_small(tmp_path: Path) -> None:
     assert_exact(resumed.values, course.values)
     assert course.values.shape == (2, 6)
     assert course.hits.shape == (2, 1797)
+    assert [e.stderr > 0 for e in (*course.coverages, course.final_coverage)] == [True] * 3  # where nothing is hit too
     assert course.generated.shape == (3, 16, 1, 8, 8)
     course.save(tmp_path / "course.safetensors")
     loaded = tk.load(tmp_path / "course.safetensors")

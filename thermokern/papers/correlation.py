@@ -16,6 +16,7 @@ from thermokern.quantities.results.storage import stored
 _RESAMPLES = 2000
 _EXACT = 8  # points up to which all permutations are tried
 _RANDOM = 20_000
+_ROUNDING = 1e-12  # of a coefficient
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def permutation_p_value(a: Tensor, b: Tensor, seed: int = 0) -> float:
         generator = torch.Generator().manual_seed(seed)
         orders = torch.rand(_RANDOM, n, generator=generator).argsort(1)
         orders[0] = torch.arange(n)  # the order found is one of them: never zero
-    return (pearson_coefficient(ranks(a), ranks(b)[orders]).abs() >= found - 1e-12).double().mean().item()
+    return (pearson_coefficient(ranks(a), ranks(b)[orders]).abs() >= found - _ROUNDING).double().mean().item()
 
 
 @stored("rank-correlation")
@@ -113,5 +114,6 @@ def bootstrap_correlation(
         paths = torch.randint(n_paths, (n_paths,), generator=generator)
         points = torch.randint(n_points, (n_points,), generator=generator)
         drawn.append(spearman_coefficient(first(paths, points), second(paths, points)))
-    error = torch.stack(drawn).std().item()
+    found = torch.stack(drawn)
+    error = found.std().item() if (found - found[0]).abs().max() > _ROUNDING else 0.0
     return RankCorrelation(Estimate(spearman_coefficient(a, b).item(), error, ""), permutation_p_value(a, b, seed))

@@ -35,7 +35,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def evaluate(self, x: Tensor, t: float, process: LinearProcess) -> ops.MixtureScore:
-        """Score (n, d), divergence (n,) and log density (n,) at time `t`, in the dtype of `x` (n, d)."""
+        """Score (n, d), divergence (n,), log density (n,) at time `t`, in the dtype and on the device of `x` (n, d)."""
 
     @abstractmethod
     def entropy(self) -> float:

@@ -44,6 +44,7 @@ class Empirical(Distribution):
         if self.points.dim() != 2 or 0 in self.points.shape:
             raise ValueError(f"points: expected (N, d), got {tuple(self.points.shape)}")
         self.dim = self.points.shape[1]
+        self._there = self.points  # on the device where scores were last asked for
         self.memory_budget = checked_integer("memory_budget", memory_budget, LEAST_BUDGET)
 
     def settings(self) -> dict[str, object]:
@@ -68,7 +69,13 @@ class Empirical(Distribution):
         m, v = transition(t, process)
         if v <= 0.0:
             raise ValueError(f"t: an empirical law has no density or score at t = {t:g}, where nothing is diffused yet")
-        return equal_mixture_score(x, self.points, m, v, self.memory_budget)
+        return equal_mixture_score(x, self.points_on(x.device), m, v, self.memory_budget)
+
+    def points_on(self, device: torch.device) -> Tensor:
+        """The data on this device, float64; kept there until another is asked for."""
+        if self._there.device != device:
+            self._there = self.points.to(device)
+        return self._there
 
 
 def equal_mixture_score(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern._info import cuda_absence
 from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable, check_tensor, checked_array, checked_integer
 from thermokern.ops.mixture_score import check_mixture
 from thermokern.processes import LinearProcess
@@ -160,8 +161,8 @@ class GaussianMixture(Distribution):
         return ops.MixtureScore(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _in_kernel(self, x: Tensor) -> bool:
-        plain = x.dtype in PRECISIONS and x.device.type == "cpu" and not x.requires_grad
-        return plain and self.dim <= MAX_DIM
+        there = x.device.type == "cpu" or (x.device.type == "cuda" and not cuda_absence())
+        return there and x.dtype in PRECISIONS and not x.requires_grad and self.dim <= MAX_DIM
 
     def entropy(self) -> float:
         """``−∫ p log p``, nats, at data time.

@@ -31,7 +31,8 @@ def law_score_at(law: Distribution, x: Tensor, t: Tensor, process: LinearProcess
     if isinstance(law, GaussianMixture):
         return _mixture_at(law, x, process.mean_scale(t), process.variance(t))
     if isinstance(law, Empirical):
-        return equal_mixture_score_at(x, law.points, process.mean_scale(t), process.variance(t), law.memory_budget)
+        points = law.points_on(x.device)
+        return equal_mixture_score_at(x, points, process.mean_scale(t), process.variance(t), law.memory_budget)
     out = torch.empty_like(x)
     times, which = torch.unique(t, return_inverse=True)
     for i, time in enumerate(times.tolist()):
@@ -42,10 +43,11 @@ def law_score_at(law: Distribution, x: Tensor, t: Tensor, process: LinearProcess
 
 def _mixture_at(mixture: GaussianMixture, x: Tensor, m: Tensor, v: Tensor) -> Tensor:
     parts = []
+    m, v, centres, eigenvalues = (each.to(x.device) for each in (m, v, mixture.means, mixture.eigenvalues))
     for low in range(0, len(x), size := max(1, _BLOCK // mixture.means.numel())):
         rows = slice(low, low + size)
         scale, added = m[rows, None, None], v[rows, None, None]
-        means, variances = scale * mixture.means, scale.square() * mixture.eigenvalues + added  # (block, K, d)
+        means, variances = scale * centres, scale.square() * eigenvalues + added  # (block, K, d)
         if mixture.eigenvectors is None:
             parts.append(ops.mixture_score_reference(x[rows], means, variances, mixture.weights).score)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -86,11 +87,11 @@ class TrainingCourse(ExperimentResult):
 
     @property
     def coverages(self) -> list[Estimate]:
-        return [mean_estimate((row > 0).double(), "") for row in self.hits]
+        return [_share(row > 0) for row in self.hits]
 
     @property
     def final_coverage(self) -> Estimate:
-        return mean_estimate((self.final_hits > 0).double(), "")
+        return _share(self.final_hits > 0)
 
     def rows(self) -> Iterator[tuple[int, Estimate, Estimate, Estimate, StepError]]:
         """Step, mean, variance and coverage of each checkpoint, and the errors of the time step."""
@@ -182,7 +183,8 @@ class TrainingCourse(ExperimentResult):
             covered.axhline(self.final_coverage.value, color=THEORY, lw=1, ls="--", label="final model")
             covered.axhline(self.expected_coverage, color=THEORY, lw=1, label="two samples of one law")
             covered.set(title="(b) coverage", xlabel="variance of Δs (nats²)", ylabel="coverage", xscale="log")
-            covered.legend(loc="lower left")
+            covered.xaxis.set_minor_formatter(NullFormatter())
+            covered.legend(loc="best")
             draw_course(moments, self.means, self.variances)
             moments.set(title="(c) mean and variance", xlabel="mean of Δs (nats)", ylabel="variance of Δs (nats²)")
             ends = [self.means[0].value, self.means[-1].value]
@@ -230,6 +232,13 @@ class TrainingCourse(ExperimentResult):
             ),
             html.section("Settings", html.preformatted(json.dumps(self.settings, indent=2))),
         ]
+
+
+def _share(hit: Tensor) -> Estimate:
+    """The share of hits, with the binomial error at ``(hits + 1)/(n + 2)``, which is not zero where nothing is hit."""
+    n, found = len(hit), int(hit.sum())
+    p = (found + 1) / (n + 2)
+    return Estimate(found / n, math.sqrt(p * (1.0 - p) / n), "")
 
 
 def shipped_course() -> TrainingCourse:

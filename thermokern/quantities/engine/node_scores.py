@@ -132,7 +132,7 @@ class NodeScores:
         """Scores (3, n, d) of points (n, d) at the first, the middle and the last node, which tell networks apart."""
         nodes = [0, len(self.times) // 2, len(self.times) - 1]
         if isinstance(self.score, Distribution):
-            return torch.stack([self.score.evaluate(x.cpu(), self.times[k], self.process).score for k in nodes])
+            return torch.stack([self.score.evaluate(x, self.times[k], self.process).score for k in nodes])
         with torch.no_grad():
             times = [self.table.times[k : k + 1].expand(len(x)) for k in nodes]
             if self.mixed:
@@ -161,9 +161,8 @@ class NodeScores:
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         nodes, n = range(node, node + 1), len(x)
         if isinstance(self.score, Distribution):
-            out = self.score.evaluate(x.cpu(), self.times[node], self.process)  # whose parameters are there
-            trace = out.divergence.to(x.device)
-            return out.score.to(x.device), None if self.divergence.method == "none" else (trace, trace)
+            out = self.score.evaluate(x, self.times[node], self.process)
+            return out.score, None if self.divergence.method == "none" else (out.divergence, out.divergence)
         times = self.table.times[node : node + 1].expand(n)
         v = self._probes(nodes, n, path_offset, x)
         parts = batches.run(
