@@ -67,3 +67,18 @@ def test_float32_and_float64_values_agree() -> None:
     reference = ops.exponential_sums_reference(x, -1.0)
     for a, b in zip(ops.exponential_sums(x, -1.0), reference, strict=True):
         assert abs(a - b) < 1e-12 * abs(b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_statistics_have_the_same_bits_for_any_threads(dtype: torch.dtype) -> None:
+    """Below and from 2^16 values on, where threads begin; the halves of the tree by hand are its definition."""
+    for n in (2**16 - 1, 2**16, 100_003):
+        x = torch.randn(n, dtype=dtype, generator=torch.Generator().manual_seed(n))
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append((ops.moments(x), ops.exponential_sums(x, -1.3)))
+        assert found[1:] == found[:1] * 2
+        halves = [ops.moments(half) for half in (x[: n // 2], x[n // 2 :])]  # by one thread each: both are below 2^16
+        whole = found[0][0]
+        assert whole.mean == halves[0].mean + halves[1].n * ((halves[1].mean - halves[0].mean) / n)

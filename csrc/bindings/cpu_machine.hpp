@@ -3,9 +3,8 @@
 
 #include <pybind11/pybind11.h>
 
-#include "../core/statistics.hpp"
-#include "../cpu/denormals.hpp"
 #include "../cpu/kernels.hpp"
+#include "../cpu/statistics.hpp"
 #include "define.hpp"
 
 namespace tk::bindings {
@@ -48,18 +47,15 @@ struct Cpu {
     TK_KERNELS(TK_RUN)
 #undef TK_RUN
 
-    // In one thread: what takes time is to read the values.
     template <class S>
-    static Moments moments(const S* values, std::int64_t n, Place, RunOn) {
+    static Moments moments(const S* values, std::int64_t n, Place, RunOn threads) {
         const py::gil_scoped_release release;
-        const DenormalScope kept(Denormals::kept);
-        return reduce<Moments>(values, n, 1.0);
+        return reduce_dealt<Moments>(values, n, 1.0, threads_allowed(static_cast<int>(threads)));
     }
     template <class S>
-    static ExponentialSums exponential_sums(const S* values, std::int64_t n, double scale, Place, RunOn) {
+    static ExponentialSums exponential_sums(const S* values, std::int64_t n, double scale, Place, RunOn threads) {
         const py::gil_scoped_release release;
-        const DenormalScope kept(Denormals::kept);
-        return reduce<ExponentialSums>(values, n, scale);
+        return reduce_dealt<ExponentialSums>(values, n, scale, threads_allowed(static_cast<int>(threads)));
     }
 };
 
