@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -18,6 +21,30 @@ from typing import Any
 from problems import Contestant, Problem, Run
 
 TOLERANCE = 0.15  # a ratio may fall by this fraction before --check fails
+
+
+class OutOfTimeError(BaseException):
+    """Work was stopped at its time limit. No Exception: what a peer raises is caught, and this must not be."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Stop what runs under it after so many seconds, where the system has interval timers. Limits may be nested."""
+    if math.isinf(seconds) or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise OutOfTimeError(f"stopped at its limit of {seconds:.0f} s")
+
+    handler, started = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # and again, where a destructor swallowed the first
+    try:
+        yield
+    finally:
+        left = max(outer - (time.monotonic() - started), 1e-3) if outer else 0.0
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, left, 1.0)
 
 
 @dataclass
@@ -187,24 +214,29 @@ def show(title: str, rows: list[dict[str, Any]], absent: dict[str, str]) -> None
         print(f"  NOT RUN {name}: {reason}")
 
 
-def fallen(rows: list[dict[str, Any]], stored: Path) -> dict[str, str]:
-    """Thermokern's rows whose ratio fell by more than the tolerance against the last stored line like them."""
+def fallen(rows: list[dict[str, Any]], stored: Path) -> tuple[dict[str, str], list[str]]:
+    """Thermokern's rows whose ratio fell by more than the tolerance against the last stored line like them.
+
+    And the names of those that no stored line is like: of the same CPU, instruction set, threads and sizes.
+    """
     last: dict[str, float] = {}
     if stored.exists():
         for line in stored.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             if row["ratio"] is not None:
                 last[_identity(row)] = row["ratio"]
-    out = {}
+    out, unknown = {}, []
     for row in rows:
         before = last.get(_identity(row))
-        if row["kind"] != "thermokern" or before is None:
+        if row["kind"] != "thermokern":
             continue
-        if row["ratio"] is None:
+        if before is None:
+            unknown.append(row["row"])
+        elif row["ratio"] is None:
             out[row["row"]] = f"{row['row']}: no peer ran, stored ratio {before:.2f}"
         elif row["ratio"] < (1.0 - TOLERANCE) * before:
             out[row["row"]] = f"{row['row']}: ratio {row['ratio']:.2f}, stored {before:.2f}"
-    return out
+    return out, unknown
 
 
 def store(rows: list[dict[str, Any]], path: Path) -> None:
@@ -220,7 +252,8 @@ def version(package: str) -> str | None:
 
 
 def _identity(row: dict[str, Any]) -> str:
-    return json.dumps([row[key] for key in ("row", "machine", "instruction_set", "threads", "sizes")], sort_keys=True)
+    of = [row["machine"]["cpu"], *(row[key] for key in ("row", "instruction_set", "threads", "sizes"))]
+    return json.dumps(of, sort_keys=True)
 
 
 def _seconds(run: Run, steps: int) -> float:

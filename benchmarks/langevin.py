@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+DIMENSIONS = (2, 7)
 
 
 def main() -> int:
@@ -36,42 +37,42 @@ def main() -> int:
 
     torch.set_num_threads(1)
     common = harness.environment(1, arguments.rounds, _core.instruction_set)
-    harness.store(run(arguments.paths, arguments.steps, arguments.rounds, common), arguments.out)
+    for dim in DIMENSIONS:
+        harness.store(run(dim, arguments.paths, arguments.steps, arguments.rounds, common), arguments.out)
     return 0
 
 
-def run(paths: int, steps: int, rounds: int, common: dict[str, Any]) -> list[dict[str, Any]]:
+def run(dim: int, paths: int, steps: int, rounds: int, common: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for dim in (2, 7):
-        contestants, exact = _contestants(dim, paths, steps)
-        errors = {name: (one(True) - exact).square().mean().sqrt().item() for name, one in contestants.items()}
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(rounds):
-            for name, one in contestants.items():
-                start = time.perf_counter()
-                one(False)
-                times[name].append(time.perf_counter() - start)
-        best = min(statistics.median(seconds) for name, seconds in times.items() if name.startswith("torch"))
-        for name, seconds in times.items():
-            median = statistics.median(seconds)
-            rate = paths * steps / median
-            speed = f"{rate / 1e6:>9.1f} M path·steps/s, {best / median:.2f} ×"
-            print(f"d = {dim}  {name:<20}{speed}, error {errors[name]:.1e} nats")
-            rows.append(
-                {
-                    "row": f"langevin d = {dim}/{name}",
-                    "kind": "peer" if name.startswith("torch") else "thermokern",
-                    "tuning": "",
-                    "sizes": {"paths": paths, "steps": steps},
-                    "seconds_median": median,
-                    "seconds_quartiles": statistics.quantiles(seconds, n=4)[::2],
-                    "path_steps_per_second": rate,
-                    "error_rms_nats": errors[name],
-                    "ratio": best / median,
-                    "ratio_to": "best of torch",
-                    **common,
-                }
-            )
+    contestants, exact = _contestants(dim, paths, steps)
+    errors = {name: (one(True) - exact).square().mean().sqrt().item() for name, one in contestants.items()}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, one in contestants.items():
+            start = time.perf_counter()
+            one(False)
+            times[name].append(time.perf_counter() - start)
+    best = min(statistics.median(seconds) for name, seconds in times.items() if name.startswith("torch"))
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        rate = paths * steps / median
+        speed = f"{rate / 1e6:>9.1f} M path·steps/s, {best / median:.2f} ×"
+        print(f"d = {dim}  {name:<20}{speed}, error {errors[name]:.1e} nats")
+        rows.append(
+            {
+                "row": f"langevin d = {dim}/{name}",
+                "kind": "peer" if name.startswith("torch") else "thermokern",
+                "tuning": "",
+                "sizes": {"paths": paths, "steps": steps},
+                "seconds_median": median,
+                "seconds_quartiles": statistics.quantiles(seconds, n=4)[::2],
+                "path_steps_per_second": rate,
+                "error_rms_nats": errors[name],
+                "ratio": best / median,
+                "ratio_to": "best of torch",
+                **common,
+            }
+        )
     return rows
 
 

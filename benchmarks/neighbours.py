@@ -151,26 +151,22 @@ def exact(x: Array) -> Array:
     return np.array(out)
 
 
-def run(quick: bool, threads: int, rounds: int, common: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of every size, and what was missing."""
+def run(n: int, dim: int, threads: int, rounds: int, common: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of a size, and what was missing."""
     torch.set_num_threads(threads)
     common = {**common, "versions": {**common["versions"], **_versions()}}
-    rows: list[dict[str, Any]] = []
-    missing: list[str] = []
-    for n, dim in QUICK if quick else SIZES:
-        x = np.random.default_rng(20).standard_normal((n, dim), dtype=np.float32)
-        truth = np.log(exact(x)).mean()
-        entries, absent = searchers(threads)
+    x = np.random.default_rng(20).standard_normal((n, dim), dtype=np.float32)
+    truth = np.log(exact(x)).mean()
+    entries, absent = searchers(threads)
+    for entry in entries:
+        _try(entry, x, truth)
+    for _ in range(rounds):
         for entry in entries:
-            _try(entry, x, truth)
-        for _ in range(rounds):
-            for entry in entries:
-                entry.seconds.append(_seconds(entry, x))
-        rows += _rows(n, dim, entries, common)
-        _show(rows[-len(entries) :], absent)
-        missing += [f"C: {name}" for name in absent]
+            entry.seconds.append(_seconds(entry, x))
     torch.set_num_threads(1)
-    return rows, sorted(set(missing))
+    rows = _rows(n, dim, entries, common)
+    _show(rows, absent)
+    return rows, [f"C: {name}" for name in absent]
 
 
 def _try(entry: Searcher, x: Array, truth: float) -> None:

@@ -73,7 +73,7 @@ def scan_a(problem: Problem, quick: bool) -> Contestant:
 
         return lambda: scan(problem, step, entries, draw, unroll)
 
-    plans = [("outside", 1), ("rbg", 1)] if quick else [("outside", 1), ("outside", 4), ("threefry2x32", 1), ("rbg", 1)]
+    plans = [("outside", 1)] if quick else [("outside", 1), ("outside", 4), ("threefry2x32", 1), ("rbg", 1)]
     forms = (True, False) if problem.shared and not quick else (problem.shared,)
     candidates = {f"normals {d}, unroll {u}{', sharing' if s else ''}": build(d, u, s) for s in forms for d, u in plans}
     return Contestant("JAX scan", "peer", candidates, problem.steps, problem.n)

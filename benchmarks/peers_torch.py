@@ -97,7 +97,7 @@ def compiled_a(problem: Problem, quick: bool) -> Contestant:
         return make
 
     forms = (True, False) if problem.shared and not quick else (problem.shared,)
-    plans = [(block, shared, "default") for shared in forms for block in ((4,) if quick else (1, 4, 8))]
+    plans = [(block, shared, "default") for shared in forms for block in ((2,) if quick else (1, 4, 8))]
     if not quick:
         plans.append((4, problem.shared, "max-autotune-no-cudagraphs"))
     candidates = {f"block {b}, {'sharing, ' if s else ''}{m}": build(b, s, m) for b, s, m in plans}
@@ -230,7 +230,7 @@ def peers_b(problem: Problem, quick: bool) -> list[Contestant]:
         return Contestant(name, "peer", candidates, problem.steps, problem.n)
 
     # freezing makes the weights constants, which lets inductor pack them and choose its own matrix kernels.
-    tunings = ((), ("freezing",), ("freezing", "max_autotune"))[: 2 if quick else 3]
+    tunings = ((), ("freezing",), ("freezing", "max_autotune"))[: 1 if quick else 3]
     return [
         contestant("torch.compile forward mode", StackedNetwork, tunings),
         contestant("torch autograd", autograd_network, (None,)),

@@ -14,6 +14,7 @@ threads, over thermokern's on one thread). Times on a shared machine are not.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -21,11 +22,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from harness import Tunings
     from problems import Contestant, Problem
 
 HERE = Path(__file__).resolve().parent
 WORKS = ("A", "B", "C", "E", "L", "N", "V")
+QUICK_LIMIT, QUICK_TOTAL = 110.0, 540.0  # seconds of a row and of all of them
+PEERS_SHARE = 0.4  # of a row's seconds that one contestant may take to be compiled and tuned
+STARTED = time.monotonic()
+
+Rows = tuple[list[dict[str, Any]], list[str]]  # and what was not run
 
 
 def main() -> int:
@@ -34,7 +42,6 @@ def main() -> int:
     sys.path.insert(0, str(HERE))
     import harness
     import limits
-    import problems
     import torch
 
     from thermokern import _core
@@ -43,7 +50,6 @@ def main() -> int:
     torch._inductor.config.autotune_num_choices_displayed = 0
     torch._dynamo.config.recompile_limit = 64  # a peer's tunings share their source, but not what is compiled of it
     wanted = [name.strip().upper() for name in arguments.only.split(",")]
-    work = {"A": problems.work_a, "B": problems.work_b}
     if unknown := set(wanted) - set(WORKS):
         raise SystemExit(f"--only: expected some of {', '.join(WORKS)}, got {', '.join(sorted(unknown))}")
     if arguments.threads > 1:
@@ -54,73 +60,115 @@ def main() -> int:
     print(f"{machine['cpu']}, {machine['cores']} cores, {_core.instruction_set}, load {common['load']}")
     print(f"commit {common['commit']}; versions {common['versions']}; {rounds} rounds; threads {arguments.threads}")
     tunings = harness.Tunings(arguments.tunings, common)
-    started = time.monotonic()
     meters = {"sgemm_gflops": limits.sgemm(), "copy_gb_per_s": limits.copy()}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     missing: list[str] = []
     if callable(fma := limits.fma()):
         meters["fma_gflops"] = fma
     else:
         missing.append(f"FMA peak: {fma}")
-    for problem in (problem for name in wanted if name in work for problem in work[name](arguments.quick)):
-        print(f"\n{problem.name}: {problem.n} paths, {problem.steps} steps", flush=True)
+    for name, piece in _pieces(wanted, arguments, rounds, common, tunings, meters):
+        begun = time.monotonic()
+        left = arguments.total - (begun - STARTED)
+        if left < 1.0:
+            missing.append(f"{name}: no time left of {arguments.total:.0f} s")
+            continue
         torch.compiler.reset()
-        absent: dict[str, str] = {}
-        if arguments.threads > 1:
-            contestants = [problems.fused(problem, count) for count in (1, arguments.threads)]
-        else:
-            contestants, absent = _contestants(problem, arguments.quick)
-        entries: list[harness.Entry] = []
-        for contestant in contestants:
-            entry = harness.enter(problem, contestant, tunings)
-            if isinstance(entry, harness.Entry):
-                entries.append(entry)
-            else:
-                absent[contestant.name] = entry
-        measured = harness.race(entries, meters, rounds)
-        peers = [entry for entry in entries if entry.contestant.kind == "peer"]
-        peers = entries[:1] if arguments.threads > 1 else peers
-        best = max(peers, key=lambda entry: entry.median, default=None)
-        new = harness.results(problem, entries, best, measured, common)
-        harness.show(f"{problem.name}: {problem.n} paths, {problem.steps} steps, d = 2", new, absent)
-        rows += new
-        missing += [f"{problem.name}: {name}" for name in absent]
-    for name in (name for name in wanted if name not in work):
-        torch.compiler.reset()
-        new, absences = _other(name, arguments, rounds, common, tunings)
+        try:
+            with harness.time_limit(min(arguments.limit, left)):
+                new, absences = piece()
+        except harness.OutOfTimeError as error:
+            new, absences = [], [f"{name}: {error}"]
         rows += new
         missing += absences
-    failures = harness.fallen(rows, arguments.out) if arguments.check else {}
+        print(f"[{name}: {time.monotonic() - begun:.0f} s]", flush=True)
+    failures, unknown = harness.fallen(rows, arguments.out) if arguments.check else ({}, [])
     # What fell is not stored, or the next check would compare with it and pass.
     harness.store([row for row in rows if row["row"] not in failures], arguments.out)
-    print(f"\n{len(rows)} rows in {time.monotonic() - started:.0f} s")
+    print(f"\n{len(rows)} rows in {time.monotonic() - STARTED:.0f} s")
     if missing:
-        print(f"NOT RUN: {'; '.join(missing)}")
+        print(f"NOT RUN: {'; '.join(dict.fromkeys(missing))}")
+    if unknown:
+        print(f"NOT CHECKED, no row is stored for {machine['cpu']}, {_core.instruction_set}: {'; '.join(unknown)}")
     for line in failures.values():
         print(f"FELL {line}")
     return 1 if failures else 0
 
 
-def _other(
-    name: str, arguments: argparse.Namespace, rounds: int, common: dict[str, Any], tunings: Tunings
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of a work that has a file of its own, and what was not run."""
+def _pieces(
+    wanted: list[str],
+    arguments: argparse.Namespace,
+    rounds: int,
+    common: dict[str, Any],
+    tunings: Tunings,
+    meters: dict[str, Callable[[], float]],
+) -> Iterator[tuple[str, Callable[[], Rows]]]:
+    """What is timed, each with a time limit of its own: its name, and what gives its rows and names who did not run."""
     import langevin
     import likelihood
     import neighbours
     import normals
+    import problems
     import streams
 
     quick = arguments.quick
-    if name == "C":
-        return neighbours.run(quick, arguments.threads, rounds, common)
-    if name == "E":
-        return streams.run(rounds, common)
-    if name == "L":
-        return likelihood.measure(("L1", "L2"), quick, rounds, common, tunings)
-    if name == "N":
-        return normals.run(rounds, common)
-    return langevin.run(5000 if quick else 20_000, 200, rounds, common), []
+    for name in wanted:
+        if name in ("A", "B"):
+            for problem in (problems.work_a if name == "A" else problems.work_b)(quick):
+                yield problem.name, lambda p=problem: _trajectories(p, arguments, rounds, common, tunings, meters)
+        elif name == "C":
+            for n, dim in neighbours.QUICK if quick else neighbours.SIZES:
+                yield f"C/{n}x{dim}", lambda n=n, d=dim: neighbours.run(n, d, arguments.threads, rounds, common)
+        elif name == "E":
+            for part in streams.PARTS:
+                yield f"E/{part}", lambda p=part: streams.run(rounds, common, (p,), quick)
+        elif name == "L":
+            for work in likelihood.SIZES:
+                yield work, lambda w=work: likelihood.measure((w,), quick, rounds, common, tunings)
+        elif name == "N":
+            yield "N", lambda: normals.run(rounds, common)
+        else:
+            for dim in langevin.DIMENSIONS:
+                yield f"V/{dim}", lambda d=dim: (langevin.run(d, 5000 if quick else 20_000, 200, rounds, common), [])
+
+
+def _trajectories(
+    problem: Problem,
+    arguments: argparse.Namespace,
+    rounds: int,
+    common: dict[str, Any],
+    tunings: Tunings,
+    meters: dict[str, Callable[[], float]],
+) -> Rows:
+    """Rows of a variant of work A or B."""
+    import harness
+    import problems
+
+    title = f"{problem.name}: {problem.n} paths, {problem.steps} steps"
+    print(f"\n{title}", flush=True)
+    absent: dict[str, str] = {}
+    if arguments.threads > 1:
+        contestants = [problems.fused(problem, count) for count in (1, arguments.threads)]
+    else:
+        contestants, absent = _contestants(problem, arguments.quick)
+    entries: list[harness.Entry] = []
+    for contestant in contestants:
+        try:
+            with harness.time_limit(PEERS_SHARE * arguments.limit):
+                entry = harness.enter(problem, contestant, tunings)
+        except harness.OutOfTimeError as error:
+            entry = str(error)
+        if isinstance(entry, harness.Entry):
+            entries.append(entry)
+        else:
+            absent[contestant.name] = entry
+    measured = harness.race(entries, meters, rounds)
+    peers = [entry for entry in entries if entry.contestant.kind == "peer"]
+    peers = entries[:1] if arguments.threads > 1 else peers
+    best = max(peers, key=lambda entry: entry.median, default=None)
+    rows = harness.results(problem, entries, best, measured, common)
+    harness.show(f"{title}, d = 2", rows, absent)
+    return rows, [f"{problem.name}: {name}: {reason}" for name, reason in absent.items()]
 
 
 def _contestants(problem: Problem, quick: bool) -> tuple[list[Contestant], dict[str, str]]:
@@ -166,6 +214,8 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="times that every contestant is timed (9, or 3 with --quick)")
     parser.add_argument("--check", action="store_true", help="fail if a ratio fell by more than 15 %% against --out")
+    parser.add_argument("--limit", type=float, help="seconds for each row and its peers (110 with --quick)")
+    parser.add_argument("--total", type=float, help="seconds for all rows (540 with --quick)")
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl", help="file that results are appended to")
     parser.add_argument(
         "--tunings",
@@ -176,6 +226,9 @@ def _parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.threads < 1 or (arguments.rounds is not None and arguments.rounds < 2):
         parser.error("--threads must be at least 1 and --rounds at least 2")
+    for name, seconds in (("limit", QUICK_LIMIT), ("total", QUICK_TOTAL)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, seconds if arguments.quick else math.inf)
     return arguments
 
 

@@ -40,12 +40,13 @@ sys.path.insert(0, str(HERE))
 import harness  # noqa: E402
 
 N, DIM = 1024, 3072
+PARTS = ("step", "batches", "outside")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the stream step and streamed paths.")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="E,batches,outside")
+    parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--out", type=Path, help="file to append rows to, as JSON lines")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -57,12 +58,16 @@ def main() -> None:
 
 
 def run(
-    rounds: int, common: dict[str, Any], only: Sequence[str] = ("E", "batches", "outside")
+    rounds: int, common: dict[str, Any], only: Sequence[str], quick: bool = False
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows, and what was not run."""
+    """Rows, and what was not run; `quick`: a fifth of the steps of batches."""
     warnings.simplefilter("ignore", tk.FewPathsWarning)
     keep_freed_memory()
-    work = {"E": stream_step, "batches": many_times_in_a_batch, "outside": outside_the_network}
+    work = {
+        "step": stream_step,
+        "batches": lambda rounds: many_times_in_a_batch(rounds, 200 if quick else 1000),
+        "outside": outside_the_network,
+    }
     rows: list[dict[str, Any]] = []
     missing = []
     for name in only:
@@ -149,11 +154,11 @@ class Wavy(nn.Module):
         return self.layers[-1](h)
 
 
-def many_times_in_a_batch(rounds: int) -> list[dict[str, object]]:
+def many_times_in_a_batch(rounds: int, steps: int) -> list[dict[str, object]]:
     torch.manual_seed(0)
     model = ScoreModel(Wavy().requires_grad_(False), tk.VP(), "epsilon")
     other = ScoreModel(Wavy().requires_grad_(False), tk.VP(), "epsilon")
-    options = {"x0": torch.randn(64, 2), "n_steps": 1000, "scheme": "backward-ito", "backend": "streamed"}
+    options = {"x0": torch.randn(64, 2), "n_steps": steps, "scheme": "backward-ito", "backend": "streamed"}
     # A budget that holds 64 points is one time a batch; the reference backend is a step loop as people write it.
     small = _budget_for(model, other, options, 64)
     loop = dict(options, backend="reference")
@@ -166,7 +171,7 @@ def many_times_in_a_batch(rounds: int) -> list[dict[str, object]]:
         max(3, rounds // 3),
     )
     first = times["many times in a batch"]
-    print("batches, 64 paths of 1000 steps, 2 hidden layers of 64:")
+    print(f"batches, 64 paths of {steps} steps, 2 hidden layers of 64:")
     for name, seconds in times.items():
         print(f"  {name:34} {1e3 * seconds:8.1f} ms  {seconds / first:6.2f} x many times in a batch")
     best = min(seconds for name, seconds in times.items() if name != "many times in a batch")
@@ -174,7 +179,7 @@ def many_times_in_a_batch(rounds: int) -> list[dict[str, object]]:
         {
             "row": "streamed/many times in a batch",
             "kind": "thermokern",
-            "sizes": {"paths": 64, "steps": 1000},
+            "sizes": {"paths": 64, "steps": steps},
             "seconds_median": first,
             "ratio": best / first,
             "ratio_to": "the faster step loop",

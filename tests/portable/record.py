@@ -14,11 +14,9 @@ Numbers are little-endian. A call is a line `call NAME f|d COUNT`, then COUNT va
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,19 +24,15 @@ import torch
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "portable")]
 
-import test_ops as battery  # noqa: E402
-from tolerances import rms  # noqa: E402
+from portable_problems import problems  # noqa: E402
 
-import thermokern as tk  # noqa: E402
 from thermokern import _core, ops  # noqa: E402
 from thermokern.ops import registry  # noqa: E402
-from thermokern.processes import flow_table, rate_table, step_table  # noqa: E402
 
 F32, F64 = torch.float32, torch.float64
 OBSERVABLES = len(ops.OBSERVABLES)
-PATHS = 23  # no multiple of a register's lanes
 TYPES = {F32: "f", F64: "d", torch.int32: "i", torch.int64: "l"}
 OUTPUTS = {
     "evaluate": {"out"},
@@ -48,7 +42,10 @@ OUTPUTS = {
     "trajectory_averages": {"mean", "m2", "integrals", "x_last"},
     "trajectory_step": {"value", "mismatch", "next", "noise"},
     "trajectory_block": {"value", "mismatch"},
+    "trajectory_parts": {"value", "mismatch", "x_last", "coarse", "totals", "nodes", "cells", "squares"},
     "hutchinson": {"out"},
+    "moments": {"out"},
+    "exponential_sums": {"out"},
     "probability_flow": {"x_last", "divergence", "evaluations", "status"},
     "langevin": {"x_last", "work"},
     "gaussian_gap": {"out"},
@@ -56,19 +53,9 @@ OUTPUTS = {
     "neighbours_search": {"distances", "indices", "pairs"},
     "neighbours_count": {"counts"},
 }
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "exp2": torch.exp2,
-    "log": lambda x: x.abs().add(0.1).log(),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "silu": torch.nn.functional.silu,
-    "gelu": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
-}
-
-# What a problem runs, in a precision; and its results by the names of the native function's arguments, in a precision:
-# float64's are the references.
-Results = dict[str, Tensor]
-Problem = tuple[Callable[[torch.dtype], object], Callable[[torch.dtype], Results], dict[str, float | Tensor]]
+STATISTICS = ("moments", "exponential_sums")  # which return what they give; here it is an output like another
+# Columns with a bound of their own, the last axes flattened; others have one bound, or one for each observable.
+OWN_BOUNDS = {"nodes": 2 * ops.FORMS, "cells": 2}
 
 
 class Recorder:
@@ -80,198 +67,19 @@ class Recorder:
     def __getattr__(self, name: str) -> Callable[..., object]:
         def call(*arguments: object) -> object:
             out = getattr(_core, name)(*arguments)
-            self.calls.append((name, arguments if name == "evaluate" else arguments[:-1]))
+            kept = arguments if name == "evaluate" else arguments[:-1]
+            if name in STATISTICS:
+                kept = *kept, torch.tensor(out, dtype=F64)
+            self.calls.append((name, kept))
             return out
 
         return call
 
 
-def numbers(*size: int, key: int = 0) -> Tensor:
-    """Normals that float32 holds exactly, float64."""
-    return torch.randn(*size, generator=torch.Generator().manual_seed(1000 * key + sum(size))).to(F64)
-
-
-def cases() -> Iterator[Problem]:
-    """The battery of the ops on points: random numbers, scores, trajectories, Langevin paths."""
-    chosen = [*battery.MIXTURES[::7], *battery.TRAJECTORIES[::5]]
-    for case in [*chosen, *battery.LANGEVIN[::2]]:
-        x = case.x(PATHS)
-
-        def reference(dtype: torch.dtype, case: battery.Case = case, x: Tensor = x) -> Results:
-            out = case.reference(x.to(dtype), 5)
-            return {name: part for name, part in out._asdict().items() if part.numel()}
-
-        exact = reference(F64)
-        scales = {"divergence": rms(exact["score"].square().sum(1))} if "score" in exact else {}
-        yield lambda dtype, case=case, x=x: case.fast(x.to(dtype), 5), reference, scales
-
-
-def networks() -> Iterator[Problem]:
-    for dim, widths, activation in zip((1, 2, 7, 16), battery.WIDTHS, battery.ACTIVATIONS, strict=True):
-        x, (weights, biases) = numbers(PATHS, dim), battery.perceptron(dim, widths)
-
-        def score(
-            dtype: torch.dtype, run: Any, x: Tensor = x, w: Any = weights, b: Any = biases[0], a: str = activation
-        ) -> Any:
-            return run(x.to(dtype), [part.to(dtype) for part in w], b.to(dtype), a, 1.5, -0.25)
-
-        def reference(dtype: torch.dtype, score: Any = score) -> Results:
-            return dict(zip(("score", "divergence"), score(dtype, ops.mlp_score_divergence_reference), strict=True))
-
-        yield lambda dtype, score=score: score(dtype, ops.mlp_score_divergence), reference, {}
-
-
-def rows() -> Iterator[Problem]:
-    """Random numbers along rows; scores that were computed elsewhere; contractions."""
-    for purpose, first, count in (("noise", 5, 3), ("start", 0, 70), ("reverse", 3, 131)):
-        settings: dict[str, Any] = {"seed": 2**40 + 17, "path_offset": 2**33, "first": first, "purpose": purpose}
-        yield (
-            lambda dtype, c=count, s=settings: ops.normals(PATHS, c, dtype=dtype, **s),
-            lambda dtype, c=count, s=settings: {"out": ops.normals_reference(PATHS, c, dtype=dtype, **s)},
-            {},
-        )
-    for dim, (scheme, direction) in zip(
-        (3, 65, 515, 7), itertools.product(("backward-ito", "sampler"), ops.DIRECTIONS), strict=True
-    ):
-        table = step_table(tk.VP(), tk.VP().grid(6), scheme, direction)
-        given = [numbers(3, dim, key=key) for key in range(5)]
-
-        def arguments(dtype: torch.dtype, given: list[Tensor] = given, table: ops.StepTable = table) -> Any:
-            x, model, target, carried, previous = (tensor.to(dtype) for tensor in given)
-            kept: dict[str, Any] = {"seed": 3, "path_offset": 7}
-            if table.direction == "reverse":
-                kept["carried"] = carried
-            if table.scheme == "sampler":
-                kept["previous"] = previous
-            return (x, model, target, table, 3), kept
-
-        def step(dtype: torch.dtype, of: Any = arguments) -> Results:
-            positional, kept = of(dtype)
-            out = ops.trajectory_step_reference(*positional, **kept)
-            named = zip(("value", "mismatch", "next", "noise"), out, strict=True)
-            return {name: part for name, part in named if part.numel()}
-
-        yield lambda dtype, of=arguments: ops.trajectory_step(*of(dtype)[0], **of(dtype)[1]), step, {}
-    for scheme in ("backward-ito", "sampler"):
-        table = step_table(tk.VP(), tk.VP().grid(6), scheme)
-        given, noise, previous = [numbers(3, 7, 9, key=key) for key in range(3)], numbers(4, 7, 9), numbers(7, 9)
-
-        def block(
-            dtype: torch.dtype, run: Any, given: Any = given, n: Tensor = noise, p: Tensor = previous, t: Any = table
-        ) -> Any:
-            return run(*(g.to(dtype) for g in given), t, 2, noise=n.to(dtype), previous=p.to(dtype))
-
-        yield (
-            lambda dtype, block=block: block(dtype, ops.trajectory_block),
-            lambda dtype, block=block: block(dtype, ops.trajectory_block_reference)._asdict(),
-            {},
-        )
-    for dim, kind in ((1, "rademacher"), (70, "gaussian"), (515, "sphere")):
-        p, kept = numbers(5, dim), {"kind": kind, "seed": 5, "path_offset": 2**33}
-        yield (
-            lambda dtype, p=p, k=kept: ops.hutchinson(p.to(dtype), **k),
-            lambda dtype, p=p, k=kept: {"out": ops.hutchinson_reference(p.to(dtype), **k)},
-            {"out": math.sqrt(dim)},
-        )
-
-
-def averages_and_flows() -> Iterator[Problem]:
-    for (model, target), dim in zip((("diagonal", "shared"), ("silu", "isotropic")), (2, 7), strict=True):
-        x, rates = numbers(PATHS, dim), rate_table(tk.VP(), tk.VP().grid(4, 1e-2))
-        first = battery.source(model, rates, dim, "model")
-        second = battery.reweighted(first) if target == "shared" else battery.source(target, rates, dim, "reference")
-
-        def mean(dtype: torch.dtype, run: Any, x: Tensor = x, given: Any = (rates, first, second)) -> Any:
-            return run(x.to(dtype), *given, seed=11, path_offset=5)
-
-        def reference(dtype: torch.dtype, mean: Any = mean) -> Results:
-            out = mean(dtype, ops.trajectory_averages_reference)
-            parts = {"mean": out.mean, "integrals": out.integrals, "x_last": out.x_last}
-            return parts | {"m2": (PATHS - 1) * out.variance}
-
-        exact, squared, scales = reference(F64), ops.OBSERVABLES.index("score_squared"), {}
-        for part in ("mean", "integrals", "m2"):
-            sizes = exact[part].square().mean(0).sqrt()
-            for i, name in enumerate(ops.OBSERVABLES):
-                if name == "divergence":  # a difference of numbers of the size of |s|²
-                    sizes[i] = max(sizes[i], sizes[squared])
-                elif name == "mismatch":  # |δ|², where δ is off by what s is
-                    sizes[i] = max(sizes[i], (sizes[i] * sizes[squared]).sqrt())
-            scales[part] = sizes
-        yield lambda dtype, mean=mean: mean(dtype, ops.trajectory_averages), reference, scales
-    for kind, dim in (("isotropic", 2), ("diagonal", 3), ("tanh", 2)):
-        x, flow = numbers(PATHS, dim), flow_table(tk.VP(), 1e-2, 5)
-        score = battery.source(kind, flow, dim)
-
-        def along(dtype: torch.dtype, x: Tensor = x, flow: Any = flow, score: Any = score) -> Results:
-            def field(x: Tensor, node: int, _: Tensor) -> tuple[Tensor, Tensor]:
-                value, divergence = score(x, node)
-                return value, divergence[:, None]
-
-            out = ops.probability_flow_reference(x.to(dtype), flow, field, rtol=0.05, atol=0.05)
-            return {"x_last": out.x_last, "divergence": out.divergence[:, 0], "status": out.status}
-
-        yield (
-            lambda dtype, x=x, f=flow, s=score: ops.probability_flow(x.to(dtype), f, s, rtol=0.05, atol=0.05),
-            along,
-            {"divergence": rms(x) ** 2 * dim},
-        )
-
-
-def gaussian_gaps() -> Iterator[Problem]:
-    """Two Gaussians: noise drawn or given, a level for each point or one for all."""
-    for dim, drawn, shared in ((1, True, False), (3, False, False), (7, True, True), (20, False, True)):
-        pair = [numbers(dim, PATHS, key=key) for key in range(2)]
-        rotation = torch.linalg.qr(numbers(dim, dim, key=2)).Q
-        widths = [numbers(dim, key=key).square() + 0.5 for key in (3, 4)]
-        m, root = (0.3 + numbers(PATHS, key=key).square() for key in (5, 6))
-        levels = (m[0], root[0]) if shared else (m, root)
-        given = (*pair, rotation, *widths, numbers(dim, key=7), *levels)
-        kept: dict[str, Any] = {"reference": 2.0, "seed": 9, "path_offset": 2**33}
-        if not drawn:
-            kept["noise"] = numbers(dim, PATHS, key=8)
-
-        def gap(dtype: torch.dtype, run: Any, given: Any = given, kept: Any = kept) -> Tensor:
-            tensors = {name: value.to(dtype) for name, value in kept.items() if isinstance(value, Tensor)}
-            out: Tensor = run(*(part.to(dtype) for part in given), **kept | tensors)
-            return out
-
-        yield (
-            lambda dtype, gap=gap: gap(dtype, ops.gaussian_gap),
-            lambda dtype, gap=gap: {"out": gap(dtype, ops.gaussian_gap_reference)},
-            {},
-        )
-
-
-def neighbours() -> Iterator[Problem]:
-    for dim, method, p, k in ((2, "tree", 2.0, 3), (3, "brute", math.inf, 5), (9, "tree", math.inf, 20)):
-        x, y = numbers(80, dim), numbers(7, dim, key=1)
-
-        def own(dtype: torch.dtype, x: Tensor = x, m: str = method, p: float = p, k: int = k) -> object:
-            return tk.KDTree(x.to(dtype), method=m).neighbours(k, p=p, indices=True)
-
-        def others(dtype: torch.dtype, x: Tensor = x, y: Tensor = y, m: str = method, p: float = p) -> object:
-            return tk.KDTree(x.to(dtype), method=m).count_within(y.to(dtype), torch.ones(len(y), dtype=dtype), p=p)
-
-        yield own, lambda dtype, x=x, p=p, k=k: ops.neighbours_reference(x.to(dtype), k, p=p)._asdict(), {}
-        radius = torch.ones(len(y), dtype=F64)
-        yield others, lambda dtype, x=x, y=y, r=radius, p=p: {"counts": ops.count_within_reference(x, y, r, p=p)}, {}
-
-
-def functions() -> Iterator[Problem]:
-    x = 5.0 * numbers(101)
-    for name, exact in FUNCTIONS.items():
-        given = x.abs().add(0.1) if name == "log" else x
-
-        def run(dtype: torch.dtype, name: str = name, given: Tensor = given) -> None:
-            registry._core.evaluate(name, given.to(dtype), torch.empty(len(given), dtype=dtype))
-
-        yield run, lambda dtype, exact=exact: {"out": exact(x.to(dtype))}, {}
-
-
 def argument_names(function: str) -> list[str]:
     """Of a native function, from its signature."""
-    return re.findall(r"(\w+): ", getattr(_core, function).__doc__.split(" -> ")[0])
+    names = re.findall(r"(\w+): ", getattr(_core, function).__doc__.split(" -> ")[0])
+    return [*names[:-1], "out"] if function in STATISTICS else names
 
 
 def write_value(file: BinaryIO, value: Any, known: tuple[Tensor, list[float]] | None, output: bool) -> None:
@@ -300,20 +108,17 @@ def write_value(file: BinaryIO, value: Any, known: tuple[Tensor, list[float]] | 
         file.write(f"int {int(value)}\n".encode())
 
 
-def columns(values: Tensor) -> Tensor:
-    """A row for each column that has a bound of its own: observables, or one for all numbers."""
-    return (
-        values.to(F64).reshape(-1, OBSERVABLES).T
-        if values.shape[-1:] == (OBSERVABLES,)
-        else values.to(F64).reshape(1, -1)
-    )
+def columns(name: str, values: Tensor) -> Tensor:
+    """A row for each column of an output that has a bound of its own."""
+    count = OWN_BOUNDS.get(name, OBSERVABLES if values.shape[-1:] == (OBSERVABLES,) else 1)
+    return values.to(F64).reshape(-1, count).T
 
 
-def bounds_of(exact: Tensor, plain: Tensor, scale: float | Tensor | None, dtype: torch.dtype) -> list[float]:
+def bounds_of(name: str, exact: Tensor, plain: Tensor, scale: float | Tensor | None, dtype: torch.dtype) -> list[float]:
     if not exact.dtype.is_floating_point:
         return [0.0]
-    rows = columns(exact)
-    errors = (columns(plain) - rows).square().mean(1).sqrt()
+    rows = columns(name, exact)
+    errors = (columns(name, plain) - rows).square().mean(1).sqrt()
     sizes = rows.square().mean(1).sqrt() if scale is None else torch.as_tensor(scale, dtype=F64)
     bounds = 2.0 * errors + 4.0 * torch.finfo(F32).eps * sizes
     if dtype == F64:
@@ -325,9 +130,7 @@ def main(path: Path) -> None:
     torch.set_num_threads(1)
     registry._core = Recorder()  # type: ignore[assignment]
     with path.open("wb") as file:
-        for run, reference, scales in itertools.chain(
-            cases(), networks(), rows(), averages_and_flows(), gaussian_gaps(), neighbours(), functions()
-        ):
+        for run, reference, scales in problems():
             exact, plain = reference(F64), reference(F32)
             for dtype in (F32, F64):
                 registry._core.calls.clear()
@@ -340,7 +143,9 @@ def main(path: Path) -> None:
                         if output and function == "neighbours_build":  # moved and multiplied by a power of two
                             known = value, [0.0]
                         elif output and name in exact:
-                            known = exact[name], bounds_of(exact[name], plain[name], scales.get(name), dtype)
+                            precision = F64 if function in STATISTICS else dtype  # of the sums
+                            bounds = bounds_of(name, exact[name], plain[name], scales.get(name), precision)
+                            known = exact[name], bounds
                         write_value(file, value, known, output)
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 

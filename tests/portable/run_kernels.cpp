@@ -1,12 +1,15 @@
 // Every CPU kernel against stored float64 references, without Python: `run_kernels problems.bin` prints a line for each
 // kernel and precision, and fails if an error is above its bound, if two threads give other bits than one, if bits
 // depend on the caller's mode for denormal numbers, or if a kernel leaves that mode changed.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 #include <map>
 
 #include "../../csrc/cpu/denormals.hpp"
 #include "../../csrc/cpu/kernels.hpp"
+#include "../../csrc/cpu/statistics.hpp"
 #include "problem_file.hpp"
 
 namespace {
@@ -31,11 +34,18 @@ class Arguments {
     S* numbers(std::size_t i) { return array(i).template data<S>(); }
     double* doubles(std::size_t i) { return array(i).template data<double>(); }
     std::int64_t* integers(std::size_t i) { return array(i).template data<std::int64_t>(); }
-    S number(std::size_t i) { return static_cast<S>(values_.at(i).number); }
+    S number(std::size_t i) { return static_cast<S>(exact(i)); }
+    double exact(std::size_t i) { return values_.at(i).number; }
     std::int64_t integer(std::size_t i) { return values_.at(i).integer; }
     std::uint64_t word(std::size_t i) { return static_cast<std::uint64_t>(values_.at(i).integer); }
     bool flag(std::size_t i) { return values_.at(i).integer != 0; }
     const std::string& text(std::size_t i) { return values_.at(i).text; }
+
+    // What a function returns; true.
+    bool fill(std::size_t i, std::initializer_list<double> results) {
+        std::copy(results.begin(), results.end(), doubles(i));
+        return true;
+    }
 
     // A kind and its tensors, at i and i + 1.
     tk::ScoreSource<S> source(std::size_t i) {
@@ -136,6 +146,25 @@ bool run(Call& call, int threads) {
         p.mismatch = a.numbers(12);
         p.x_last = a.numbers(13);
         p.coarse = a.numbers(14);
+        return k.trajectory(p, threads, never);
+    }
+    if (name == "trajectory_parts") {
+        tk::TrajectoryArguments<S> p = paths(a, 3);
+        p.divergence_weight = a.number(7);
+        p.sampler = a.flag(8);
+        p.seed = a.word(9);
+        p.path_offset = a.word(10);
+        p.value = a.numbers(11);
+        p.mismatch = a.numbers(12);
+        p.x_last = a.numbers(13);
+        p.coarse = a.numbers(14);
+        p.split = {.table = a.numbers(2),
+                   .stretches = a.array(17).size(1),
+                   .columns = a.array(17).size(2),
+                   .totals = a.numbers(15),
+                   .nodes = a.doubles(16),
+                   .cells = a.doubles(17),
+                   .squares = a.doubles(18)};
         return k.trajectory(p, threads, never);
     }
     if (name == "trajectory_averages") {
@@ -239,6 +268,14 @@ bool run(Call& call, int threads) {
                                .path_offset = a.word(12),
                                .out = a.numbers(13)},
                               threads, never);
+    if (name == "moments") {
+        const tk::Moments m = tk::reduce_dealt<tk::Moments>(a.numbers(0), n(0), 1.0, threads);
+        return a.fill(1, {m.n, m.mean, m.m2, m.m3, m.m4});
+    }
+    if (name == "exponential_sums") {
+        const tk::ExponentialSums e = tk::reduce_dealt<tk::ExponentialSums>(a.numbers(0), n(0), a.exact(1), threads);
+        return a.fill(2, {e.top, e.first, e.second});
+    }
     if (name == "neighbours_build")
         return k.neighbours_build({.n = n(0),
                                    .dim = dim(0),
@@ -298,6 +335,17 @@ double error_of(Array& array) {
     return worst;
 }
 
+// Whether statistics of many numbers, whose tree threads share, have the bits of one thread's.
+bool statistics_deal_alike() {
+    std::vector<float> values(100003);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
+    const auto moments = [&](int threads) {
+        return tk::reduce_dealt<tk::Moments>(values.data(), static_cast<std::int64_t>(values.size()), 1.0, threads);
+    };
+    const tk::Moments one = moments(1), two = moments(2);
+    return one.mean == two.mean && one.m2 == two.m2 && one.m3 == two.m3 && one.m4 == two.m4;
+}
+
 struct Tally {
     int calls = 0, outputs = 0, wrong = 0;
     double worst = 0;
@@ -326,6 +374,8 @@ int main(int argc, char** argv) try {
     int failures = std::memcmp(words, known, sizeof known) != 0;  // of Random123's table of known answers
     std::printf("%s, %d lanes; philox %s\n", tk::kernels().name, tk::kernels().lanes,
                 failures ? "WRONG" : "as published");
+
+    if (!statistics_deal_alike()) ++failures, std::puts("moments: bits depend on threads");
 
     std::map<std::string, Tally> tallies;
     ProblemFile file(argv[1]);
