@@ -11,6 +11,7 @@ from hypothesis import settings
 from thermokern._info import cuda_absence
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=50)
+settings.register_profile("short", settings.get_profile("repeatable"), max_examples=15)  # for a second run of the same
 settings.load_profile("repeatable")
 
 
