@@ -60,6 +60,7 @@ def main() -> None:
     """A row for each task, as it is given and by normal scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", default=list(TASKS), help="names; all when left out")
+    parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--width", type=int, default=128)
     options = parser.parse_args()
@@ -69,7 +70,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in options.tasks:
         task = TASKS[name]
-        x, y = task.draw(PAIRS, 0)
+        x, y = task.draw(options.pairs, 0)
         for kind in ("given", "scores") if name.startswith(("Student", "additive")) else ("given",):
             if kind == "scores":
                 x, y = normal_scores(x), normal_scores(y)

@@ -43,14 +43,17 @@ def calls() -> dict[str, Callable[[object], tk.TAEP]]:
     torch.manual_seed(0)
     perceptron = tk.ScoreModel(tk.ScoreMLP(2).requires_grad_(False), tk.VP(), "epsilon")
     images = tk.ScoreModel(Small().requires_grad_(False), tk.VP(), "epsilon")
-    ring, x0 = tk.GaussianMixture.ring(), torch.randn(128, 1, 8, 8)
+    ring, x0 = tk.GaussianMixture.ring(), torch.randn(1024, 1, 8, 8)
     return {
         "kernels, 20,000 paths": lambda group: tk.taep(perceptron, ring, n_paths=20_000, n_steps=200, group=group),
         "streamed perceptron, 500 paths": lambda group: tk.taep(
             perceptron, ring, n_paths=500, n_steps=100, backend="streamed", group=group
         ),
         "streamed images, 128 paths": lambda group: tk.taep(
-            images, lambda x, t: -x, x0=x0, n_steps=50, block=16, group=group
+            images, lambda x, t: -x, x0=x0[:128], n_steps=50, block=16, group=group
+        ),
+        "streamed images, 1,024 paths": lambda group: tk.taep(
+            images, lambda x, t: -x, x0=x0, n_steps=50, block=64, group=group
         ),
     }
 
