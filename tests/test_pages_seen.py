@@ -8,21 +8,29 @@ import re
 import shutil
 import subprocess
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 import thermokern as tk
-from thermokern.quantities.results import style
+from thermokern.papers.experiment import ExperimentResult
+from thermokern.papers.kodama2025.capacity import shipped_capacity
+from thermokern.papers.kodama2025.limits import shipped_limits
+from thermokern.papers.kodama2025.penalty import shipped_penalty
+from thermokern.quantities.results import Result, style
 from thermokern.report import html, panels, write_result
 from thermokern.report.html import _explained, words_of
 from thermokern.report.panels import DARK, panels_of
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 MADE = {"Command": "thermokern taep ring.yaml --out " + "a" * 90, "Configuration, ring.yaml": "model:\n  ring: {}\n"}
@@ -84,54 +92,110 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return out
 
 
-def seen(page: Path, width: int, scheme: str, folder: Path) -> tuple[dict[str, float], np.ndarray]:
-    """What the probe finds in a page `width` pixels wide, and its picture."""
+def seen(pages: dict[str, Path], width: int, scheme: str, folder: Path, height: int = 1400) -> dict[str, Any]:
+    """What the probe finds in each page `width` pixels wide."""
+    frames = []
+    for name, page in pages.items():
+        (folder / f"{name}.html").write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+        frames.append(f'<iframe src="{name}.html" style="width:{width}px;height:{height}px;border:0"></iframe>')
+    # Windows are at least 500 pixels wide: pages stand in frames.
+    found = "Array.from(document.querySelectorAll('iframe'), each => JSON.parse(each.contentDocument.title))"
+    (folder / "frames.html").write_text(
+        f'<body style="margin:0">{"".join(frames)}<script>addEventListener("load", () => setTimeout(() => {{ '
+        f"document.body.dataset.found = JSON.stringify({found}) }}, 50))</script>"
+    )
+    done = browse(folder, width, scheme, "--dump-dom")
+    said = re.search(r'data-found="([^"]*)"', done.stdout)
+    assert said, done.stderr[-2000:]
+    return dict(zip(pages, json.loads(unescape(said[1])), strict=True))
+
+
+def browse(folder: Path, width: int, scheme: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Chromium on the frames of a folder."""
     assert CHROMIUM is not None
-    (folder / "page.html").write_text(page.read_text().replace("</body>", PROBE + "</body>"))
-    # Windows are at least 500 pixels wide: the page stands in a frame.
-    frame = folder / "frame.html"
-    frame.write_text(
-        f'<body style="margin:0"><iframe src="page.html" style="width:{width}px;height:1400px;border:0"></iframe>'
-        "<script>addEventListener('load', () => setTimeout(() => { document.body.dataset.found = "
-        "frames[0].document.title }, 50))</script>"
-    )
-    common = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *SCHEMES[scheme]]
-    common += ["--allow-file-access-from-files", "--virtual-time-budget=3000", f"--user-data-dir={folder / 'user'}"]
-    common += [f"--window-size={max(width, 500)},1400"]
-    picture = folder / "seen.png"
-    done = subprocess.run(
-        [*common, f"--screenshot={picture}", "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120
-    )
-    if "data-found" not in done.stdout:  # one call gives either of the two
-        done = subprocess.run([*common, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120)
-    found = re.search(r'data-found="([^"]*)"', done.stdout)
-    assert found, done.stderr[-2000:]
-    pixels = np.asarray(Image.open(picture).convert("RGB"))[:, :width]
-    return json.loads(found[1].replace("&quot;", '"')), pixels
+    call = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *SCHEMES[scheme]]
+    call += ["--allow-file-access-from-files", "--virtual-time-budget=3000", f"--user-data-dir={folder / 'user'}"]
+    call += [f"--window-size={max(width, 500)},1400", *options, (folder / "frames.html").as_uri()]
+    return subprocess.run(call, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("name", ["taep", "limits", "entropy", "coverage"])
-def test_a_browser_shows_all_of_it_at_every_width_in_both_colours(
-    name: str, reports: dict[str, Path], tmp_path: Path
-) -> None:
+def assert_seen(found: dict[str, Any], width: int, name: str) -> None:
+    """Nothing of a page is cut off, lost in its ground or mute."""
+    assert found["wide"] == width, (name, found)
+    assert found["page"] <= width, (name, found)
+    assert not found["faults"], (name, found)
+    assert found["images"] >= 1, name
+    assert not found["empty"], (name, found)
+    assert not found["mute"], (name, found)
+    assert found["texts"] > 20, (name, found)
+    assert found["least"] >= 4.5, (name, found)
+
+
+def test_a_browser_shows_a_page_in_both_colours(reports: dict[str, Path], tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("NOT RUN: no Chromium is installed")
     brightness = {}
-    cases = [(400, "light"), (400, "dark"), (1280, "light")] if name == "taep" else [(400, "dark")]
-    for width, scheme in cases:
-        found, pixels = seen(reports[name], width, scheme, tmp_path)
-        assert found["wide"] == width, found
-        assert found["page"] <= width, found
-        assert not found["faults"], found
-        assert found["images"] >= 1
-        assert not found["empty"], found
-        assert not found["mute"], found
-        assert found["texts"] > 30
-        assert found["least"] >= 4.5, found
-        brightness[width, scheme] = pixels.mean()
-    assert brightness[400, "dark"] < 70.0
-    if name == "taep":
-        assert brightness[400, "light"] > 200.0
+    for scheme in SCHEMES:
+        assert_seen(seen({"taep": reports["taep"]}, 400, scheme, tmp_path)["taep"], 400, "taep")
+        browse(tmp_path, 400, scheme, f"--screenshot={tmp_path / 'seen.png'}")
+        brightness[scheme] = np.asarray(Image.open(tmp_path / "seen.png").convert("RGB"))[:, :400].mean()
+    assert brightness["dark"] < 70.0
+    assert brightness["light"] > 200.0
+
+
+@pytest.fixture(scope="module", params=["quantities", pytest.param("papers", marks=pytest.mark.long)])
+def kinds(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Path], dict[str, Figure]]:
+    """Pages and figures of a result of every kind."""
+    if request.param == "quantities":
+        files = sorted((ROOT / "tests" / "data" / "results").glob("*.safetensors"))
+        results = {path.stem: tk.load(path) for path in files}
+    else:
+        files = sorted((ROOT / "thermokern" / "papers").glob("*/results/*.safetensors"))
+        results = {path.stem: tk.load(path) for path in files}
+        results |= {"limits": shipped_limits(), "capacity": shipped_capacity(), "penalty": shipped_penalty()}
+    pages, figures = {}, {}
+    for name, result in results.items():
+        if not isinstance(result, Result):
+            continue
+        figures[name] = picture = result.plot()
+        folder = tmp_path_factory.mktemp(name)
+        if isinstance(result, ExperimentResult):
+            pages[name] = folder / "report.html"
+            parts = result.sections(picture)
+            pages[name].write_text(html.page(result.title, result.lead(), parts, MADE, html.conclusion(result)))
+        else:
+            pages[name] = write_result(result, folder, MADE, picture=picture)[2]
+    return pages, figures
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1280, "light")])
+def test_every_kind_of_page_fits_and_can_be_read(
+    width: int,
+    scheme: str,
+    kinds: tuple[dict[str, Path], dict[str, Figure]],
+    reports: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    if CHROMIUM is None:
+        pytest.skip("NOT RUN: no Chromium is installed")
+    pages = kinds[0] | {f"made-{name}": page for name, page in reports.items()}
+    assert len(pages) > 12
+    for name, found in seen(pages, width, scheme, tmp_path, height=600).items():
+        assert_seen(found, width, name)
+
+
+def test_no_two_labels_of_an_axis_touch(kinds: tuple[dict[str, Path], dict[str, Figure]]) -> None:
+    _, figures = kinds
+    for name, figure in figures.items():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes in (each for each in figure.axes if each.axison):
+            labels = [label for label in axes.get_xticklabels() if label.get_text() and not label.get_rotation()]
+            boxes = sorted(label.get_window_extent().extents.tolist() for label in labels)
+            for (*_, end, _), (start, *_) in pairwise(boxes):
+                assert end < start, (name, axes.get_title(), [label.get_text() for label in labels])
 
 
 def test_pages_are_whole_and_say_how_they_were_made(reports: dict[str, Path]) -> None:

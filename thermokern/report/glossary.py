@@ -46,7 +46,10 @@ WORDS: dict[str, tuple[str, str]] = {
         r"entropy",
         "Of a density: minus the mean of its logarithm. It can be negative, and moves with the unit of length.",
     ),
-    "mode": (r"\bmodes?\b", "A component of the reference's mixture. Its due weight is what the reference gives it."),
+    "mode": (
+        r"(?<!forward )(?<!reverse )\bmodes?\b",
+        "A component of the reference's mixture. Its due weight is what the reference gives it.",
+    ),
     "coverage": (r"coverage", "Share of real points near which some generated point lies."),
     "housekeeping": (r"housekeeping", "The dissipation of a steady current, which it costs not to relax."),
 }

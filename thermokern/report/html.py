@@ -146,6 +146,36 @@ def named(values: Mapping[str, object], caption: str = "") -> str:
     return table(("", "value"), [(name, value) for name, value in values.items()], caption, stack=True, labels=False)
 
 
+def settings(values: Mapping[str, object], idle: Sequence[str] = ()) -> list[str]:
+    """A table of what is a word or a number, and the rest on demand."""
+    values = {name: value for name, value in values.items() if name not in idle}
+    short = {name.replace("_", " "): _word(value) for name, value in values.items() if _word(value)}
+    rest = {name: value for name, value in values.items() if not _word(value)}
+    more = [folded("More: " + ", ".join(rest), preformatted(_readable(rest)))] if rest else []
+    return [named(short, "All that defines the calculation."), *more]
+
+
+def _word(value: object) -> str:
+    """A setting in a table's cell; empty where it is too long for one."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {item}" for name, item in value.items() if isinstance(item, str | int | float)) * (
+            not any(isinstance(item, dict | list) for item in value.values())
+        )
+    if isinstance(value, list | tuple):
+        return "" if len(value) > 6 else ", ".join(map(_word, value)) or "none"
+    if value is None or value != value:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value) or "none"
+
+
+def _readable(settings: object) -> str:
+    """JSON with each list of numbers on a line of its own."""
+    text = json.dumps(encoded(settings), indent=2)
+    return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", lambda match: "[" + " ".join(match[1].split()) + "]", text)
+
+
 def figure(picture: Figure, alt: str, caption: str) -> str:
     """A figure as embedded pictures of its panels; `alt` leads the description of each."""
     panels = [panel._replace(alt=f"{alt}. {panel.alt}") for panel in panels_of(picture)]

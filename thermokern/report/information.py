@@ -7,8 +7,8 @@ from thermokern.report import html
 from thermokern.report.results import Particulars, particulars
 
 _LEVELS = (
-    "Along the noise levels, λ = ln(m²/v) the log signal-to-noise ratio, whatever the process: left what each level "
-    "adds, right what is known at that noise. Bands are two standard errors, of sampling alone."
+    "Along the noise levels, λ = ln(m²/v) the log signal-to-noise ratio, whatever the process: first what each level "
+    "adds, then what is known at that noise. Bands are two standard errors, of sampling alone."
 )
 
 

@@ -73,12 +73,8 @@ def panels_of(figure: Figure) -> list[Panel]:
             inches = _box(figure, group, renderer)
             if inches is None:
                 continue
-            alone = len({places[one].bounds for one in axes}) == 1
-            if alone and inches.width > _WIDEST:  # long names beside the axes
-                place = places[axes[0]]
-                width = max(place.width - (inches.width - _WIDEST) / figure.get_figwidth(), 0.4 * place.width)
-                for one in axes:
-                    one.set_position((place.x0, place.y0, width, place.height))
+            if axes and axes[0].axison and inches.width > _WIDEST:
+                _narrow(figure, [(one, places[one]) for one in axes], inches.width - _WIDEST)
                 inches = _box(figure, group, renderer) or inches
             out.append(Panel(_svg(figure, axes, inches), alt_of(axes), inches.width))
             for one in axes:
@@ -87,6 +83,16 @@ def panels_of(figure: Figure) -> list[Panel]:
         for artist, visible in shown.items():
             artist.set_visible(visible)
     return out
+
+
+def _narrow(figure: Figure, axes: Sequence[tuple[Axes, Bbox]], inches: float) -> None:
+    """Make the first axes, and those in the same place, less wide, but not by much; move what stands at its right."""
+    first = axes[0][1]
+    less = min(inches / figure.get_figwidth(), 0.6 * first.width)
+    for one, place in axes:
+        beside = place.x0 >= first.x1
+        left, width = (place.x0 - less, place.width) if beside else (place.x0, place.width - less)
+        one.set_position((left, place.y0, width, place.height))
 
 
 def _box(figure: Figure, group: Sequence[Artist], renderer: Any) -> Bbox | None:

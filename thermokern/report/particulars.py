@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from thermokern.quantities import (
     Bartlett,
     Coverage,
@@ -19,7 +21,7 @@ from thermokern.quantities import (
     Schedules,
     TrainingLog,
 )
-from thermokern.quantities.samples.result import SampleEstimate
+from thermokern.quantities.samples.result import EntropyEstimate, SampleEstimate
 from thermokern.quantities.taep.attribution import Attribution
 from thermokern.report import html
 from thermokern.report.results import Particulars, particulars
@@ -64,6 +66,15 @@ def _sample_estimate(result: SampleEstimate) -> Particulars:
     return Particulars(
         "How the terms of single points are spread; their mean, the line, is the estimate.",
         {"estimate": "with sampling error alone", "bias": "a separate matter, not taken off the estimate"},
+    )
+
+
+@particulars.register
+def _entropy_estimate(result: EntropyEstimate) -> Particulars:
+    return replace(
+        _sample_estimate(result),
+        caption="Against the number k of neighbours, and from parts of the sample; neighbouring dots share points. "
+        "Error bars are two standard errors.",
     )
 
 
@@ -137,7 +148,8 @@ def _log(result: TrainingLog) -> Particulars:
     ]
     head = ("step", "mean Δs (nats)", "variance (nats²)", "Var/(2 mean)", "coverage")
     return Particulars(
-        "The spread of Δs at each visit, mean and variance, their ratio, coverage; bars are two standard errors.",
+        "The share of paths below each Δs at some visits; mean and variance, their ratio, coverage; bars are two "
+        "standard errors.",
         table=html.table(head, rows, "Every visit of the monitor: the same paths each time.", stack=True),
     )
 

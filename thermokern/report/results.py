@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
@@ -12,7 +10,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from thermokern.quantities import TAEP, EntropyTable, Limits, Mode, Result
-from thermokern.quantities.results.result import encoded
 from thermokern.quantities.results.storage import kind_of
 from thermokern.quantities.samples.entropy_table import plain
 from thermokern.quantities.taep.modes import collapsed_modes, places
@@ -26,10 +23,11 @@ ENTROPY_ERRORS = (
     "histogram, from cells twice as wide; the estimates do not contain it. "
 )
 ENTROPY_CAPTION = (
-    "Left: entropy by nearest neighbours against their number k, beside the histogram. Middle: from parts of the "
-    "sample, and where the bias puts the limit. Error bars are two standard errors; neighbouring dots share points."
+    "First panel: entropy by nearest neighbours against their number k, beside the histogram. Second: from parts of "
+    "the sample, and where the bias puts the limit. Error bars are two standard errors; neighbouring dots share "
+    "points."
 )
-ENTROPY_MAP = " Right: the local entropy ψ(n) − ψ(k) + log V_d + d log ε of each point, an estimate of −log p."
+ENTROPY_MAP = " Third: the local entropy ψ(n) − ψ(k) + log V_d + d log ε of each point, an estimate of −log p."
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def write_result(
             ),
             html.section("Figure", html.figure(picture, result.title, about.caption + caption)),
             *about.sections,
-            *([html.section("Settings", *_settings(settings, about.idle))] if settings else []),
+            *([html.section("Settings", *html.settings(settings, about.idle))] if settings else []),
         ],
         made,
         html.conclusion(result),
@@ -107,30 +105,6 @@ def _estimates(result: Result, meaning: dict[str, str]) -> list[str]:
     width = len(head) if meaning else len(head) - 1
     caption = "Value ± one standard error."
     return [html.table(head[:width], [row[:width] for row in rows], caption, stack=True)] if rows else []
-
-
-def _settings(settings: dict[str, object], idle: tuple[str, ...]) -> list[str]:
-    """A table of what is a word or a number, and the rest on demand."""
-    settings = {name: value for name, value in settings.items() if name not in idle}
-    short = {name.replace("_", " "): _word(value) for name, value in settings.items() if _word(value)}
-    rest = {name: value for name, value in settings.items() if not _word(value)}
-    more = [html.folded("More: " + ", ".join(rest), html.preformatted(_readable(rest)))] if rest else []
-    return [html.named(short, "All that defines the calculation."), *more]
-
-
-def _word(value: object) -> str:
-    """A setting in a table's cell; empty where it is too long for one."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {item}" for name, item in value.items() if isinstance(item, str | int | float)) * (
-            not any(isinstance(item, dict | list) for item in value.values())
-        )
-    if isinstance(value, list | tuple):
-        return "" if len(value) > 6 else ", ".join(map(str, value)) or "none"
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value) or "none"
 
 
 @singledispatch
@@ -167,8 +141,8 @@ def _limits(result: Limits) -> Particulars:
         for v in result.verdicts
     ]
     return Particulars(
-        "Left: negative log-likelihoods (blue) and what bounds them (orange), nats, two standard errors; dashed the "
-        "entropy of the data. Right: entropy rates over the log signal-to-noise ratio, time running to the right.",
+        "First panel: negative log-likelihoods (blue) and what bounds them (orange), nats, two standard errors; dashed "
+        "the entropy of the data. Second: entropy rates over the log signal-to-noise ratio, time running to the right.",
         {
             "data_entropy": "S_data: no law has a smaller NLL",
             "nll_ode": "exact, of the deterministic sampler",
@@ -302,9 +276,3 @@ def _attribution(result: TAEP) -> list[str]:
 
 def _collapse_order(mode: Mode) -> float:
     return -mode.mean.value if math.isfinite(mode.mean.value) else math.inf
-
-
-def _readable(settings: object) -> str:
-    """JSON with each list of numbers on a line of its own."""
-    text = json.dumps(encoded(settings), indent=2)
-    return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", lambda match: "[" + " ".join(match[1].split()) + "]", text)

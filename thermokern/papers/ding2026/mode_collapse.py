@@ -114,8 +114,8 @@ class ModeCollapse(ExperimentResult):
                 html.figure(
                     picture,
                     "Generated points, densities of the TAEP, its variance and the fluctuation theorem",
-                    "After Ding, Quan and Tu, Fig. 2. Left: the target and what each trained network generates, "
-                    "collapsed modes in red. Middle: density of Δs over forward paths from the target. Right: "
+                    "After Ding, Quan and Tu, Fig. 2. Pictures: the target and what each trained network generates, "
+                    "collapsed modes in red. Then: density of Δs over forward paths from the target. Last: "
                     "variance against Eq. 55 and the integral fluctuation theorem, Eq. 30; error bars are two "
                     "standard errors. (c): two models with the same KL divergence that differ in how unevenly they "
                     "cover the target.",

@@ -244,7 +244,7 @@ class SgdNoise(ExperimentResult):
                 "Variance over twice the mean",
                 html.table(("step", "forward paths", "reverse paths", "⟨exp(−Δs)⟩, reverse"), rows),
             ),
-            html.section("Settings", html.preformatted(json.dumps(self.settings, indent=2))),
+            html.section("Settings", *html.settings(self.settings)),
         ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -230,7 +229,7 @@ class TrainingCourse(ExperimentResult):
                 ),
                 html.table(("quantities", "ρ", "p"), correlations),
             ),
-            html.section("Settings", html.preformatted(json.dumps(self.settings, indent=2))),
+            html.section("Settings", *html.settings(self.settings)),
         ]
 
 

@@ -196,9 +196,9 @@ class CapacitySweep(ExperimentResult):
                 html.figure(
                     picture,
                     "Bound on the data's entropy by network; KL against dissipation with both bounds",
-                    "Left: 2 NLL + ∫Ṡ_θ − S_noise of every network, with the NLL of the probability flow and with the "
-                    "plug-in one, against the entropy itself. Right: KL(data ‖ probability flow) between the lower "
-                    "bound of Eq. 6 and the upper bound on the SDE sampler's KL.",
+                    "First panel: 2 NLL + ∫Ṡ_θ − S_noise of every network, with the NLL of the probability flow and "
+                    "with the plug-in one, against the entropy itself. Second: KL(data ‖ probability flow) between "
+                    "the lower bound of Eq. 6 and the upper bound on the SDE sampler's KL.",
                 ),
             ),
             html.section(

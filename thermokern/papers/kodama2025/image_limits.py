@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -254,8 +253,8 @@ class ImageLimits(ExperimentResult):
                 html.figure(
                     picture,
                     "Likelihoods with the range of their bound, the range of the gap, distance to the last network",
-                    "Left: likelihoods of images held out (± 2 s.e.), and where the bound of Eq. 6 may lie. "
-                    "Middle: the plug-in NLL's gap. Right: the gap with the last network in the place of the truth, "
+                    "First panel: likelihoods of images held out (± 2 s.e.), and where the bound of Eq. 6 may lie. "
+                    "Second: the plug-in NLL's gap. Third: the gap with the last network in the place of the truth, "
                     "against the difference of gaps, which needs no truth; the line is equality.",
                 ),
             ),
@@ -267,7 +266,7 @@ class ImageLimits(ExperimentResult):
                 ),
                 html.preformatted(self.tables()),
             ),
-            html.section("Settings", html.preformatted(json.dumps(self.settings, indent=2))),
+            html.section("Settings", *html.settings(self.settings)),
         ]
 
 

@@ -238,8 +238,8 @@ class LimitsSweep(ExperimentResult):
                 html.figure(
                     picture,
                     "NLL against the bound, the gap against the KL divergence, entropy rates",
-                    "Left: NLL of the probability-flow equation against Eq. 6. Middle: their difference against KL. "
-                    "Right: entropy rates of the controlled-forward process for the best uniform network under VE.",
+                    "First panel: NLL of the probability-flow equation against Eq. 6. Second: their difference against "
+                    "KL. Third: entropy rates of the controlled-forward process for the best uniform network under VE.",
                 ),
             ),
             html.section(

@@ -99,9 +99,9 @@ class KellyAutoencoder(GamblerResult):
     picture = "kelly_autoencoder.png"
     alt = "Maps of latents, their information about the label by τ, two decoders"
     caption = (
-        "t-SNE of latents of held-out digits; certified lower bounds of I(Z;Y) by τ (± 2 s.e.), with the information "
-        "I(X_τ;Y) that the noisy image itself holds; latents of two dimensions for a diffusion decoder and for a "
-        "Gaussian one, and their reconstructions."
+        "t-SNE of latents of held-out digits, a colour for each digit; certified lower bounds of I(Z;Y) by τ (± 2 "
+        "s.e.), with the information I(X_τ;Y) that the noisy image itself holds; latents of two dimensions for a "
+        "diffusion decoder and for a Gaussian one, and their reconstructions."
     )
     remark = (
         "An encoder that is given x may say more of the label than x_τ does: z is made of x, and only an encoder that "

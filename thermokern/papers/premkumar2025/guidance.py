@@ -108,8 +108,9 @@ class KellyGuidance(GamblerResult):
     alt = "Guided samples in one dimension; information by guidance weight for D_Y = 5, 10, 15"
     caption = (
         "Guided samples: of the guided probability flow, with the exact mean κ E[x|y] as lines. By D_Y: the exact "
-        "information of the guided pairs (black), the part of it visible from three smallest times (colours), and "
-        "estimates with the guided pairs' exact scores from t = 0.001 (points, ± 2 s.e.); dashed, I without guidance."
+        "information of the guided pairs (the straight line), the part of it visible from three smallest times "
+        "(curves), and estimates with the guided pairs' exact scores from t = 0.001 (points, ± 2 s.e.); dashed, I "
+        "without guidance."
     )
 
     profile: GuidanceProfile

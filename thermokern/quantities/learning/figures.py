@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import singledispatch
 
@@ -21,7 +22,6 @@ from thermokern.quantities.results.style import (
     MUTED,
     NETWORK,
     THEORY,
-    draw_density,
     no_figure,
     panels,
     severities,
@@ -44,8 +44,8 @@ def bartlett_figure(result: Bartlett, ax: Axes | None = None) -> Figure:
     bars = {
         "v·Hv": curvature,
         "v·Cv": result.noise,
-        "Cov(Δs, v·∇∇Δs v)": result.coupling,
-        "both cumulants": both,
+        "Cov(Δs,\nv·∇∇Δs v)": result.coupling,
+        "both\ncumulants": both,
         "half of them\n(as printed)": half,
     }
     colours = (EXACT, MUTED, MUTED, EXACT, NETWORK)
@@ -60,7 +60,6 @@ def bartlett_figure(result: Bartlett, ax: Axes | None = None) -> Figure:
         )
         axes.axhline(curvature.value, color=EXACT, lw=1, ls="--")
         axes.set(title="curvature of ⟨Δs⟩ and noise of its gradient", ylabel="nats², ± 2 s.e.")
-        axes.tick_params(axis="x", labelsize=7)
     return drawn
 
 
@@ -75,7 +74,8 @@ def curvature_figure(result: Curvature, ax: Axes | None = None) -> Figure:
             axes.plot(rank, result.held_out, ".", ms=3, color=EXACT, label="on other samples")
             axes.legend()
         low = max(1e-6 * result.eigenvalues.abs().max().item(), 1e-300)
-        axes.set_yscale("symlog", linthresh=low if result.part == "gauss-newton" else 1e4 * low)
+        linear = low if result.part == "gauss-newton" else 1e4 * low
+        axes.set_yscale("symlog", linthresh=10.0 ** math.floor(math.log10(linear)))  # a tick at its end, none within
         axes.axhline(0.0, color=MUTED, lw=0.6)
         axes.set(title=f"{result.part}, {result.subset.name or 'network'}", xlabel="eigenvector", ylabel="v·Hv")
     return drawn
@@ -154,22 +154,23 @@ def draw_slopes(axes: Axes, result: NoiseCurvature) -> None:
                     label=label if name == ALL else None,
                 )
     axes.axhline(1.0, color=THEORY, lw=1, ls="--")
-    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=7)
+    axes.set_xticks(range(len(names)), names, fontsize=7, rotation=25, ha="right", rotation_mode="anchor")
     axes.set(title="slope of log v·Cv on log v·Hv", ylabel="slope, ± 2 s.e.")
     axes.legend(fontsize=7)
 
 
 @figure.register
 def training_figure(result: TrainingLog, ax: Axes | None = None) -> Figure:
-    """Densities of Δs, its mean and variance and ``Var/(2 mean)`` along training, and coverage where it is known."""
+    """Distributions of Δs, mean, variance and ``Var/(2 mean)`` along training, and coverage where it is known."""
     visits = result.measurements
     with style():
-        drawn, (densities, moments, ratios, covered) = panels(ax, 4, 14.0, 3.4)
+        drawn, (spread, moments, ratios, covered) = panels(ax, 4, 14.0, 3.4)
         shown = visits[:: max(1, -(-len(visits) // 8))]
         for visit, colour in zip(shown, reversed(severities(len(shown))), strict=True):
-            draw_density(densities, visit.values.double().numpy(), colour, label=f"{visit.step:,}")
-        densities.set(title="(a) TAEP along training", xlabel="Δs (nats)", ylabel="density", yscale="log")
-        densities.legend(title="step", fontsize=7, ncols=2)
+            values = visit.values[visit.values.isfinite()].double().numpy()
+            spread.ecdf(values, color=colour, lw=1.4, label=f"{visit.step:,}")
+        spread.set(title="(a) TAEP along training", xlabel="Δs (nats)", ylabel="share of paths below")
+        spread.legend(title="step", fontsize=7, ncols=2)
         steps = [float(visit.step) for visit in visits]
         draw_along(moments, steps, [visit.mean for visit in visits], EXACT, "mean (nats)")
         draw_along(moments, steps, [visit.variance for visit in visits], NETWORK, "variance (nats²)")

@@ -29,7 +29,7 @@ def written(value: float, stderr: float) -> str:
         digits = max(1, math.floor(math.log10(size)) - exponent + 1)
         return f"{value:.{digits}e} ± {stderr:.1e}"
     digits = max(0, 1 - exponent)
-    return f"{value:.{digits}f} ± {stderr:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f} ± {stderr:.{digits}f}"
 
 
 def written_as(value: float, stderr: float, spec: str) -> str:

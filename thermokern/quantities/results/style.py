@@ -77,7 +77,7 @@ def severities(count: int) -> list[Colour]:
 def draw_density(axes: Axes, values: np.ndarray, colour: Colour, label: str | None = None, fill: bool = False) -> None:
     """A normalised histogram of `values` (n,), the outermost 0.05 % at each end left out."""
     low, high = np.quantile(values, [0.0005, 0.9995]).tolist()
-    margin = 0.03 * (high - low) + 1e-6
+    margin = 0.03 * (high - low) or max(0.01 * abs(high), 0.01)
     bins = np.linspace(low - margin, high + margin, 71)
     height, edges = np.histogram(values, bins=bins, density=True)
     axes.stairs(height, edges, color=colour, lw=1.2, label=label)

@@ -7,7 +7,7 @@ from functools import singledispatch
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import LogFormatterSciNotation, NullFormatter, NullLocator
 
 from thermokern.quantities.results.style import EXACT, INK, MUTED, NETWORK, no_figure, panels, severities, style
 from thermokern.quantities.schedules.result import Schedules
@@ -41,7 +41,8 @@ def schedules_figure(result: Schedules, ax: Axes | None = None) -> Figure:
         costs.set(xscale="log", yscale="log" if positive else "linear", xlabel="steps")
         costs.set_xticks(steps, [str(n) for n in steps])
         costs.xaxis.set_minor_locator(NullLocator())
-        costs.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.8)) if positive else NullFormatter())
+        powers = LogFormatterSciNotation(minor_thresholds=(2.0, 0.8))
+        costs.yaxis.set_minor_formatter(powers if positive else NullFormatter())
     return drawn
 
 

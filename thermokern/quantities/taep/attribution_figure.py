@@ -73,6 +73,7 @@ def _draw_map(figure: FigureBase, axes: Axes, result: Attribution) -> None:
         axes.bar(place, found.values.flatten().numpy(), yerr=error, color=EXACT, error_kw={"ecolor": INK})
         if found.squared is not None:
             axes.plot(place, found.squared.flatten().numpy(), "o", color=NETWORK, ms=4, label="κ δ²")
+            axes.margins(y=0.25)
             axes.legend(loc="upper right")
         axes.set(xlabel="component", ylabel="nats, ± 2 s.e.")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
