@@ -12,7 +12,7 @@ from pathlib import Path
 from thermokern import _core
 
 TARGET = Path(__file__).resolve().parents[1] / "thermokern" / "_kernels.pyi"
-ONLY_CPU = ("philox", "evaluate")  # for the tests; _core.pyi has them
+ONLY_CPU = ("philox", "evaluate", "watch")  # _core.pyi has them
 TYPES = {
     r"typing\.SupportsInt \| typing\.SupportsIndex": "int",
     r"typing\.SupportsFloat \| typing\.SupportsIndex": "float",

@@ -376,6 +376,18 @@ def test_settings_are_short() -> None:
     assert json.dumps(tk.Empirical(points).settings()) != texts[2]
 
 
+def test_a_gaussian_may_be_told_by_its_standard_deviations() -> None:
+    assert tk.Gaussian([0.0, 1.0], std=2.0).settings() == tk.Gaussian([0.0, 1.0], 4.0).settings()
+    assert tk.Gaussian([0.0, 1.0], std=[2.0, 3.0]).settings() == tk.Gaussian([0.0, 1.0], [4.0, 9.0]).settings()
+
+
+def test_laws_have_short_names() -> None:
+    assert repr(tk.GaussianMixture.ring()) == "GaussianMixture(8 components, dim=2)"
+    assert repr(tk.Gaussian([0.0, 1.0])) == "Gaussian(dim=2)"
+    assert repr(tk.Empirical(torch.zeros(2000, 3))) == "Empirical(2,000 points, dim=3)"
+    assert repr(tk.SwissRoll()) == "SwissRoll(dim=2)"
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -391,6 +403,10 @@ def test_settings_are_short() -> None:
         (lambda: tk.SwissRoll("0.5"), "noise"),
         (lambda: tk.Empirical([0.0, 1.0]), "points: expected \\(N, d\\), got \\(2,\\)"),
         (lambda: tk.Empirical(torch.zeros(0, 2)), "points"),
+        (lambda: tk.Empirical(torch.zeros(3, 1, 4, 4)), r"points: .*images are flattened: points\.flatten\(1\)$"),
+        (lambda: tk.Gaussian([0.0], 1.0, std=1.0), "covariance, std: expected one of the two"),
+        (lambda: tk.Gaussian([0.0, 0.0], std=[1.0, 0.0]), "std: expected a positive number or \\(2,\\)"),
+        (lambda: tk.Gaussian([0.0, 0.0], std=[1.0]), "std: expected a positive number or \\(2,\\)"),
         (lambda: tk.Empirical([[math.nan]]), "points: expected finite"),
         (
             lambda: tk.Empirical([[0.0]], memory_budget=1000),

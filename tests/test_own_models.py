@@ -127,6 +127,19 @@ def test_a_network_of_whole_steps_is_the_score_at_whole_times(first_step: int) -
     assert (between - (0.75 * low + 0.25 * high)).abs().max() < 1e-6 * high.abs().max()
 
 
+def test_what_a_newcomer_types_first_is_told_what_to_type() -> None:
+    """A network of whole steps without its door, points in the place of a law, a law in the place of points."""
+    bare = tk.ScoreModel(Whole(40, LAW, tk.DDPM(betas=BETAS)), tk.DDPM(betas=BETAS), "epsilon", (2,))
+    with pytest.raises(ValueError, match=r"^model: it looks times up in a table.* from_ddpm\(network, betas=…\)"):
+        tk.taep(bare, LAW, n_paths=4)
+    for points in (LAW.sample(4), LAW.sample(4).numpy()):
+        with pytest.raises(TypeError, match=r"^reference: .*; points become a law by GaussianMixture\(points, std=…\)"):
+            tk.taep(tk.ScoreMLP(2), points, tk.VP(), n_paths=4)
+    for call in (tk.log_likelihood, tk.elbo):
+        with pytest.raises(TypeError, match=r"^x: expected points .* GaussianMixture; give points of it"):
+            call(tk.ScoreModel(tk.ScoreMLP(2), tk.VP()), LAW)
+
+
 def test_whole_times_need_no_word_and_agree_with_the_law() -> None:
     model = tk.from_ddpm(Whole(40, LAW, tk.DDPM(betas=BETAS)), betas=BETAS, shape=(2,))
     with warnings.catch_warnings():

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
+
+from thermokern import _core
 
 LOG = logging.getLogger("thermokern")
 LONG = 10.0  # seconds from which on the whole is worth a word
@@ -43,6 +47,21 @@ class Bar(tqdm):  # type: ignore[type-arg]
         if self._silent:
             self._say()
         super().refresh(*args, **kwargs)
+
+    @contextmanager
+    def between(self, low: float, high: float) -> Iterator[None]:
+        """While a kernel of the CPU runs, it moves the bar from `low` to `high`, 20 times a second at most."""
+
+        def told(share: float) -> None:
+            self.update(max(0, int(low + share * (high - low)) - self.n))
+
+        if not self.disable or self._silent:
+            _core.watch(told)
+        try:
+            yield
+        finally:
+            _core.watch(None)
+        self.update(max(0, int(high) - self.n))
 
     def expect(self, seconds: float) -> None:
         """What all takes, as somebody else has measured it."""

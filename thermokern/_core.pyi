@@ -1,6 +1,6 @@
 """CPU kernels of thermokern, and constants. Outputs are allocated by the caller."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from thermokern._kernels import *
@@ -29,5 +29,6 @@ PURPOSES: tuple[str, ...]
 ACTIVATIONS: tuple[str, ...]
 PROBES: tuple[str, ...]
 
+def watch(called: Callable[[float], object] | None) -> None: ...
 def philox(counter: Sequence[int], seed: int) -> list[int]: ...
 def evaluate(function: str, x: Any, out: Any) -> None: ...

@@ -96,6 +96,7 @@ PYBIND11_MODULE(_core, module) {
     module.attr("lanes") = tk::kernels().lanes;
     define_constants(module);
     define_ops<Cpu>(module);
+    module.def("watch", &watch, "called"_a);
     module.def("philox", &philox, "counter"_a, "seed"_a);
     module.def(
         "evaluate",

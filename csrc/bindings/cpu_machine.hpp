@@ -17,18 +17,36 @@ const PrecisionKernels<S>& precision() {
         return kernels().float64;
 }
 
-inline bool signal_pending(void*) {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
+// What this thread's kernels tell how far they are, if anybody; its reference is owned.
+inline PyObject*& watcher() {
+    thread_local PyObject* called = nullptr;
+    return called;
 }
 
-// Runs a kernel without the interpreter's lock; a signal, such as Ctrl-C, ends it and is raised.
+inline void watch(const py::object& called) {
+    Py_XDECREF(watcher());
+    watcher() = called.is_none() ? nullptr : py::object(called).release().ptr();
+}
+
+// `context` is the share that is done.
+inline bool signal_pending(void* context) {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) return true;
+    if (watcher() == nullptr) return false;
+    PyObject* answer = PyObject_CallFunction(watcher(), "d", *static_cast<const double*>(context));
+    Py_XDECREF(answer);
+    return answer == nullptr;
+}
+
+// Runs a kernel without the interpreter's lock; a signal, such as Ctrl-C, ends it and is raised, and so does an error
+// of who watches.
 template <class Kernel>
 void uninterrupted(const Kernel& kernel) {
     bool finished;
+    double share = 0;
     {
         const py::gil_scoped_release release;
-        finished = kernel(Interrupt{signal_pending, nullptr});
+        finished = kernel(Interrupt{signal_pending, &share, &share});
     }
     if (!finished) throw py::error_already_set();
 }

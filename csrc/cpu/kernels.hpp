@@ -14,10 +14,12 @@ enum class Function : int { exp2, log, sine, cosine, sigmoid, tanh, silu, silu_s
 constexpr const char* functions[] = {"exp2", "log",  "sine",       "cosine", "sigmoid",
                                      "tanh", "silu", "silu_slope", "gelu",   "gelu_slope"};
 
-// A long kernel asks this now and then, from the thread that called it; true stops it, its outputs half filled.
+// A long kernel asks this now and then, from the thread that called it; true stops it, its outputs half filled. Before
+// it asks, it writes what share is done, if it knows.
 struct Interrupt {
     bool (*requested)(void*);
     void* context;
+    double* share = nullptr;
 };
 
 // Every kernel returns true when it ran to its end.

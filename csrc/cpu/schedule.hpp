@@ -115,7 +115,10 @@ inline bool for_each_stretch(std::int64_t n, std::int64_t size, double work, int
             stopped = stop;
             if (stopped) continue;
             body(first, thread);
-            if (thread == 0 && ++stretches % patience == 0 && interrupt.requested(interrupt.context)) {
+            if (thread != 0 || ++stretches % patience != 0) continue;
+            // Stretches are dealt in order.
+            if (interrupt.share != nullptr) *interrupt.share = static_cast<double>(first) / static_cast<double>(n);
+            if (interrupt.requested(interrupt.context)) {
 #pragma omp atomic write
                 stop = 1;
             }

@@ -94,7 +94,7 @@ static bool run(const Arguments& arguments, int threads, Interrupt interrupt) {
     if (threads > 1) start_threads(threads);
     const DenormalScope scope(denormals_of<Arguments>);
     CallersInterrupt callers{interrupt, scope.before()};
-    return Kernel(arguments, threads, {CallersInterrupt::requested, &callers});
+    return Kernel(arguments, threads, {CallersInterrupt::requested, &callers, interrupt.share});
 }
 
 template <class S>

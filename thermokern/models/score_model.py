@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -237,9 +238,11 @@ def one_process(process: LinearProcess | None, **scores: ScoreLike) -> LinearPro
     found = [] if process is None else [process]
     for name, score in scores.items():
         if not callable(score) and not isinstance(score, Distribution):
+            points = isinstance(score, Tensor | np.ndarray)
+            remedy = "; points become a law by GaussianMixture(points, std=…) or Empirical(points)" if points else ""
             raise TypeError(
                 f"{name}: expected a distribution, a ScoreModel or a callable (x, t) -> score, "
-                f"got {type(score).__name__}"
+                f"got {type(score).__name__}{remedy}"
             )
         found += [score.process] if isinstance(score, ScoreModel) else []
     if not found:

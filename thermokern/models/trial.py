@@ -22,6 +22,7 @@ _MISFITS = (
     *("cannot be multiplied", "got input of size", "size of tensor", "weight of size", "shape '["),
     *("same dtype", "expected scalar type", "Input type"),
 )
+_WHOLE = "for argument #1 'indices' to have one of the following scalar types"  # what an embedding says
 _RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
 _BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -73,6 +74,11 @@ def examine(
             first = function(given)
         except RuntimeError as misfit:
             reason = str(misfit).strip()
+            if _WHOLE in reason:
+                raise ValueError(
+                    f"{name}: it looks times up in a table, which has whole steps only: from_ddpm(network, betas=…) "
+                    "makes a model of such a network"
+                ) from misfit
             if not any(words in reason for words in _MISFITS):
                 raise
             raise ValueError(

@@ -45,6 +45,9 @@ class Distribution(ABC):
     def settings(self) -> dict[str, object]:
         """What defines the law, for reports and saved results."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(dim={self.dim})"
+
     def narrowest_variance(self) -> float:
         """The least variance along any direction of any part of the law, squared data units; 0 where it has edges."""
         return 0.0

@@ -42,10 +42,14 @@ class Empirical(Distribution):
     def __init__(self, points: ArrayLike, *, memory_budget: int = 256 * 2**20) -> None:
         self.points = checked_array("points", points)
         if self.points.dim() != 2 or 0 in self.points.shape:
-            raise ValueError(f"points: expected (N, d), got {tuple(self.points.shape)}")
+            flat = "; images are flattened: points.flatten(1)" if self.points.dim() > 2 else ""
+            raise ValueError(f"points: expected (N, d), got {tuple(self.points.shape)}{flat}")
         self.dim = self.points.shape[1]
         self._there = self.points  # on the device where scores were last asked for
         self.memory_budget = checked_integer("memory_budget", memory_budget, LEAST_BUDGET)
+
+    def __repr__(self) -> str:
+        return f"Empirical({len(self.points):,} points, dim={self.dim})"
 
     def settings(self) -> dict[str, object]:
         checksum = hashlib.sha256(self.points.contiguous().numpy().astype("<f8").tobytes()).hexdigest()[:16]
@@ -55,7 +59,7 @@ class Empirical(Distribution):
         """A ValueError: point masses have none."""
         raise ValueError(
             "entropy: an empirical law has point masses and no differential entropy; that of the law behind the points "
-            "is for a k-nearest-neighbour estimator (Kozachenko–Leonenko, still to come)"
+            "is what tk.kozachenko_leonenko(points) estimates"
         )
 
     def sample(self, n: int, seed: int = 0, path_offset: int = 0) -> Tensor:

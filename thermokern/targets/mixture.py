@@ -121,6 +121,10 @@ class GaussianMixture(Distribution):
         means = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
         return cls(means, std=std, weights=weights)
 
+    def __repr__(self) -> str:
+        count = f"{len(self.weights):,} components, " if type(self) is GaussianMixture else ""
+        return f"{type(self).__name__}({count}dim={self.dim})"
+
     def settings(self) -> dict[str, object]:
         full = self.eigenvectors is not None
         return {
@@ -267,16 +271,25 @@ class Gaussian(GaussianMixture):
     ----------
     mean : array
         (d,).
-    covariance : float or array
-        A number, a diagonal (d,), or a matrix (d, d), symmetric and positive definite.
+    covariance : float or array, optional
+        A number, a diagonal (d,), or a matrix (d, d), symmetric and positive definite; 1 where left out.
+    std : float or array, optional
+        In the place of `covariance`: a number or (d,), the standard deviation of each component.
     """
 
-    def __init__(self, mean: ArrayLike, covariance: ArrayLike = 1.0) -> None:
+    def __init__(self, mean: ArrayLike, covariance: ArrayLike | None = None, *, std: ArrayLike | None = None) -> None:
         mean = checked_array("mean", mean)
         if mean.dim() != 1 or not len(mean):
             raise ValueError(f"mean: expected (d,), got {tuple(mean.shape)}")
-        covariance = checked_array("covariance", covariance)
         dim = len(mean)
+        if std is not None:
+            if covariance is not None:
+                raise ValueError("covariance, std: expected one of the two")
+            std = checked_array("std", std)
+            if std.shape not in ((), (dim,)) or not bool((std > 0).all()):
+                raise ValueError(f"std: expected a positive number or ({dim},) of them as mean has it, got {std}")
+            covariance = std.square()
+        covariance = checked_array("covariance", 1.0 if covariance is None else covariance)
         if covariance.shape not in ((), (dim,), (dim, dim)):
             raise ValueError(
                 f"covariance: expected a number, ({dim},) or ({dim}, {dim}) as mean has it, "

@@ -94,7 +94,8 @@ def check_dim(name: str, score: ScoreLike, shape: torch.Size) -> None:
 def checked_data(name: str, x: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]:
     """Points (n, d) float64 on the CPU, and the shape of one as it was given."""
     if not isinstance(x, Tensor | np.ndarray | list | tuple):
-        raise TypeError(f"{name}: expected points (n, …), got {type(x).__name__}")
+        remedy = "; give points of it, as sample(n) draws them" if isinstance(x, Distribution) else ""
+        raise TypeError(f"{name}: expected points (n, …), got {type(x).__name__}{remedy}")
     points = array_of(name, x)
     if points.dim() < 2 or 0 in points.shape[1:]:
         raise ValueError(f"{name}: expected points (n, …), got {tuple(points.shape)}")

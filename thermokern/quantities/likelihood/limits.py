@@ -148,6 +148,7 @@ def limits(
         backend=backend,
         block=block,
         group=group,
+        progress=progress,
     )
     plugin = noise - drift + spread - shift
     elbo = cross_prior - drift + energy + 2.0 * spread - shift

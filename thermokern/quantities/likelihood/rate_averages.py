@@ -122,18 +122,13 @@ def rate_averages(
         examine_score("model", model, process, start, times[0].item(), shape, derivative=True)
         warn_of_jumps("model", model, process, start, shape, times)
     size = sharing.block or (max(1, n) if sources is not None else max(1, _CHUNK // dim))
-    with Bar(
-        total=n * len(times),
-        progress=progress and sources is None,
-        unit="point",
-        unit_scale=True,
-        desc="rates",
-    ) as bar:
+    with Bar(total=n * len(times), progress=progress, unit="point", unit_scale=True, desc="rates") as bar:
 
         def compute(_: int, low: int, high: int) -> Rows:
             x, here = start[low:high], path_offset + low
             if sources is not None:
-                return _by_kernel(sources, reference is not None, table, x, seed, here)
+                with bar.between(low * len(times), high * len(times)):
+                    return _by_kernel(sources, reference is not None, table, x, seed, here)
             bar.update(low * len(times) - bar.n)
             return _in_pytorch(model, reference, process, table, x, shape, probes, seed, here, bar)
 
