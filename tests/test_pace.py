@@ -14,6 +14,7 @@ import torch
 from tolerances import rms
 
 import thermokern as tk
+from thermokern import _core
 from thermokern._bars import Bar
 from thermokern.cli import main
 from thermokern.quantities.engine import pace as module
@@ -142,6 +143,48 @@ def test_bars_move_and_numbers_stay(name: str, capsys: pytest.CaptureFixture[str
     for field in ("values", "hits", "local"):
         if hasattr(quiet, field):
             assert torch.equal(getattr(quiet, field), getattr(loud, field))
+
+
+def network() -> tk.ScoreModel:
+    """Long enough a kernel that it says in between how far it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return tk.ScoreModel(tk.ScoreMLP(2, width=64, depth=3), tk.VP(), "epsilon")
+
+
+@pytest.mark.usefixtures("every_update")
+def test_the_bar_of_fused_rates_moves_inside_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+    """A block cannot be dealt in pieces: which paths are summed together decides the last bits."""
+    options: dict[str, Any] = {"n_paths": 3000, "n_steps": 100}
+    model = network()
+    quiet, loud = (tk.entropy_rates(model, LAW, **options, progress=progress) for progress in (False, True))
+    assert quiet.backend == "fused"
+    passed = shares(capsys.readouterr().err, "rates")
+    assert len(passed) >= 4, passed
+    assert max(passed) == 100
+    assert quiet.to_json() == loud.to_json()
+    blocks = tk.entropy_rates(model, LAW, **options, progress=True, block=1000)
+    passed = shares(capsys.readouterr().err, "rates")
+    assert {33, 67, 100} <= passed, passed
+    assert blocks.intrinsic.integral.z(quiet.intrinsic.integral.value) == pytest.approx(0.0, abs=1e-6)
+    tk.limits(model, LAW, n_paths=256, n_likelihood=64, n_steps=20, progress=True, rtol=1e-2, atol=1e-2)
+    said_there = capsys.readouterr().err
+    assert "rates: 100%" in said_there
+    assert "log-likelihood: 100%" in said_there
+
+
+def test_an_error_of_who_watches_ends_the_kernel_and_is_raised() -> None:
+    def fails(share: float) -> None:
+        raise LookupError(f"at {share:.0%}")
+
+    options: dict[str, Any] = {"n_paths": 3000, "n_steps": 100}
+    _core.watch(fails)
+    try:
+        with pytest.raises(LookupError, match=r"^at \d+%$"):
+            tk.entropy_rates(network(), LAW, **options)
+    finally:
+        _core.watch(None)
+    assert tk.entropy_rates(network(), LAW, **options).backend == "fused"
 
 
 @pytest.mark.usefixtures("small_blocks")

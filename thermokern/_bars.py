@@ -55,8 +55,10 @@ class Bar(tqdm):  # type: ignore[type-arg]
         def told(share: float) -> None:
             self.update(max(0, int(low + share * (high - low)) - self.n))
 
-        if not self.disable or self._silent:
-            _core.watch(told)
+        if self.disable and not self._silent:
+            yield
+            return
+        _core.watch(told)
         try:
             yield
         finally:
