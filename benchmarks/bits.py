@@ -92,6 +92,17 @@ def pair(names: tuple[str, str], dim: int, table: ops.StepTable) -> tuple[ops.So
     return model, reweighted(model) if names[1] == "shared" else source(names[1], dim, table, "reference")
 
 
+def parts_of(scheme: str) -> ops.PartTable:
+    """Nine steps in three stretches of time, split by component where the scheme has no divergence."""
+    table = step_table(tk.VP(), tk.VP().grid(9, 1e-2), scheme)
+    stretch = torch.arange(10) * 3 // 10
+    return ops.PartTable(table, torch.linspace(0.0, 0.3, 10, dtype=F64), stretch, 3, not table.divergence_weight)
+
+
+def flat(parts: ops.TrajectoryParts) -> Numbers:
+    return *parts.sums, *parts[1:]
+
+
 def scores(dtype: torch.dtype) -> Iterator[Case]:
     """Normals, and scores at one time."""
     for purpose, first, count in itertools.product(("noise", "start", "probe", "reverse"), (0, 5), (3, 70, 1043)):
@@ -128,6 +139,13 @@ def paths(dtype: torch.dtype) -> Iterator[Case]:
             f"trajectory_averages {dim} {'-'.join(names)}",
             lambda x=long, t=rates, m=model, r=reference: tuple(ops.trajectory_averages(x, t, m, r, seed=3)),
         )
+        for scheme in ops.SCHEMES:
+            split = parts_of(scheme)
+            model, reference = pair(names, dim, split.table)
+            yield (
+                f"trajectory_parts {dim} {'-'.join(names)} {scheme}",
+                lambda x=long, s=split, m=model, r=reference: flat(ops.trajectory_parts(x, s, m, r, seed=3)),
+            )
     for dim in (1, 2, 3, 4, 7, 16):
         drift, factor, turn = (randn(dim, dim, key=key) / dim for key in ("drift", "factor", "turn"))
         one = torch.eye(dim, dtype=F64)

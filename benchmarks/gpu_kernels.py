@@ -143,6 +143,14 @@ def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, R
     return out
 
 
+def split_paths(x: Tensor, table: ops.StepTable, model: ops.Source, reference: ops.Source) -> None:
+    """Where Δs of forward paths arises: two stretches of time, by component where the scheme has such parts."""
+    nodes = len(table.times)
+    constant, stretch = torch.zeros(nodes, dtype=torch.float64), 2 * torch.arange(nodes) // nodes
+    parts = ops.PartTable(table, constant, stretch, 2, not table.divergence_weight)
+    ops.trajectory_parts(x, parts, model, reference)
+
+
 def every_kernel(device: torch.device) -> None:
     """What the works leave out: both precisions, other dimensions, schemes, directions and statistics."""
     for dtype in (torch.float32, torch.float64):
@@ -159,6 +167,7 @@ def every_kernel(device: torch.device) -> None:
                     out = ops.trajectory(x, table, source, other)
                     ops.moments(out.value)
                     ops.exponential_sums(out.value, -1.0)
+                    split_paths(x, table, source, other)
                 rates, grid = rate_table(VP(), VP().grid(3)), flow_table(VP(), 1e-2, 4)
                 for table in (rates, grid):
                     source = ops.MixtureSource(means, variances, weights, table.mean_scale, table.variance)
@@ -166,6 +175,7 @@ def every_kernel(device: torch.device) -> None:
                     if isinstance(table, ops.RateTable):
                         ops.trajectory_averages(x, table, source, source)
                         ops.trajectory_averages(x, table, perceptron, source)
+                        split_paths(x, step_table(VP(), VP().grid(3), "backward-ito"), perceptron, source)
                     else:
                         ops.probability_flow(x, table, source, rtol=0.1, atol=0.1)
                         ops.probability_flow(x, table, perceptron, rtol=0.1, atol=0.1)

@@ -97,6 +97,15 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
         (ring(rates, one), ring(rates, other)),
         ring(flow, other),
     )
+    stretches = 8
+    split = ops.PartTable(
+        step_table(VP(), VP().grid(steps), "backward-ito"),
+        torch.zeros(steps + 1, dtype=torch.float64),
+        torch.arange(steps + 1) * stretches // (steps + 1),
+        stretches,
+        True,
+    )
+    parted = ring(split.table, one), ring(split.table, other)
     pair = ops.normals(50, n, seed=2, device=device).reshape(2, 25, n)
     ones, level = torch.ones(25, device=device), torch.full((n,), 0.5, device=device)
     gap = (torch.eye(25, device=device), ones, 2.0 * ones, ones, level, level)
@@ -107,6 +116,10 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
         "trajectory_averages": (
             Work(n * steps, 592, 40 / steps),
             lambda: ops.trajectory_averages(x, rates, *target),
+        ),
+        "trajectory_parts": (  # every cell of two components is set to zero, read and written
+            Work(n * steps, 592 + 2 * 40, (20 + 12 * ops.FORMS * stretches * 2) / steps),
+            lambda: ops.trajectory_parts(x, split, *parted),
         ),
         "probability_flow": (
             Work(n, 16 * 6 * 8 * 37, 40),  # at least sixteen steps of six scores

@@ -39,7 +39,8 @@ struct BlockSplitter {
     std::int64_t n, stretch;
     int present;
     bool owned, fresh;  // fresh: the first tile of its stretch of paths
-    S cell[MaxDim][split_forms], totals[split_forms];
+    S* totals;          // of the path, `n` apart
+    S cell[MaxDim][split_forms];
 
     TK_HD void look(std::int64_t k, int dim, const Visit<S>& visit) {
 #if TK_ON_DEVICE
@@ -52,7 +53,7 @@ struct BlockSplitter {
         const bool by_component = stretches.columns > 1;
         S here[split_forms] = {};
         here[0] = node.energy * settings.divergence_weight * (visit.model_divergence - visit.reference_divergence);
-        TK_UNROLL
+        TK_UNROLL_COMPONENTS
         for (int i = 0; i < MaxDim; ++i) {
             if (i >= dim) continue;
             S forms[split_forms];
@@ -79,14 +80,16 @@ struct BlockSplitter {
 #if TK_ON_DEVICE
     // What the path has added in its stretch of time.
     __device__ __forceinline__ void keep() {
-        TK_UNROLL
+        TK_UNROLL_COMPONENTS
         for (int i = 0; i < MaxDim; ++i) {
             if (i >= stretches.columns) continue;
             TK_UNROLL
             for (int f = 0; f < split_forms; ++f) {
                 S& kept = cells[((stretch * stretches.columns + i) * split_forms + f) * n];
-                if (owned) kept = kept + cell[i][f];
-                totals[f] = totals[f] + cell[i][f];
+                if (owned) {
+                    kept = kept + cell[i][f];
+                    totals[f * n] = totals[f * n] + cell[i][f];
+                }
                 cell[i][f] = S(0);
             }
         }
@@ -138,11 +141,13 @@ __global__ void __launch_bounds__(Threads, Threads == network_threads ? network_
                                                  present,
                                                  owned,
                                                  first == begin,
-                                                 {},
+                                                 stretches.totals + path,
                                                  {}};
-        if (owned)
+        if (owned) {
             for (std::int64_t i = 0; i < stretches.time_stretches * stretches.columns * split_forms; ++i)
                 splitter.cells[i * paths.n] = S(0);
+            for (int f = 0; f < split_forms; ++f) splitter.totals[f * paths.n] = S(0);
+        }
         S x[Dim<D>::bound];
         for (int i = 0; i < dim; ++i) x[i] = paths.x[path * dim + i];
         const PathIndex<S> index = path_index<S>(paths.offset + static_cast<std::uint64_t>(path));
@@ -151,7 +156,6 @@ __global__ void __launch_bounds__(Threads, Threads == network_threads ? network_
         splitter.keep();
 #endif
         if (owned) keep_path(paths, path, dim, sums, x);
-        for (int f = 0; f < split_forms && owned; ++f) stretches.totals[f * paths.n + path] = splitter.totals[f];
     }
 }
 
