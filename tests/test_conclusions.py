@@ -22,6 +22,7 @@ from thermokern.papers.kodama2025.limits import shipped_limits
 from thermokern.papers.kodama2025.penalty import shipped_penalty
 from thermokern.papers.premkumar2025 import autoencoder, bets, gaussian, guidance, images
 from thermokern.papers.premkumar2025.shipped import shipped
+from thermokern.quantities.information.verdicts import certain_in_words
 from thermokern.quantities.learning.training_log import TrainingLog, TrainingMeasurement
 from thermokern.quantities.results.estimate import Estimate, exponential_average
 from thermokern.quantities.taep.conclusion import due_weight
@@ -325,3 +326,14 @@ def test_a_divergence_says_how_exact_it_is() -> None:
     error = many.stderr.square().mean().sqrt().item()
     assert error > 0.1
     assert f"a standard error of {error:.3g}" in text_of(many)
+
+
+def test_bets_that_earn_nothing_certify_nothing() -> None:
+    """A growth rate that is not above zero bounds no information from below."""
+    for value, word in (
+        (-8.0, "Nothing is certain"),
+        (0.1, "Nothing is certain"),
+        (2.1, "At least 2.100 ± 0.062 nats"),
+    ):
+        said = certain_in_words(tk.Estimate(value, 0.062))
+        assert said.startswith(word)

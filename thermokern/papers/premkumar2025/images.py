@@ -25,6 +25,7 @@ from thermokern.quantities import (
     neural_entropy,
     pointwise_mutual_information,
 )
+from thermokern.quantities.information.verdicts import certain_in_words
 from thermokern.quantities.results.estimate import mean_estimate
 from thermokern.quantities.results.storage import stored
 from thermokern.quantities.results.style import COLLAPSED, EXACT, INK, MUTED, NETWORK, style
@@ -126,8 +127,7 @@ class KellyImages(GamblerResult):
         most = found.label_entropy.value
         over = [n for n, e in (("gap", found.gap), ("loss", found.loss)) if e.value - most > 3.0 * e.stderr]
         return [
-            f"Certain is that an image tells at least {self.growth} nats of its label, of {most:.3f} that there are: "
-            "bets on held-out images have earned that.",
+            f"{certain_in_words(self.growth)} Labels hold {most:.3f} nats.",
             (
                 f"By {' and by '.join(over)} the estimate exceeds what the labels hold, which errors of the scores "
                 "must have added."

@@ -86,11 +86,18 @@ def measured(value: Estimate, below: Estimate, above: Estimate) -> str:
     return f"{most} of it was measured, not extrapolated."
 
 
+def certain_in_words(growth: Estimate) -> str:
+    """What the growth rate of bets by the scores bounds from below, or that it bounds nothing."""
+    if growth.value <= 2.0 * growth.stderr:
+        return f"Nothing is certain: bets by these scores have earned {growth} nats a pair, none that is seen."
+    return f"At least {growth} nats are certain: bets by these scores have earned that on these pairs."
+
+
 def pairs_in_words(mean: Estimate, growth: Estimate | None, values: Tensor, stderr: Tensor) -> list[str]:
     """How much y tells of x on average, what is certain of it, and what a single pair's value is worth."""
     said = [f"y tells {mean} nats of x on average over the pairs."] if math.isfinite(mean.value) else []
     if growth is not None:
-        said.append(f"At least {growth} nats are certain: bets by these scores have earned that on these pairs.")
+        said.append(certain_in_words(growth))
     spread, error = values.double().std().item(), stderr.double().square().mean().sqrt().item()
     if math.isfinite(error) and math.isfinite(spread):
         worth = "single values mean little" if error > 0.5 * spread else "single values may be compared"
