@@ -12,6 +12,7 @@ lanes: int
 
 MAX_DIM: int
 MAX_GAP_DIM: int
+MAX_GAP_CONDITIONS: int
 MAX_WIDTH: int
 MAX_LAYERS: int
 NODE_COLUMNS: int

@@ -4,6 +4,7 @@
 #include "gaussian_gap.hpp"
 #include "hutchinson.hpp"
 #include "langevin.hpp"
+#include "mlp_gap.hpp"
 #include "neighbours.hpp"
 #include "normals.hpp"
 #include "probability_flow.hpp"

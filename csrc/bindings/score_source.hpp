@@ -20,6 +20,35 @@ std::int64_t checked_dim(const TensorView<const S>& x) {
     return dim;
 }
 
+// The first `layers` tensors as the matrices of a perceptron from `dim` numbers to as many, and its activation.
+template <class S>
+MlpArguments<S> read_layers(const std::string& prefix, const std::string& activation, const py::list& tensors,
+                            std::int64_t layers, std::int64_t dim, Place place,
+                            std::deque<TensorView<const S>>& views) {
+    MlpArguments<S> mlp{};
+    mlp.activation = -1;
+    for (std::size_t i = 0; i < std::size(activations); ++i)
+        if (activation == activations[i]) mlp.activation = static_cast<int>(i);
+    check(mlp.activation >= 0, prefix + "activation: unknown '" + activation + "'");
+    check(layers >= 2 && layers <= max_layers + 1, prefix + "weights: expected 2 to " + std::to_string(max_layers + 1) +
+                                                       " matrices, got " + std::to_string(layers));
+    mlp.hidden_layers = layers - 1;
+    std::int64_t fan_in = dim;
+    for (std::int64_t l = 0; l < layers; ++l) {
+        const bool last = l + 1 == layers;
+        const std::string name = prefix + "weights[" + std::to_string(l) + "]";
+        const auto& weight =
+            views.emplace_back(name.c_str(), tensors[static_cast<std::size_t>(l)],
+                               std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in}, place);
+        fan_in = weight.size(0);
+        check(last || (fan_in >= 1 && fan_in <= max_width),
+              name + ": expected 1 to " + std::to_string(max_width) + " rows, got " + std::to_string(fan_in));
+        mlp.weights[l] = weight.data();
+        if (!last) mlp.widths[l] = fan_in;
+    }
+    return mlp;
+}
+
 // A score source from Python: ("mixture", [means, variances, weights, mean_scale, variance]) in float64, or
 // ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel and in its
 // place; mixtures are on the CPU always.
@@ -57,31 +86,14 @@ class Source {
 
     void read_mlp(const std::string& prefix, const std::string& kind, const py::list& tensors, std::int64_t dim,
                   std::int64_t n_nodes) {
+        const std::int64_t layers = static_cast<std::int64_t>(tensors.size()) - 3;
+        const bool named = kind.rfind("mlp:", 0) == 0;
+        check(named, prefix + "kind: unknown score source '" + kind + "'");
         MlpArguments<S>& mlp = arguments_.mlp;
         arguments_.is_mlp = true;
-        mlp.activation = -1;
-        for (std::size_t i = 0; i < std::size(activations); ++i)
-            if (kind == std::string("mlp:") + activations[i]) mlp.activation = static_cast<int>(i);
-        check(mlp.activation >= 0, prefix + "kind: unknown score source '" + kind + "'");
-        const std::int64_t layers = static_cast<std::int64_t>(tensors.size()) - 3;
-        check(layers >= 2 && layers <= max_layers + 1, prefix + "weights: expected 2 to " +
-                                                           std::to_string(max_layers + 1) + " matrices, got " +
-                                                           std::to_string(layers));
-        mlp.hidden_layers = layers - 1;
-        std::int64_t fan_in = dim, units = 0;
-        for (std::int64_t l = 0; l < layers; ++l) {
-            const bool last = l + 1 == layers;
-            const std::string name = prefix + "weights[" + std::to_string(l) + "]";
-            const auto& weight =
-                numbers_.emplace_back(name.c_str(), tensors[static_cast<std::size_t>(l)],
-                                      std::initializer_list<std::int64_t>{last ? dim : any_size, fan_in}, place_);
-            fan_in = weight.size(0);
-            check(last || (fan_in >= 1 && fan_in <= max_width),
-                  name + ": expected 1 to " + std::to_string(max_width) + " rows, got " + std::to_string(fan_in));
-            mlp.weights[l] = weight.data();
-            mlp.widths[l] = fan_in;
-            units += fan_in;
-        }
+        mlp = read_layers(prefix, kind.substr(4), tensors, layers, dim, place_, numbers_);
+        std::int64_t units = dim;
+        for (std::int64_t l = 0; l < mlp.hidden_layers; ++l) units += mlp.widths[l];
         const auto view = [&](const char* name, std::int64_t index, std::initializer_list<std::int64_t> sizes) {
             return numbers_
                 .emplace_back((prefix + name).c_str(), tensors[static_cast<std::size_t>(index)], sizes, place_)

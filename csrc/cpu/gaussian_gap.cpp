@@ -7,26 +7,11 @@
 
 #include <type_traits>
 
-#include "schedule.hpp"
+#include "point_columns.hpp"
 
 TK_BEGIN_NAMESPACE
 
 constexpr int gap_registers = register_bytes == 64 ? 3 : 1;
-
-// A register of points from `row` on; lanes past the end repeat the last point.
-template <class S>
-inline Native<S> points_at(const S* rows, std::int64_t row, std::int64_t n) {
-    if (row + lanes<S> <= n) return load<Native<S>>(rows + row);
-    Native<S> value;
-    for (int lane = 0; lane < lanes<S>; ++lane) value[lane] = rows[row + lane < n ? row + lane : n - 1];
-    return value;
-}
-
-template <class S>
-inline void put_points(Native<S> values, S* rows, std::int64_t row, std::int64_t n) {
-    if (row + lanes<S> <= n) return store(rows + row, values);
-    for (int lane = 0; row + lane < n; ++lane) rows[row + lane] = values[lane];
-}
 
 // Square matrices in panels of `Rows` rows, [panel][column][row of the panel], zero-padded.
 template <int Rows>
@@ -85,26 +70,12 @@ struct GapTile {
         return {points_at(a.mean_scale, row, a.n), points_at(a.root, row, a.n)};
     }
 
-    void make_noise(std::int64_t row, V* to) const {
-        const int dim = static_cast<int>(a.dim);
-        if (a.noise != nullptr) {
-            for (int i = 0; i < dim; ++i) to[i * gap_registers] = points_at(a.noise + i * a.n, row, a.n);
-            return;
-        }
-        const PathIndex<V> path = path_index<S>(a.path_offset + static_cast<std::uint64_t>(row));
-        for (int i = 0; i < dim; i += 4) {
-            V numbers[4];
-            normal_block(a.seed, Purpose::noise, path, static_cast<std::uint32_t>(i / 4), numbers);
-            for (int j = 0; j < 4 && i + j < dim; ++j) to[(i + j) * gap_registers] = numbers[j];
-        }
-    }
-
     void operator()(std::int64_t first) const {
         const int dim = static_cast<int>(a.dim);
         for (int c = 0; c < gap_registers; ++c) {
             const std::int64_t row = first + c * lanes<S>;
             const GapLevel<V> at = level(row);
-            make_noise(row, noise + c);
+            make_noise<S>(a, row, gap_registers, noise + c);
             for (int i = 0; i < dim; ++i) {
                 const int place = i * gap_registers + c;
                 before[place] = at.noisy(points_at(a.from_second + i * a.n, row, a.n), noise[place]);

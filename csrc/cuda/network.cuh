@@ -100,7 +100,6 @@ struct BlockMlp {
     }
 #endif
 
- private:
 #if TK_ON_DEVICE
     // σ over all units of a layer, between two barriers.
     __device__ __forceinline__ void activate_units(S* units, int width) const {

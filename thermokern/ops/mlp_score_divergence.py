@@ -121,6 +121,13 @@ def check_mlp(weights: Sequence[Tensor], biases: Tensor, activation: str, dim: i
 
 def check_layers(weights: Sequence[Tensor], biases: Tensor, activation: str, dim: int, most: int | None = None) -> None:
     """Raise unless these describe a perceptron from `dim` to `dim` numbers; `biases` is (nodes, Σ widths + dim)."""
+    check_matrices(weights, activation, dim, most)
+    units = sum(weight.shape[0] for weight in weights)
+    check_tensor("biases", biases, "nodes", units, any_float=True)
+
+
+def check_matrices(weights: Sequence[Tensor], activation: str, dim: int, most: int | None = None) -> None:
+    """Raise unless these are the matrices of a perceptron from `dim` to `dim` numbers."""
     checked_choice("activation", activation, ACTIVATIONS)
     if not isinstance(weights, Sequence) or isinstance(weights, str | bytes):
         raise TypeError(f"weights: expected matrices, got {described(weights)}")
@@ -133,8 +140,6 @@ def check_layers(weights: Sequence[Tensor], biases: Tensor, activation: str, dim
         fan_in = weight.shape[0]
         if not last and not 1 <= fan_in <= (fan_in if most is None else most):
             raise ValueError(f"weights[{i}]: expected a width of 1 to {most or 'any'}, got {fan_in}")
-    units = sum(weight.shape[0] for weight in weights)
-    check_tensor("biases", biases, "nodes", units, any_float=True)
 
 
 def _mlp(

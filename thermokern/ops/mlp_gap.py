@@ -1,0 +1,237 @@
+"""Differences of the scores that one perceptron has under several conditions, of which information is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from thermokern import _core
+from thermokern.ops.checks import check_flags, check_tensor, checked_number, checked_seed, refuse_gradient
+from thermokern.ops.contexts import plain_precision
+from thermokern.ops.gaussian_gap import MAX_GAP_DIM
+from thermokern.ops.mlp_score_divergence import ACTIVATIONS, MAX_WIDTH, check_matrices
+from thermokern.ops.normals import normals_reference
+from thermokern.ops.registry import register, run_kernel
+
+MAX_GAP_CONDITIONS = _core.MAX_GAP_CONDITIONS
+
+
+@plain_precision()
+def mlp_gap_reference(
+    from_centre: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str,
+    enter: Tensor,
+    scale: Tensor,
+    skip: Tensor,
+    centre: Tensor,
+    mean_scale: Tensor,
+    root: Tensor,
+    *,
+    residual: bool = False,
+    reference: float = 1.0,
+    noise: Tensor | None = None,
+    seed: int = 0,
+    path_offset: int = 0,
+) -> Tensor:
+    """:func:`mlp_gap` in PyTorch, in the dtype of `from_centre`: the specification. Differentiable."""
+    _check(from_centre, weights, biases, activation, enter, scale, skip, centre, mean_scale, root, noise, residual)
+    reference = checked_number("reference", reference, above=0.0)
+    dim, n = from_centre.shape
+    if noise is None:
+        z = normals_reference(n, dim, seed=seed, path_offset=path_offset, dtype=from_centre.dtype).T.to(from_centre)
+    else:
+        z = noise
+    m, r = mean_scale.to(from_centre), root.to(from_centre)
+    apart = m * from_centre + r * z  # (d, n), x minus m times the centre
+    rest = -r * (apart + m * centre.to(from_centre)[:, None]) / (m.square() * reference + r.square())
+    before, kept = enter * apart, None
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        value = before if layer == 0 else ACTIVATIONS[activation](before)
+        shift = bias.to(from_centre)
+        after = weight.to(from_centre) @ value + (shift if bias.dim() == 3 else shift[:, None])
+        if residual and layer % 2 == 0:
+            after = after if kept is None else after + kept
+            kept = after
+        before = after
+    scores = scale * before + skip * apart  # (conditions, d, n), pushed
+    first, second = (scores, rest) if len(scores) == 1 else (scores[:-1], scores[-1])
+    gap, both = first - second, first + second
+    columns = gap.square(), -gap * (both + 2.0 * z), gap * (both - 2.0 * rest)
+    return 0.5 * torch.stack([column.sum(1) for column in columns])
+
+
+def mlp_gap(
+    from_centre: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str,
+    enter: Tensor,
+    scale: Tensor,
+    skip: Tensor,
+    centre: Tensor,
+    mean_scale: Tensor,
+    root: Tensor,
+    *,
+    residual: bool = False,
+    reference: float = 1.0,
+    noise: Tensor | None = None,
+    seed: int = 0,
+    path_offset: int = 0,
+) -> Tensor:
+    """``½ v |s_c − s_u|²`` of a perceptron's scores under conditions at ``x = m x_0 + √v z``, and two differences.
+
+    ``√v s = scale F(enter (x − m centre)) + skip (x − m centre)``, axis by axis, with the network F of
+
+        a_0 = W_0 · + b_0,   a_l = W_l σ(a_{l−1}) + b_l,   F = a_L;
+
+    a residual network adds ``a_{l−2}`` to ``a_l`` of every even l ≥ 2. Conditions and noise levels enter as biases. The
+    last condition is u; τ = −z/√v, and s_r is the score of ``N(0, σ² 1)`` diffused alike.
+
+    Parameters
+    ----------
+    from_centre : Tensor
+        (d, n) float32 or float64, on the CPU or a CUDA device: ``x_0 − centre``, one row an axis. 1 ≤ d ≤ 64.
+    weights : sequence of Tensor
+        Matrices (out, in), hidden layers first; at least two, hidden widths at most 256. Residual ones are even in
+        number, and the layers of even l have one width.
+    biases : sequence of Tensor
+        Of each layer (C, rows, n), of condition and point, 1 ≤ C ≤ 16; or, all but the first, (rows,).
+    activation : {"silu", "tanh", "relu", "gelu-tanh"}
+    enter, scale, skip : Tensor
+        (d, n).
+    centre : Tensor
+        (d,).
+    mean_scale, root : Tensor
+        (n,), m and √v > 0.
+    residual : bool
+    reference : float
+        σ².
+    noise : Tensor, optional
+        (d, n), z. Left out: drawn in the kernel, number i of path ``path_offset + k`` for axis i of point k, that of
+        :func:`normals`.
+    seed, path_offset : int
+
+    Returns
+    -------
+    Tensor
+        (3, C − 1, n): ``½ v |s_c − s_u|²``, ``½ v (|s_u − τ|² − |s_c − τ|²)``, ``½ v (|s_c − s_r|² − |s_u − s_r|²)``:
+        rates per unit of ln(m²/v), nats, of every condition but the last. With C = 1 (3, 1, n), and s_r for s_u.
+
+    Notes
+    -----
+    Every point is bit-identical, on one instruction set, for any number of threads, any chunking and any
+    `path_offset`. Cost: 2 C Σ (out · in) operations a point, where the first matrix counts once; memory for the output
+    alone. No gradient: see :func:`mlp_gap_reference`.
+
+    References
+    ----------
+    Premkumar, *Diffusion models are Kelly gamblers*, Eq. 13 and App. D; Kong, Brekelmans and Ver Steeg,
+    *Information-theoretic diffusion*, 2023, Eq. 9.
+    """
+    parts = (enter, scale, skip, centre, mean_scale, root)
+    _check(from_centre, weights, biases, activation, *parts, noise, residual)
+    names = ("enter", "scale", "skip", "centre", "mean_scale", "root")
+    given: dict[str, Tensor] = {"from_centre": from_centre, **dict(zip(names, parts, strict=True))}
+    if noise is not None:
+        given["noise"] = noise
+    given |= {f"weights[{k}]": weight for k, weight in enumerate(weights)}
+    given |= {f"biases[{k}]": bias for k, bias in enumerate(biases)}
+    refuse_gradient(**given)
+    variance = checked_number("reference", reference, above=0.0)
+    seed, path_offset = checked_seed(seed, path_offset)
+
+    def cast(tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [tensor.detach().to(from_centre).contiguous() for tensor in tensors]
+
+    (points,) = cast([from_centre])
+    drawn = None if noise is None else cast([noise])[0]
+    shaped = [bias if bias.dim() == 3 else bias[None, :, None] for bias in cast(biases)]
+    out: Tensor = torch.ops.thermokern.mlp_gap(
+        points, activation, cast(weights), shaped, residual, *cast(parts), variance, drawn, seed, path_offset
+    )
+    return out
+
+
+def _check(
+    from_centre: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str,
+    enter: Tensor,
+    scale: Tensor,
+    skip: Tensor,
+    centre: Tensor,
+    mean_scale: Tensor,
+    root: Tensor,
+    noise: Tensor | None,
+    residual: bool,
+) -> None:
+    """Raise unless the arguments fit together."""
+    check_flags(residual=residual)
+    check_tensor("from_centre", from_centre, "d", "n")
+    dim, n = from_centre.shape
+    if not 1 <= dim <= MAX_GAP_DIM:
+        raise ValueError(f"from_centre: expected 1 to {MAX_GAP_DIM} axes, got {dim}")
+    check_matrices(weights, activation, dim, MAX_WIDTH)
+    if residual and (len(weights) % 2 or len({len(weight) for weight in weights[:-1:2]}) > 1):
+        raise ValueError(
+            "weights: expected an even number of matrices of a residual network, every second from the first on with "
+            f"as many rows as the first, got rows {[len(weight) for weight in weights]}"
+        )
+    if not isinstance(biases, Sequence) or len(biases) != len(weights):
+        raise ValueError(f"biases: expected one tensor for each of {len(weights)} layers")
+    check_tensor("biases[0]", biases[0], "conditions", len(weights[0]), n)
+    conditions = len(biases[0])
+    if not 1 <= conditions <= MAX_GAP_CONDITIONS:
+        raise ValueError(f"biases[0]: expected 1 to {MAX_GAP_CONDITIONS} conditions, got {conditions}")
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        own = layer == 0 or (isinstance(bias, Tensor) and bias.dim() == 3)
+        check_tensor(f"biases[{layer}]", bias, *((conditions, len(weight), n) if own else (len(weight),)))
+    for name, tensor in {"enter": enter, "scale": scale, "skip": skip}.items():
+        check_tensor(name, tensor, dim, n)
+    check_tensor("centre", centre, dim)
+    for name, tensor in {"mean_scale": mean_scale, "root": root}.items():
+        check_tensor(name, tensor, n)
+    if noise is not None:
+        check_tensor("noise", noise, dim, n)
+
+
+def _mlp_gap(
+    from_centre: Tensor,
+    activation: str,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    residual: bool,
+    enter: Tensor,
+    scale: Tensor,
+    skip: Tensor,
+    centre: Tensor,
+    mean_scale: Tensor,
+    root: Tensor,
+    reference: float,
+    noise: Tensor | None,
+    seed: int,
+    path_offset: int,
+) -> Tensor:
+    out = _mlp_gap_fake(from_centre, activation, weights, biases)
+    axes = (enter, scale, skip, centre, mean_scale, root)
+    network = (from_centre, activation, weights, biases, residual)
+    run_kernel("mlp_gap", out, *network, *axes, reference, noise, seed, path_offset, out)
+    return out
+
+
+def _mlp_gap_fake(from_centre: Tensor, _: str, __: list[Tensor], biases: list[Tensor], *___: object) -> Tensor:
+    return from_centre.new_empty(3, max(biases[0].shape[0] - 1, 1), from_centre.shape[1])
+
+
+register(
+    "mlp_gap(Tensor from_centre, str activation, Tensor[] weights, Tensor[] biases, bool residual, Tensor enter,"
+    " Tensor scale, Tensor skip, Tensor centre, Tensor mean_scale, Tensor root, float reference, Tensor? noise,"
+    " int seed, int path_offset) -> Tensor",
+    _mlp_gap,
+    _mlp_gap_fake,
+)
