@@ -14,6 +14,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import problems
@@ -160,6 +161,16 @@ def paths(dtype: torch.dtype) -> Iterator[Case]:
         given = (*points, matrix, *rest, (1.0 - v).sqrt(), v.sqrt())
         name = f"gaussian_gap {dim} {'one level' if shared else 'own levels'}"
         yield name, lambda g=given: (ops.gaussian_gap(*g, seed=17, path_offset=2**34),)
+    for dim, conditions in itertools.product((1, 3, 64), (1, 2, 5)):
+        sizes, hidden = (dim, 24, 40, 24, dim), (conditions, 24, PATHS)
+        weights = [randn(b, a, key=("gap", b), dtype=dtype) / a**0.5 for a, b in itertools.pairwise(sizes)]
+        own = randn(conditions * 24, PATHS, key="biases", dtype=dtype).reshape(hidden)
+        biases = [own, *(randn(rows, key="bias", dtype=dtype) for rows in sizes[2:])]
+        axes = [randn(dim, PATHS, key=key, dtype=dtype) for key in ("from centre", "enter", "scale", "skip")]
+        v = torch.linspace(0.01, 0.99, PATHS, dtype=F64)
+        rest = (weights, biases, "silu", *axes[1:], randn(dim, key="centre"), (1.0 - v).sqrt(), v.sqrt())
+        run = partial(ops.mlp_gap, axes[0], *rest, residual=True, seed=17, path_offset=2**34)
+        yield f"mlp_gap {dim}, {conditions} conditions", lambda run=run: (run(),)
 
 
 def flows(dtype: torch.dtype) -> Iterator[Case]:

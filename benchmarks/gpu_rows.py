@@ -6,6 +6,7 @@ any other instruction as one of the two that its slot could have made.
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import time
@@ -109,6 +110,12 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
     pair = ops.normals(50, n, seed=2, device=device).reshape(2, 25, n)
     ones, level = torch.ones(25, device=device), torch.full((n,), 0.5, device=device)
     gap = (torch.eye(25, device=device), ones, 2.0 * ones, ones, level, level)
+    sizes = [25, *7 * [128], 25]
+    biased = torch.zeros(2, 128, n, device=device)
+    layers = (
+        [ops.normals(b, a, seed=a, device=device) / a**0.5 for a, b in itertools.pairwise(sizes)],
+        [biased if k in (0, 1, 3, 5) else torch.zeros(b, device=device) for k, b in enumerate(sizes[1:])],
+    )
     return {
         "normals": (Work(rows * long, 120, 4), lambda: ops.normals(rows, long, device=device)),
         "mixture_score": (Work(n, 8 * 37, 24), lambda: ops.mixture_score(x, *still)),
@@ -132,6 +139,10 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
         "gaussian_gap": (
             Work(n, 2 * 2 * 25**2 + 25 * (30 + 40), 2 * 4 * 25 + 20),
             lambda: ops.gaussian_gap(pair[0], pair[1], *gap),
+        ),
+        "mlp_gap": (
+            Work(n, 2 * 2 * 6 * 128**2 + 2 * 7 * 40 * 128, 2 * 4 * 4 * 128 + 4 * 4 * 25),
+            lambda: ops.mlp_gap(pair[0], *layers, "silu", *3 * [pair[1]], ones, level, level, residual=True),
         ),
         "hutchinson": (Work(rows * long, 130, 4), lambda: ops.hutchinson(wide)),
         "moments": (Work(len(values), 0, 4), lambda: ops.moments(values)),

@@ -107,6 +107,9 @@ GAP = {"from_first": X.T.contiguous(), "from_second": Y.T.contiguous(), "rotatio
 GAP |= {"first": torch.tensor([0.5, 2.0], dtype=F64), "second": torch.tensor([1.0, 0.3], dtype=F64)}
 GAP |= {"centre": torch.tensor([0.2, -0.1], dtype=F64)}
 GAP |= {"mean_scale": torch.full((12,), 0.6, dtype=F64), "root": torch.full((12,), 0.8, dtype=F64)}
+MLP_GAP = {"from_centre": GAP["from_first"], "centre": GAP["centre"], "activation": "silu", "weights": MLP["weights"]}
+MLP_GAP |= {"biases": [cloud(4, 24).reshape(2, 4, 12), cloud(1, 2)[0]], "enter": cloud(2, 12), "scale": cloud(2, 12)}
+MLP_GAP |= {"skip": cloud(2, 12), "mean_scale": GAP["mean_scale"], "root": GAP["root"]}
 LEAF = torch.ops.thermokern.neighbours_build(X, 64, True, 1.0, 1)
 SMALL = {"stderr": False, "bias": False}
 INFORMATION = {"evaluations": 64, "ends": False}
@@ -135,6 +138,8 @@ OPS = {
     "mixture_score_reference": Case(ops.mixture_score_reference, columns(x=X, **MIXED)),
     "mlp_score_divergence": Case(ops.mlp_score_divergence, columns(x=X, **MLP)),
     "mlp_score_divergence_reference": Case(ops.mlp_score_divergence_reference, columns(x=X, **MLP)),
+    "mlp_gap": Case(ops.mlp_gap, columns(**MLP_GAP)),
+    "mlp_gap_reference": Case(ops.mlp_gap_reference, columns(**MLP_GAP)),
     "moments": Case(ops.moments, columns(values=X[:, 0])),
     "moments_reference": Case(ops.moments_reference, columns(values=X[:, 0])),
     "neighbours_reference": Case(ops.neighbours_reference, columns(x=X, k=2)),

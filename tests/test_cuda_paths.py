@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from test_cuda_emulated import DEVICE, DTYPES, EXACT, ORDERS, SIZES, Backend
 from test_gaussian_gap import problem as gap_problem
+from test_mlp_gap import cast
+from test_mlp_gap import problem as mlp_problem
 from test_ops import LANGEVIN, PAIRS, Case, generator, langevin_case, perceptron, reweighted, source
 from test_probability_flow import mixture, source_of
 from test_trajectory_parts import parts_of, table_of
@@ -90,6 +93,32 @@ def test_gaussian_gap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         (expected,), (best,) = call(x, 2**33 - 5), call(x.double(), 2**33 - 5)
         scale = max(rms(best), 1.0)
         if dtype == torch.float32:
+            assert_rounding(actual, expected, best, scale, what)
+        else:
+            assert rms(actual - expected) <= 64 * torch.finfo(F64).eps * scale, what
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_mlp_gap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain and residual, noise given or drawn, one condition to many, in both precisions."""
+    shapes = ((1, 1, (5,), False), (3, 2, (24, 9, 24), True), (7, 5, (16, 13), False), (64, 2, (40, 8, 40), True))
+    for (dim, conditions, widths, residual), n, dtype in itertools.product(shapes, (1, 33, 150), DTYPES):
+        given = mlp_problem(dim, n, conditions, widths, activation="tanh" if dim == 7 else "silu", residual=residual)
+        given = cast(given, dtype)
+        if residual:
+            given["noise"] = ops.normals(n, dim, seed=5, dtype=dtype).T.contiguous()
+
+        def call(x: Tensor, offset: int, given: dict[str, Any] = given) -> tuple[Tensor, ...]:
+            rest = {**cast(given, x.dtype), "from_centre": x}
+            return (ops.mlp_gap(**rest, reference=0.7, seed=3, path_offset=offset),)
+
+        x, what = given["from_centre"], f"{dim} axes, n = {n}, {dtype}"
+        (actual,) = Backend(monkeypatch, name)(Case(what, dim, call, call), x, 2**33 - 5)
+        (expected,), (best,) = call(x, 2**33 - 5), call(x.double(), 2**33 - 5)
+        scale = max(rms(best), 1.0)
+        if EXACT:
+            assert_exact(actual, expected, what)
+        elif dtype == torch.float32:
             assert_rounding(actual, expected, best, scale, what)
         else:
             assert rms(actual - expected) <= 64 * torch.finfo(F64).eps * scale, what

@@ -90,6 +90,14 @@ def gaussian_gap(x: Tensor) -> Call:
     return lambda: (ops.gaussian_gap(rows, -rows, torch.eye(2, dtype=x.dtype), ones, 2 * ones, ones, level, level),)
 
 
+def mlp_gap(x: Tensor) -> Call:
+    rows, ones = x.T.contiguous(), torch.ones(2, dtype=x.dtype)
+    level = torch.full((len(x),), 0.5, dtype=x.dtype)
+    weights, biases = [torch.eye(2, dtype=x.dtype)] * 2, [torch.stack([rows, -rows]), ones]
+    axes = (rows, rows + 1.0, rows)
+    return lambda: (ops.mlp_gap(rows, weights, biases, "silu", *axes, ones, level, level),)
+
+
 def mixture(x: Tensor) -> Call:
     parameters = torch.zeros(1, 2, dtype=F64), torch.ones(1, 2, dtype=F64), torch.ones(1, dtype=F64)
     return lambda: ops.mixture_score(x, *parameters)
@@ -110,6 +118,7 @@ KERNELS = {
     "flow": flow,
     "step": step,
     "gaussian gap": gaussian_gap,
+    "perceptron gap": mlp_gap,
     "hutchinson": lambda x: lambda: (ops.hutchinson(x),),
     "langevin": langevin,
     "normals": lambda x: lambda: (ops.normals(len(x), 2, dtype=x.dtype),),

@@ -87,7 +87,7 @@ def test_against_the_scores_of_laws(name: str) -> None:
     }
     for what, rates in integrands.items():
         assert isinstance(rates, FusedRates), what
-        found = rates.fused(Data(x, noise, y, m, root))
+        found = rates.fused(Data(x, noise, y, m, root, t))
         plain = rates(Batch(m[:, None] * x + root[:, None] * noise, t, noise, root[:, None], y))
         assert found.shape == plain.shape, what
         assert found.dtype == F64, what

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from information_cases import F64, case_a, case_b, case_c, case_d, log_ratio, ring, three_classes
-from tolerances import assert_exact, assert_z
+from tolerances import assert_exact, assert_z, rms
 
 import thermokern as tk
 from thermokern.papers.premkumar2025.laws import flattened
-from thermokern.quantities.information.estimates import beyond, level_estimate
+from thermokern.quantities.information.estimates import _local_mean, beyond, level_estimate, recurring
 from thermokern.quantities.information.plan import FLOOR, Levels, adapted_density
 from thermokern.targets import law_score_at
 
@@ -291,6 +291,13 @@ def test_errors_by_neighbours() -> None:
     which = torch.arange(1000) % 50
     own = tk.ops.normals(50, 1, seed=4, dtype=F64)[which, 0]
     assert abs(level_estimate(own, which).stderr / (own[:50].std().item() / math.sqrt(50)) - 1.0) < 0.1
+    assert_exact(recurring(7 * which + 3), which)
+    assert recurring(which[:50]) is None
+    assert recurring(None) is None
+    for n in (2, 63, 64, 1000, 1003):  # means over blocks of neighbours, some of one value more
+        parts = torch.tensor_split(many[:n], max(1, n // 64))
+        blocks = torch.cat([part.mean().expand(len(part)) for part in parts])
+        assert rms(_local_mean(many[:n]) - blocks) < 1e-14
 
 
 def test_few_evaluations_are_told(seed: int) -> None:

@@ -367,6 +367,7 @@ def opcheck_calls() -> dict[str, tuple[object, tuple[object, ...]]]:
 ELSEWHERE = {
     "gaussian_gap": "test_gaussian_gap.py",
     "hutchinson": "test_stream_ops.py",
+    "mlp_gap": "test_mlp_gap.py",
     "probability_flow": "test_probability_flow.py",
     "trajectory_block": "test_trajectory_block.py",
     "trajectory_parts": "test_trajectory_parts.py",

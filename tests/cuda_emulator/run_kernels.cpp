@@ -168,6 +168,32 @@ void gaussian_gap(Numbers& random, std::int64_t n, std::int64_t dim, std::int64_
     report("gaussian gap", sizeof(S), n, dim, out);
 }
 
+// A network of one hidden layer, or of a residual block of three.
+template <class S>
+void mlp_gap(Numbers& random, std::int64_t n, std::int64_t dim, std::int64_t conditions, bool residual) {
+    const std::int64_t width = 24, layers = residual ? 4 : 2, pairs = conditions > 1 ? conditions - 1 : 1;
+    std::vector<std::vector<S>> numbers;
+    const auto given = [&](std::int64_t count) { return numbers.emplace_back(random.vector<S>(count)).data(); };
+    tk::MlpGapArguments<S> a{};
+    a.n = n, a.dim = dim, a.conditions = conditions, a.residual = residual;
+    a.mlp.hidden_layers = layers - 1;
+    for (std::int64_t l = 0; l < layers; ++l) {
+        const std::int64_t rows = l + 1 < layers ? width : dim;
+        if (l + 1 < layers) a.mlp.widths[l] = rows;
+        a.mlp.weights[l] = given(rows * (l > 0 ? width : dim));
+        a.own_biases[l] = l % 2 == 0;
+        a.biases[l] = given(l % 2 == 0 ? conditions * rows * n : rows);
+    }
+    a.from_centre = given(n * dim), a.enter = given(n * dim), a.scale = given(n * dim), a.skip = given(n * dim);
+    a.noise = residual ? given(n * dim) : nullptr;
+    a.centre = given(dim), a.mean_scale = given(n), a.root = given(n);
+    a.reference = S(1);
+    std::vector<S> out(static_cast<std::size_t>(tk::gap_columns * pairs * n));
+    a.out = out.data();
+    tk::cuda::mlp_gap<S>(a, nullptr);
+    report("perceptron gap", sizeof(S), n, dim, out);
+}
+
 template <class S>
 void averages(Numbers& random, const Source<S>& model, const Source<S>& reference, std::int64_t n, std::int64_t dim,
               std::int64_t nodes) {
@@ -364,6 +390,7 @@ void everything(bool few) {
             langevin<S>(random, n, dim);
             gaussian_gap<S>(random, n, dim, n, true);
             gaussian_gap<S>(random, n, 3 * dim, 0, false);
+            mlp_gap<S>(random, n, dim, 1 + dim % 3, dim % 2 == 0);
         }
         constexpr std::int64_t flow_nodes = 9 * 16 - 3;
         Source<S> of_flow, network_of_flow;

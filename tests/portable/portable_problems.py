@@ -10,6 +10,8 @@ from typing import Any
 import test_ops as battery
 import test_trajectory_parts as split
 import torch
+from test_mlp_gap import cast
+from test_mlp_gap import problem as mlp_gap_problem
 from tolerances import rms
 from torch import Tensor
 
@@ -240,6 +242,26 @@ def gaussian_gaps() -> Iterator[Problem]:
         )
 
 
+def perceptron_gaps() -> Iterator[Problem]:
+    """Networks plain and residual under one condition and several: noise drawn or given."""
+    for dim, conditions, drawn, widths in ((1, 1, True, (9,)), (3, 2, False, (8, 5, 8)), (7, 5, True, (12, 3, 12))):
+        kept = mlp_gap_problem(dim, PATHS, conditions, widths, residual=len(widths) > 1)
+        kept = cast(cast(kept, F32), F64)
+        kept |= {"reference": 2.0, "seed": 9, "path_offset": 2**33}
+        if not drawn:
+            kept["noise"] = numbers(dim, PATHS, key=8)
+
+        def gap(dtype: torch.dtype, run: Any, kept: Any = kept) -> Tensor:
+            out: Tensor = run(**cast(kept, dtype))
+            return out
+
+        yield (
+            lambda dtype, gap=gap: gap(dtype, ops.mlp_gap),
+            lambda dtype, gap=gap: {"out": gap(dtype, ops.mlp_gap_reference)},
+            {},
+        )
+
+
 def neighbours() -> Iterator[Problem]:
     for dim, method, p, k in ((2, "tree", 2.0, 3), (3, "brute", math.inf, 5), (9, "tree", math.inf, 20)):
         x, y = numbers(80, dim), numbers(7, dim, key=1)
@@ -269,4 +291,5 @@ def functions() -> Iterator[Problem]:
 def problems() -> Iterator[Problem]:
     """All of them."""
     of_points = cases(), networks(), averages_and_flows(), parts()
-    return itertools.chain(*of_points, rows(), statistics(), gaussian_gaps(), neighbours(), functions())
+    gaps = gaussian_gaps(), perceptron_gaps()
+    return itertools.chain(*of_points, rows(), statistics(), *gaps, neighbours(), functions())

@@ -49,6 +49,7 @@ OUTPUTS = {
     "probability_flow": {"x_last", "divergence", "evaluations", "status"},
     "langevin": {"x_last", "work"},
     "gaussian_gap": {"out"},
+    "mlp_gap": {"out"},
     "neighbours_build": {"points", "order", "bounds"},
     "neighbours_search": {"distances", "indices", "pairs"},
     "neighbours_count": {"counts"},

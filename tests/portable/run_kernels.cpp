@@ -47,6 +47,22 @@ class Arguments {
         return true;
     }
 
+    std::vector<Value>& list(std::size_t i) { return values_.at(i).list; }
+
+    // An activation, and the matrices that are the first `layers` tensors.
+    static tk::MlpArguments<S> network(const std::string& activation, std::vector<Value>& tensors, std::size_t layers) {
+        tk::MlpArguments<S> out{};
+        out.activation = -1;
+        for (int a = 0; a < 4; ++a)
+            if (activation == tk::activations[a]) out.activation = a;
+        out.hidden_layers = static_cast<std::int64_t>(layers) - 1;
+        for (std::size_t l = 0; l < layers; ++l) {
+            out.weights[l] = tensors[l].array.template data<S>();
+            if (l + 1 < layers) out.widths[l] = tensors[l].array.size(0);
+        }
+        return out;
+    }
+
     // A kind and its tensors, at i and i + 1.
     tk::ScoreSource<S> source(std::size_t i) {
         tk::ScoreSource<S> out{};
@@ -60,15 +76,8 @@ class Arguments {
             return out;
         }
         out.is_mlp = true;
-        out.mlp.activation = -1;
-        for (int a = 0; a < 4; ++a)
-            if (text(i) == std::string("mlp:") + tk::activations[a]) out.mlp.activation = a;
         const std::size_t layers = tensors.size() - 3;
-        out.mlp.hidden_layers = static_cast<std::int64_t>(layers) - 1;
-        for (std::size_t l = 0; l < layers; ++l) {
-            out.mlp.weights[l] = tensors[l].array.template data<S>();
-            if (l + 1 < layers) out.mlp.widths[l] = tensors[l].array.size(0);
-        }
+        out.mlp = network(text(i).substr(4), tensors, layers);
         out.mlp.biases = tensors[layers].array.template data<S>();
         out.mlp.output_scale = tensors[layers + 1].array.template data<S>();
         out.mlp.skip = tensors[layers + 2].array.template data<S>();
@@ -99,6 +108,34 @@ tk::TrajectoryArguments<S> paths(Arguments<S>& a, std::size_t sources) {
     out.model = a.source(sources);
     out.reference = a.source(sources + 2);
     out.x = a.numbers(0);
+    return out;
+}
+
+template <class S>
+tk::MlpGapArguments<S> mlp_gap_arguments(Arguments<S>& a) {
+    tk::MlpGapArguments<S> out{};
+    out.dim = a.array(0).size(0);
+    out.n = a.array(0).size(1);
+    out.mlp = a.network(a.text(1), a.list(2), a.list(2).size());
+    for (std::size_t l = 0; l < a.list(3).size(); ++l) {
+        Array& bias = a.list(3)[l].array;
+        if (l == 0) out.conditions = bias.size(0);
+        out.own_biases[l] = bias.size(0) == out.conditions && bias.size(2) == out.n;
+        out.biases[l] = bias.template data<S>();
+    }
+    out.residual = a.flag(4);
+    out.from_centre = a.numbers(0);
+    out.enter = a.numbers(5);
+    out.scale = a.numbers(6);
+    out.skip = a.numbers(7);
+    out.centre = a.numbers(8);
+    out.mean_scale = a.numbers(9);
+    out.root = a.numbers(10);
+    out.reference = static_cast<S>(a.number(11));
+    out.noise = a.numbers(12);
+    out.seed = a.word(13);
+    out.path_offset = a.word(14);
+    out.out = a.numbers(15);
     return out;
 }
 
@@ -276,6 +313,7 @@ bool run(Call& call, int threads) {
         const tk::ExponentialSums e = tk::reduce_dealt<tk::ExponentialSums>(a.numbers(0), n(0), a.exact(1), threads);
         return a.fill(2, {e.top, e.first, e.second});
     }
+    if (name == "mlp_gap") return k.mlp_gap(mlp_gap_arguments(a), threads, never);
     if (name == "neighbours_build")
         return k.neighbours_build({.n = n(0),
                                    .dim = dim(0),

@@ -125,6 +125,13 @@ class _Given(nn.Module):
         return out
 
 
+def condition_of(network: object) -> tuple[object, Tensor | None]:
+    """A network below the condition (1, …) that is given to it for all samples; None: no such condition."""
+    if isinstance(network, _Given) and len(network.y) == 1:
+        return network.network, network.y
+    return network, None
+
+
 class GuidedByCondition(nn.Module):
     """``(1 + w) s(x|y) − w s(x)`` as a network of x, t and y, in the networks' own precision."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,22 @@ class FitHistory:
     validation: Tensor
     validation_null: Tensor
     held_out: Tensor
+
+
+class BiasedLayers(NamedTuple):
+    """A perceptron at points of given noise levels, each under some conditions, as :func:`thermokern.ops.mlp_gap` has it.
+
+    In the precision of the network.
+    """
+
+    weights: list[Tensor]  # (out, in)
+    biases: list[Tensor]  # (conditions, out, n) or (out,)
+    activation: str
+    residual: bool
+    centre: Tensor  # (d,)
+    enter: Tensor  # (d, n)
+    scale: Tensor  # (d, n)
+    skip: Tensor  # (d, n)
 
 
 class ConditionalMLP(nn.Module):
@@ -104,16 +122,52 @@ class ConditionalMLP(nn.Module):
         out: Tensor = v.sqrt() * z / spread + m * self.std / spread * correction
         return out
 
+    def layers_at(self, t: Tensor, conditions: Sequence[Tensor | None]) -> BiasedLayers:
+        """The network at `t` (n,), under each of the conditions (n, …) or (1, …), as layers of ``−ε̂``."""
+        time, weight = t.double(), self.enter.weight
+        m, v = self.process.mean_scale(time), self.process.variance(time)
+        std = self.std.double()[:, None]
+        spread = (m.square() * std.square() + v).sqrt()  # (d, n)
+        level = self._level(self.process.log_snr(time).to(weight)).T  # (features, n)
+        given = torch.stack([self._condition(y, weight).T.expand(-1, len(t)) for y in conditions])
+
+        def own(seen: nn.Linear, first: int, bias: Tensor) -> Tensor:
+            """Of a layer that sees level and condition from column `first` on."""
+            by_level, by_condition = seen.weight[:, first:].split([len(level), given.shape[1]], dim=1)
+            common = torch.addmm(bias[:, None], by_level, level)
+            return torch.baddbmm(common[None], by_condition.expand(len(given), -1, -1), given)
+
+        dim = len(spread)
+        weights, biases = [weight[:, :dim]], [own(self.enter, dim, self.enter.bias)]
+        for inner, level_of, outer in zip(self.inner, self.level, self.outer, strict=True):
+            weights += [inner.weight, outer.weight]
+            biases += [own(level_of, 0, inner.bias + level_of.bias), outer.bias]
+        return BiasedLayers(
+            weights=[*weights, self.leave.weight],
+            biases=[*biases, self.leave.bias],
+            activation="silu",
+            residual=True,
+            centre=self.mean,
+            enter=(1.0 / spread).to(weight),
+            scale=(-m * std / spread).to(weight),
+            skip=(-v.sqrt() / spread.square()).to(weight),
+        )
+
     def _seen(self, log_snr: Tensor, y: Tensor | None) -> Tensor:
         """Noise level and condition as features."""
+        return torch.cat([self._level(log_snr), self._condition(y, log_snr).expand(len(log_snr), -1)], dim=1)
+
+    def _level(self, log_snr: Tensor) -> Tensor:
         angles = log_snr[:, None] * self.frequencies
-        parts = [0.1 * log_snr[:, None], angles.sin(), angles.cos()]
+        return torch.cat([0.1 * log_snr[:, None], angles.sin(), angles.cos()], dim=1)
+
+    def _condition(self, y: Tensor | None, like: Tensor) -> Tensor:
         if self.labels:
             assert y is not None
-            parts.append(nn.functional.one_hot(y, self.labels + 1).to(log_snr))
-        elif len(self.condition_mean):
+            return nn.functional.one_hot(y, self.labels + 1).to(like)
+        if len(self.condition_mean):
             assert y is not None
             absent = y.isnan().any(1, keepdim=True)
             scaled = (y - self.condition_mean) / self.condition_std
-            parts += [torch.where(absent, 0.0, scaled), absent.to(log_snr)]
-        return torch.cat(parts, dim=1)
+            return torch.cat([torch.where(absent, 0.0, scaled), absent.to(like)], dim=1)
+        return like.new_empty(1, 0)

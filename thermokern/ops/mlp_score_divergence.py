@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu-tanh": lambda a: functional.gelu(a, approximate="tanh"),
 }
-MAX_WIDTH = _core.MAX_WIDTH
+MAX_WIDTH, MAX_LAYERS = _core.MAX_WIDTH, _core.MAX_LAYERS
 
 
 @plain_precision()

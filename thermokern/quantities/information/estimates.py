@@ -25,15 +25,15 @@ class FewEvaluationsWarning(FewPathsWarning):
 def level_estimate(values: Tensor, clusters: Tensor | None = None, independent: bool = False) -> Estimate:
     """Mean of `values` (n,), ordered by λ and one to a stratum, with its standard error, nats.
 
-    ``√(mean(d²)/n)`` with ``d_i = (w_{2i} − w_{2i+1})/√2`` of neighbours, which share a stratum all but. Where a data
-    point (its number in `clusters`) recurs, the products of its deviations at different levels are added.
+    ``√(mean(d²)/n)`` with ``d_i = (w_{2i} − w_{2i+1})/√2`` of neighbours, which share a stratum all but. Where data
+    points recur, the products of the deviations of each at different levels are added.
 
     Parameters
     ----------
     values : Tensor
         (n,) float64.
     clusters : Tensor, optional
-        (n,) int64.
+        (n,) int64, see :func:`recurring`.
     independent : bool
         The levels were drawn independently, not one to a stratum: the plain standard error serves.
     """
@@ -42,12 +42,20 @@ def level_estimate(values: Tensor, clusters: Tensor | None = None, independent: 
     if n < 2:
         return Estimate(mean, math.nan)
     variance = values.var().item() / n if independent else _differences(values).square().mean().item() / n
-    if clusters is not None and len(torch.unique(clusters)) < n:
+    if clusters is not None:
         residual = values - (values.mean() if independent else _local_mean(values))
-        _, which = torch.unique(clusters, return_inverse=True)
-        sums = torch.zeros(int(which.max()) + 1, dtype=torch.float64, device="cpu").index_add_(0, which, residual)
+        sums = torch.zeros(int(clusters.max()) + 1, dtype=torch.float64, device="cpu")
+        sums.index_add_(0, clusters, residual)
         variance += max(0.0, (sums.square().sum() - residual.square().sum()).item() / n**2)
     return Estimate(mean, math.sqrt(variance))
+
+
+def recurring(points: Tensor | None) -> Tensor | None:
+    """Numbers of data points (n,) counted from zero without gaps; None where none recurs."""
+    if points is None:
+        return None
+    different, which = torch.unique(points, return_inverse=True)
+    return which if len(different) < len(points) else None
 
 
 def effective_sample_size(values: Tensor) -> float:
@@ -112,4 +120,7 @@ def _differences(values: Tensor) -> Tensor:
 
 def _local_mean(values: Tensor) -> Tensor:
     blocks = max(1, len(values) // _BLOCK)
-    return torch.cat([part.mean().expand(len(part)) for part in torch.tensor_split(values, blocks)])
+    size, longer = divmod(len(values), blocks)  # so many blocks have one value more
+    cut = longer * (size + 1)
+    parts = values[:cut].reshape(longer, size + 1), values[cut:].reshape(-1, size)
+    return torch.cat([part.mean(1, keepdim=True).expand_as(part).flatten() for part in parts])

@@ -58,15 +58,24 @@ class GaussianGap:
         Of the reference that the difference of entropies is taken to.
     columns : sequence of int
         Which of gap, loss and difference.
+    candidates : bool
+        Whether the conditions are (n, candidates, …); the columns are then those of one after the other.
     """
 
     first: GaussianScore
     second: GaussianScore
     std: float = 1.0
     columns: Sequence[int] = (0, 1, 2)
+    candidates: bool = False
 
     def __call__(self, data: Data) -> Tensor:
         """Rates (n, columns) float64."""
+        if not self.candidates:
+            return self._under(data)
+        assert data.y is not None
+        return torch.cat([self._under(data._replace(y=y)) for y in data.y.unbind(1)], dim=1)
+
+    def _under(self, data: Data) -> Tensor:
         axes, other = self.first.axes, self.second.axes
         centre, fixed = self.first.centre, self.second.centre
         assert isinstance(fixed, Tensor)
@@ -89,24 +98,17 @@ class GaussianGap:
 
 
 class FusedRates:
-    """An integrand in PyTorch, with the kernels that stand for it where the data come from :func:`evaluate`.
+    """An integrand in PyTorch, with the kernels that stand for it where the data come from :func:`evaluate`."""
 
-    With `candidates` the conditions are (n, candidates, …), and each kernel gives its columns for one after the other.
-    """
-
-    def __init__(self, plain: Integrand, gaps: Sequence[GaussianGap], candidates: int | None = None) -> None:
-        self.plain, self.gaps, self.candidates = plain, gaps, candidates
+    def __init__(self, plain: Integrand, kernels: Sequence[Callable[[Data], Tensor]]) -> None:
+        self.plain, self.kernels = plain, kernels
 
     def __call__(self, batch: Batch) -> Tensor:
         return self.plain(batch)
 
     def fused(self, data: Data) -> Tensor:
-        """Rates (n, columns), see :class:`GaussianGap`."""
-        tried = [data]
-        if self.candidates is not None:
-            assert data.y is not None
-            tried = [data._replace(y=y) for y in data.y.unbind(1)]
-        return torch.cat([gap(each) for gap in self.gaps for each in tried], dim=1)
+        """Rates (n, columns), those of one kernel after the other."""
+        return torch.cat([kernel(data) for kernel in self.kernels], dim=1)
 
 
 def with_kernels(
@@ -116,16 +118,16 @@ def with_kernels(
     seconds: Sequence[GaussianScore | None],
     columns: Sequence[int],
     std: float = 1.0,
-    candidates: int | None = None,
+    candidates: bool = False,
 ) -> Integrand:
     """`plain`, beside it kernels where all scores are Gaussian, of data of that shape, and the second's centres fixed.
 
-    The columns are those of each pair of the first score and a second one, see :class:`FusedRates`.
+    The columns are those of each pair of the first score and a second one, see :class:`GaussianGap`.
     """
     gaps = [
-        GaussianGap(first, second, std, columns)
+        GaussianGap(first, second, std, columns, candidates)
         for second in seconds
         if first is not None and second is not None and not callable(second.centre)
     ]
     fit = all(score is not None and score.law.dim == shape.numel() for score in (first, *seconds))
-    return FusedRates(plain, gaps, candidates) if fit and len(gaps) == len(seconds) else plain
+    return FusedRates(plain, gaps) if fit and len(gaps) == len(seconds) else plain

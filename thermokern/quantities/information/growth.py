@@ -13,6 +13,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities.information.gaussian import gaussian_score, with_kernels
 from thermokern.quantities.information.integral import Batch, Integrand, Options, evaluate
 from thermokern.quantities.information.integrands import LOSS, ConditionalLike, pushed, pushed_given
+from thermokern.quantities.information.networks import network_rates
 from thermokern.quantities.information.plan import Density, adapted_density, even_density, stratified, uniforms
 from thermokern.quantities.information.sources import Draws, Source
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -64,7 +65,7 @@ def pointwise_losses(
             columns.append(0.5 * (without - (with_y + batch.noise).square().sum(1)))
         return torch.stack(columns, dim=1)
 
-    integrand = _with_kernels(rates, shape, conditional, unconditional, count)
+    integrand = _with_kernels(rates, conditional, unconditional, process, shape, True)
     with Bar(total=n * pairs, progress=options.progress, unit="point", unit_scale=True, desc="pairs") as bar:
         flat = levels.log_snr.reshape(-1)
         found = evaluate(integrand, process, flat, repeated, _POINTS, options, bar)
@@ -92,17 +93,23 @@ def pilot_density(
         other = pushed_given(conditional, process, batch, shape, batch.y) + batch.noise
         return 0.5 * (one.square() - other.square()).sum(1)[:, None]
 
-    integrand = _with_kernels(rates, shape, conditional, unconditional, None)
+    integrand = _with_kernels(rates, conditional, unconditional, process, shape, False)
     with Bar(total=len(draws.x), progress=False) as bar:
         seen = evaluate(integrand, process, levels.log_snr, draws, _PILOT, options, bar)
     return adapted_density(levels, seen[:, 0], density.edges)
 
 
 def _with_kernels(
-    plain: Integrand, shape: torch.Size, conditional: ConditionalLike, unconditional: ScoreLike, candidates: int | None
+    plain: Integrand,
+    conditional: ConditionalLike,
+    unconditional: ScoreLike,
+    process: LinearProcess,
+    shape: torch.Size,
+    candidates: bool,
 ) -> Integrand:
+    fused = network_rates(plain, conditional, unconditional, process, shape, (LOSS,), candidates=candidates)
     scores = gaussian_score(conditional), [gaussian_score(unconditional)]
-    return with_kernels(plain, shape, *scores, (LOSS,), candidates=candidates)
+    return with_kernels(fused, shape, *scores, (LOSS,), candidates=candidates)
 
 
 def blind_density(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -25,6 +26,7 @@ from thermokern.quantities.information.estimates import (
     beyond,
     effective_sample_size,
     level_estimate,
+    recurring,
     warn_of_few,
 )
 from thermokern.quantities.information.plan import (
@@ -67,6 +69,7 @@ class Data(NamedTuple):
     y: Tensor | None  # (n, …)
     mean_scale: Tensor  # (n,) m
     root: Tensor  # (n,) √v
+    t: Tensor  # (n,)
 
 
 @runtime_checkable
@@ -133,7 +136,11 @@ class Integral:
 
     def estimate(self, values: Tensor) -> Estimate:
         """The integral of values (n,) made from the columns."""
-        return level_estimate(values, self.clusters, self.independent)
+        return level_estimate(values, self._recurring, self.independent)
+
+    @cached_property
+    def _recurring(self) -> Tensor | None:
+        return recurring(self.clusters)
 
     def above(self, column: int) -> Estimate:
         """What lies above t_end."""
@@ -215,7 +222,7 @@ def evaluate(
         low, high = which.start, which.stop
         noise = ops.normals(high - low, dim, seed=options.seed, path_offset=offset + low, dtype=torch.float64)
         if isinstance(integrand, Fused):
-            return integrand.fused(Data(draws.x[which], noise, y, m[which, 0], root[which, 0]))
+            return integrand.fused(Data(draws.x[which], noise, y, m[which, 0], root[which, 0], times[which]))
         x = m[which] * draws.x[which] + root[which] * noise
         return integrand(Batch(x, times[which], noise, root[which], y))
 

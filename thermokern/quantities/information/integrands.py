@@ -14,6 +14,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.information.gaussian import GaussianScore, gaussian_score, isotropic, with_kernels
 from thermokern.quantities.information.integral import Batch, Integrand
+from thermokern.quantities.information.networks import network_rates
 from thermokern.targets import ConditionalLaw, Gaussian
 
 ConditionalLike = ConditionalModel | ConditionalLaw
@@ -76,8 +77,9 @@ def information_rates(
         columns = (apart * apart, -apart * (both + 2.0 * batch.noise), apart * (both - 2.0 * rest))
         return torch.stack([0.5 * column.sum(1) for column in columns], dim=1)
 
-    pair = gaussian_score(conditional), [gaussian_score(unconditional)]
-    return with_kernels(rates, shape, *pair, (GAP, LOSS, DIFFERENCE), reference_std)
+    pair, columns = (gaussian_score(conditional), [gaussian_score(unconditional)]), (GAP, LOSS, DIFFERENCE)
+    fused = network_rates(rates, conditional, unconditional, process, shape, columns, reference_std)
+    return with_kernels(fused, shape, *pair, columns, reference_std)
 
 
 def reference_rates(
@@ -96,8 +98,9 @@ def reference_rates(
             columns.append(score - _pushed_either(truth, process, batch, shape))
         return torch.stack([0.5 * column.square().sum(1) for column in columns], dim=1)
 
+    fused = rates if truth is not None else network_rates(rates, model, None, process, shape, (GAP,), std)
     others = [isotropic(shape.numel(), std), *([] if truth is None else [gaussian_score(truth)])]
-    return with_kernels(rates, shape, gaussian_score(model), others, (GAP,))
+    return with_kernels(fused, shape, gaussian_score(model), others, (GAP,))
 
 
 def product_rates(

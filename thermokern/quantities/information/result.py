@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thermokern.quantities.information.curve import InformationCurve, curve_numbers
-from thermokern.quantities.information.estimates import level_estimate, total
+from thermokern.quantities.information.estimates import level_estimate, recurring, total
 from thermokern.quantities.information.verdicts import information_in_words, measured, pairs_in_words
 from thermokern.quantities.likelihood import Verdict
 from thermokern.quantities.results.estimate import Estimate
@@ -39,7 +39,7 @@ class LevelResult(Result):
         """The integral from λ = −∞ to `log_snr`, what lies above t_end included, nats: the quantity at that noise."""
         inside = torch.where(self.log_snr <= log_snr, self.values, 0.0)
         independent = self.settings["sampling"] == "uniform"
-        return total(self.above, level_estimate(inside, self.points, independent))
+        return total(self.above, level_estimate(inside, recurring(self.points), independent))
 
 
 @stored("neural-entropy")
