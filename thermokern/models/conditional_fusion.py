@@ -54,9 +54,7 @@ class BiasedNetwork:
             return self.network.layers_at(t.to(like.device), cast)
 
 
-def biased_network(
-    first: object, second: object | None, process: LinearProcess, dim: int
-) -> BiasedNetwork | None:
+def biased_network(first: object, second: object | None, process: LinearProcess, dim: int) -> BiasedNetwork | None:
     """The network of both scores, or of one; None where they have none of a form that the kernel takes."""
     scores = [_under(score) for score in (first, *(() if second is None else (second,)))]
     known = [score for score in scores if score is not None]

@@ -36,7 +36,7 @@ class FitHistory:
 
 
 class BiasedLayers(NamedTuple):
-    """A perceptron at points of given noise levels, each under some conditions, as :func:`thermokern.ops.mlp_gap` has it.
+    """A perceptron at points of given noise levels, under conditions, as :func:`thermokern.ops.mlp_gap` has it.
 
     In the precision of the network.
     """
@@ -133,13 +133,18 @@ class ConditionalMLP(nn.Module):
 
         def own(seen: nn.Linear, first: int, bias: Tensor) -> Tensor:
             """Of a layer that sees level and condition from column `first` on."""
-            by_level, by_condition = seen.weight[:, first:].split([len(level), given.shape[1]], dim=1)
+            middle = first + len(level)
+            by_level, by_condition = seen.weight[:, first:middle], seen.weight[:, middle:]
             common = torch.addmm(bias[:, None], by_level, level)
             return torch.baddbmm(common[None], by_condition.expand(len(given), -1, -1), given)
 
         dim = len(spread)
-        weights, biases = [weight[:, :dim]], [own(self.enter, dim, self.enter.bias)]
+        weights: list[Tensor] = [weight[:, :dim]]
+        biases: list[Tensor] = [own(self.enter, dim, self.enter.bias)]
         for inner, level_of, outer in zip(self.inner, self.level, self.outer, strict=True):
+            assert isinstance(inner, nn.Linear)
+            assert isinstance(level_of, nn.Linear)
+            assert isinstance(outer, nn.Linear)
             weights += [inner.weight, outer.weight]
             biases += [own(level_of, 0, inner.bias + level_of.bias), outer.bias]
         return BiasedLayers(
