@@ -142,7 +142,7 @@ class Plain(nn.Module):
 def contestants(p: Problem) -> dict[tuple[str, str], Callable[[slice], Tensor]]:
     """By network and name: rates (3, n) of a block of points."""
     integrand = information_rates(p.model, p.model.unconditional, VP, SHAPE)
-    network, plain = p.model.network, Plain()
+    network, plain = p.model.network, Plain().requires_grad_(False)
 
     def streamed(which: slice) -> Tensor:
         root = p.root[which, None]

@@ -33,6 +33,25 @@ def langevin(
     work: Any,
     run_on: int,
 ) -> None: ...
+def mlp_gap(
+    from_centre: Any,
+    activation: str,
+    weights: list[Any],
+    biases: list[Any],
+    residual: bool,
+    enter: Any,
+    scale: Any,
+    skip: Any,
+    centre: Any,
+    mean_scale: Any,
+    root: Any,
+    reference: float,
+    noise: Any,
+    seed: int,
+    path_offset: int,
+    out: Any,
+    run_on: int,
+) -> None: ...
 def moments(values: Any, run_on: int) -> tuple[float, ...]: ...
 def neighbours_build(x: Any, scale: float, points: Any, order: Any, bounds: Any, run_on: int) -> None: ...
 def neighbours_count(

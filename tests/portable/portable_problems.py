@@ -20,7 +20,7 @@ from thermokern import ops
 from thermokern.ops import registry
 from thermokern.processes import flow_table, rate_table, step_table
 
-F64 = torch.float64
+F32, F64 = torch.float32, torch.float64
 PATHS = 23  # no multiple of a register's lanes
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp2": torch.exp2,
