@@ -4,9 +4,10 @@
     python benchmarks/threads.py --serial   # the serial shares alone, by CPU time; a busy machine makes them larger
 
 The serial share is the CPU time of a call on one thread that is not spent in native kernels, which deal their work to
-threads: Python, PyTorch (which deals some of its work too) and statistics. On p cores a row is then at most
+threads: Python, PyTorch (which deals some of its work too) and statistics of few values. On p cores a row is at most
 1 / (s + (1 − s) T(p)) times as fast, where T(p) is the share of the tiles of paths that the most loaded thread gets.
-Rows that are bound by memory stop at its bandwidth before that.
+Rows that are bound by memory stop at its bandwidth before that. Threads wait as OpenMP lets them by default; with
+OMP_WAIT_POLICY=passive a short call waits longer for the other thread to wake than it gains.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 import time
@@ -24,7 +24,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import harness
@@ -40,6 +39,7 @@ from thermokern.processes import step_table
 Run = Callable[[], object]
 CORES = (2, 8, 64)
 LANES = 16  # paths of a tile, AVX-512 in float32
+LEAST_DEALT = 2**16  # values below which one thread makes statistics: csrc/cpu/statistics.hpp
 
 
 def works() -> dict[str, tuple[Run, int | None]]:
@@ -94,10 +94,12 @@ class Timed:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(_core, name)
-        if not callable(found) or name in ("moments", "exponential_sums"):  # these run on one thread
+        if not callable(found):
             return found
 
-        def call(*arguments: object) -> object:
+        def call(*arguments: Any) -> object:
+            if name in ("moments", "exponential_sums") and len(arguments[0]) < LEAST_DEALT:
+                return found(*arguments)
             start = time.process_time()
             try:
                 return found(*arguments)
@@ -130,6 +132,7 @@ def gain(run: Run, rounds: int) -> float:
         times = []
         for count in (1, 2):
             torch.set_num_threads(count)
+            run()  # threads that are new, or were sent away, wake here
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
@@ -147,6 +150,7 @@ def modelled(share: float, tiles: int | None, cores: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serial", action="store_true", help="the serial shares alone")
+    parser.add_argument("--only", default="", help="rows whose names contain this")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, help="file to append rows to, as JSON lines")
     options = parser.parse_args()
@@ -156,6 +160,8 @@ def main() -> None:
     print(f"{common['machine']['cpu']}, load {common['load']}, commit {common['commit']}")
     print(f"{'row':26} {'serial':>8} {'two threads':>12}   modelled on {', '.join(map(str, CORES))} cores")
     for name, (run, tiles) in works().items():
+        if options.only not in name:
+            continue
         share = serial_share(run, options.rounds)
         measured = None if options.serial else gain(run, options.rounds)
         model = [modelled(share, tiles, cores) for cores in CORES]

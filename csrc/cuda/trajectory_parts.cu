@@ -56,7 +56,8 @@ void trajectory_parts(const TrajectoryArguments<S>& arguments, cudaStream_t stre
     const MixtureTable<S> model(arguments.model.mixture, arguments.dim, arguments.n_nodes, false, stream);
     const MixtureTable<S> reference(arguments.reference.mixture, arguments.dim, arguments.n_nodes, false, stream);
     with_dim<true>(arguments.dim, [&](auto d) {
-        constexpr int bound = decltype(d)::bound;
+        // In float64 the forms of four axes do not fit into registers: there the kernel of any dimension spills none.
+        constexpr int bound = sizeof(S) == 8 && decltype(d)::bound > 3 ? max_dim : decltype(d)::bound;
         using Source = Mixture<S, false, bound>;
         const Independent<Source, Source, bound> scores{{model.rows(), model.components()},
                                                         {reference.rows(), reference.components()}};

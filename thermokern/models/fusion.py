@@ -258,9 +258,8 @@ class _Reader:
         self.layers.weights.append(value.weight)
         self.layers.biases.append(value.bias)
         identity = torch.eye(width, dtype=torch.float64, device="cpu")
-        return _Affine(
-            self, value.layer + 1, identity, torch.zeros(len(self.times), width, dtype=torch.float64, device="cpu")
-        )
+        none = torch.zeros(1, width, dtype=torch.float64, device="cpu").expand(len(self.times), -1)
+        return _Affine(self, value.layer + 1, identity, none)
 
     def _rows(self, value: Any, width: int | None = None) -> Tensor:
         """What does not depend on x, as (nodes, width)."""
@@ -328,7 +327,10 @@ def _linear(value: _Affine, weight: Tensor, bias: Tensor | None = None) -> _Affi
     value.plain("a linear layer")
     weight = weight.to(torch.float64)
     shift = 0.0 if bias is None else bias.to(torch.float64)
-    return replace(value, weight=weight @ value.weight, bias=value.bias @ weight.T + shift)
+    nodes = len(value.bias)
+    common = nodes > 1 and value.bias.stride(0) == 0  # behind an activation all nodes have the same row, of zeros
+    rows = value.bias[:1] if common else value.bias
+    return replace(value, weight=weight @ value.weight, bias=(rows @ weight.T + shift).expand(nodes, -1))
 
 
 def _plain(value: Any) -> Any:
