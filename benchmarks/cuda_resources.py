@@ -35,7 +35,7 @@ MULTIPROCESSOR = {
 }
 # Threads of a block, where not 256; those of a search are a leaf's points, of which there are more in many dimensions.
 THREADS = {
-    r"mixture|langevin|gaussian_gap|averages_kernel<.*, 128>$": 128,
+    r"mixture|langevin|gaussian_gap|(averages|parts)_kernel<.*, 128>$": 128,
     r"(search|count)_kernel<\w+, \w+, 0\b": 192,
     r"search|count|node_box": 64,
 }

@@ -16,7 +16,8 @@ ROWS = json.loads((BENCHMARKS / "cuda_resources.json").read_text())["kernels"]
 ARCHITECTURES = {row["architecture"] for row in ROWS}
 # All but networks, mixtures of more than four dimensions, and the flow, which holds the slopes of a step in an array.
 SMALL = re.compile(
-    r"^mixture_(score|trajectory)_kernel<.*, [1234]>$|^averages_kernel<.*, [1234], 128>$|^langevin_kernel<.*, [1234]>$"
+    r"^mixture_(score|trajectory)_kernel<.*, [1234]>$|^(averages|parts)_kernel<.*, [1234], 128>$"
+    r"|^langevin_kernel<.*, [1234]>$"
     r"|^(normals|reduce|merge|merge_stretches|mixture_rows|rows|finish_rows|search|count)_kernel"
     r"|^(number|leaf_box|node_box|key|arrange)_kernel"
 )
