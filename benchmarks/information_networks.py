@@ -5,7 +5,7 @@ residual blocks of 128 units) and a plain one of three hidden layers, on data of
 gap, loss and difference of entropies of points at noise levels of their own, both scores at each, float32, normals
 given to all. The compiled ones share between both scores what can be shared: the first product and all that the level
 gives. Every contestant takes the points in blocks of the size that suits it best; "as called" is what
-``mutual_information`` calls.
+``mutual_information`` calls, "biases given" its kernel alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import thermokern as tk
 from thermokern import ops
+from thermokern.quantities.information.gaussian import FusedRates
 from thermokern.quantities.information.integral import Batch, Data
 from thermokern.quantities.information.integrands import information_rates
 
@@ -139,9 +140,30 @@ class Plain(nn.Module):
         return out[:, 0]
 
 
+def alone(p: Problem, integrand: FusedRates) -> Callable[[slice], Tensor]:
+    """The kernel without what makes its arguments."""
+    (gap,) = integrand.kernels
+    kept: dict[tuple[int, int], tuple[object, ...]] = {}
+
+    def run(which: slice) -> Tensor:
+        key = which.start, which.stop
+        if key not in kept:
+            layers = gap.network.layers_at(p.t[which], [p.y[which]])
+            biases = [bias if bias.dim() == 3 else bias[None, :, None] for bias in layers.biases]
+            weights = [weight.contiguous() for weight in layers.weights]
+            points, noise = ((part[which].T).float().contiguous() for part in (p.x - layers.centre, p.noise))
+            axes = (layers.enter, layers.scale, layers.skip, layers.centre, p.m[which].float(), p.root[which].float())
+            kept[key] = (points, "silu", weights, biases, True, *axes, 1.0, noise, 0, 0)
+        out: Tensor = torch.ops.thermokern.mlp_gap(*kept[key])
+        return out[:, 0]
+
+    return run
+
+
 def contestants(p: Problem) -> dict[tuple[str, str], Callable[[slice], Tensor]]:
     """By network and name: rates (3, n) of a block of points."""
     integrand = information_rates(p.model, p.model.unconditional, VP, SHAPE)
+    kernel_alone = alone(p, integrand)
     network, plain = p.model.network, Plain().requires_grad_(False)
 
     def streamed(which: slice) -> Tensor:
@@ -156,6 +178,7 @@ def contestants(p: Problem) -> dict[tuple[str, str], Callable[[slice], Tensor]]:
         return lambda which: function(*(part[which] for part in p.single))
 
     return {
+        ("residual", "kernel, biases given"): kernel_alone,
         ("residual", "kernel, as called"): called,
         ("residual", "torch.compile, shared"): single(torch.compile(residual(network))),
         ("residual", "eager, shared"): single(residual(network)),

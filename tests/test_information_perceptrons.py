@@ -70,7 +70,7 @@ def test_a_model_without_conditions() -> None:
 
 @pytest.mark.parametrize("kind", ["numbers", "labels"])
 def test_quantities_through_the_kernel_are_those_of_pytorch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluation by evaluation: information with its growth, pairs and candidates, entropy."""
+    """Evaluation by evaluation, to the rounding of float32: information, growth, pairs and candidates, entropy."""
     model, x, y = model_of(kind)
     assert y is not None
 
@@ -93,7 +93,7 @@ def test_quantities_through_the_kernel_are_those_of_pytorch(kind: str, monkeypat
     assert sources == [("kernel", "kernel"), ("PyTorch", "PyTorch")]
     for one, other in zip(fused, plain, strict=True):
         assert one.shape == other.shape
-        assert rms(one - other) < 2e-6 * rms(other)
+        assert rms(one - other) < 64 * torch.finfo(torch.float32).eps * rms(other)
 
 
 def test_what_the_kernel_does_not_take() -> None:

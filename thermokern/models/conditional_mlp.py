@@ -129,24 +129,23 @@ class ConditionalMLP(nn.Module):
         std = self.std.double()[:, None]
         spread = (m.square() * std.square() + v).sqrt()  # (d, n)
         level = self._level(self.process.log_snr(time).to(weight)).T  # (features, n)
-        given = torch.stack([self._condition(y, weight).T.expand(-1, len(t)) for y in conditions])
+        one = torch.ones_like(level[:1])
+        given = [self._condition(y, weight).T.expand(-1, len(t)) for y in conditions]
+        seen = torch.stack([torch.cat([level, part, one]) for part in given])  # (conditions, features + 1, n)
 
-        def own(seen: nn.Linear, first: int, bias: Tensor) -> Tensor:
-            """Of a layer that sees level and condition from column `first` on."""
-            middle = first + len(level)
-            by_level, by_condition = seen.weight[:, first:middle], seen.weight[:, middle:]
-            common = torch.addmm(bias[:, None], by_level, level)
-            return torch.baddbmm(common[None], by_condition.expand(len(given), -1, -1), given)
+        def own(by_seen: Tensor, bias: Tensor) -> Tensor:
+            """Of a layer that sees level and condition: one product for each condition."""
+            return torch.cat([by_seen, bias[:, None]], dim=1) @ seen
 
         dim = len(spread)
         weights: list[Tensor] = [weight[:, :dim]]
-        biases: list[Tensor] = [own(self.enter, dim, self.enter.bias)]
+        biases: list[Tensor] = [own(weight[:, dim:], self.enter.bias)]
         for inner, level_of, outer in zip(self.inner, self.level, self.outer, strict=True):
             assert isinstance(inner, nn.Linear)
             assert isinstance(level_of, nn.Linear)
             assert isinstance(outer, nn.Linear)
             weights += [inner.weight, outer.weight]
-            biases += [own(level_of, 0, inner.bias + level_of.bias), outer.bias]
+            biases += [own(level_of.weight, inner.bias + level_of.bias), outer.bias]
         return BiasedLayers(
             weights=[*weights, self.leave.weight],
             biases=[*biases, self.leave.bias],

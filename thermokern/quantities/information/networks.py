@@ -15,7 +15,7 @@ from thermokern.quantities.information.gaussian import FusedRates
 from thermokern.quantities.information.integral import Data, Integrand
 from thermokern.targets import ConditionalLaw
 
-_NUMBERS, _FEWEST_ROWS = 2**20, 192  # biases that are made at once, as caches hold them; points of a block
+_NUMBERS, _FEWEST_ROWS = 2**22, 192  # biases that are made at once; points of a block
 
 
 @dataclass(frozen=True)
