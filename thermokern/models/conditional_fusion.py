@@ -83,7 +83,7 @@ def _under(score: object) -> _Under | None:
         return None
     assert isinstance(score, ConditionalModel | ScoreModel)
     network, condition = condition_of(score.network)
-    if type(network) is not ConditionalMLP or score.process != network.process:
+    if type(network) is not ConditionalMLP:
         return None
     return _Under(network, isinstance(score, ConditionalModel), condition)
 
