@@ -183,7 +183,11 @@ def test_lines_are_read_back_and_drawn(tmp_path: Path) -> None:
     assert read.measurements[1].mean == last.mean
     assert repr(read.measurements[1].coverage) == repr(last.coverage)
     assert (read.measurements[1].values - last.values).abs().max().item() < 1e-5 * last.values.abs().max().item()
-    assert len(read.plot().axes) == 4
+    spread, *others = read.plot().axes
+    assert len(others) == 3
+    for line, each in zip(spread.lines, read.measurements, strict=True):  # the share of paths below each value
+        assert line.get_xdata()[1:].tolist() == sorted(each.values.double().tolist())
+        assert line.get_ydata()[-1] == 1.0
     assert json.loads(file.read_text().splitlines()[0])["step"] == 1
     assert "coverage" in read.columns()
     assert math.isnan(read.share)

@@ -41,5 +41,15 @@ def _information(result: MutualInformation) -> Particulars:
 
 @particulars.register(NeuralEntropy)
 @particulars.register(TotalCorrelation)
-def _levels(result: object) -> Particulars:
-    return Particulars(_LEVELS)
+def _levels(result: NeuralEntropy | TotalCorrelation) -> Particulars:
+    what = "what the network must know beyond noise" if isinstance(result, NeuralEntropy) else "what the blocks share"
+    return Particulars(
+        _LEVELS,
+        {
+            "value": f"{what}, with both ends",
+            "integral": "over the noise levels that were measured",
+            "below": "below t_eps, read off the rates there",
+            "above": "above t_end, read off the rates there",
+            "collapsed_directions": "in how many the data have no width at t_eps",
+        },
+    )

@@ -186,6 +186,10 @@ def _entropy(table: EntropyTable) -> Particulars:
     ]
     return Particulars(
         ENTROPY_CAPTION,
+        {
+            "knn": "by nearest neighbours: for many dimensions, too",
+            "histogram": "by cells of a grid: for few dimensions only",
+        },
         sections=[
             html.section(
                 "Table",
