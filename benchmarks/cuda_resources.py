@@ -39,7 +39,8 @@ THREADS = {
     r"(search|count)_kernel<\w+, \w+, 0\b": 192,
     r"search|count|node_box": 64,
 }
-COUNTED = ("FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD", "MUFU", "LDG", "LDG.E.128", "LDS", "LDS.128", "LDL", "STL")
+ARITHMETIC = ("HMMA", "FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD", "MUFU")
+COUNTED = (*ARITHMETIC, "LDG", "LDG.E.128", "LDS", "LDS.128", "LDL", "STL")
 FLAGS = ["-std=c++20", "-Werror=all-warnings", "-Xptxas=-v"]
 
 

@@ -14,6 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -135,6 +136,12 @@ def works(device: torch.device, small: bool) -> dict[str, tuple[int, dict[str, R
         contestants: dict[str, Run] = {
             "thermokern fused": lambda x=x, first=first: ops.trajectory(x, table, first, target),
         }
+        if isinstance(first, ops.MlpSource):
+            for products in ops.PRODUCTS[1:]:
+                source = replace(first, products=products)
+                contestants[f"thermokern {products}"] = lambda x=x, source=source: ops.trajectory(
+                    x, table, source, target
+                )
         if not small:
             contestants["torch eager"] = stepped(x, table, scores, False)
             contestants["torch.compile"] = stepped(x, table, scores, True)
@@ -168,6 +175,8 @@ def every_kernel(device: torch.device) -> None:
                     ops.moments(out.value)
                     ops.exponential_sums(out.value, -1.0)
                     split_paths(x, table, source, other)
+                    for products in ops.PRODUCTS:
+                        ops.trajectory(x, table, replace(network(4, 24, x), products=products), source)
                 rates, grid = rate_table(VP(), VP().grid(3)), flow_table(VP(), 1e-2, 4)
                 for table in (rates, grid):
                     source = ops.MixtureSource(means, variances, weights, table.mean_scale, table.variance)
@@ -225,6 +234,13 @@ def race(contestants: dict[str, Run], device: torch.device, rounds: int) -> dict
     return times
 
 
+def difference(sums: object, plain: object) -> float:
+    """RMS of Δs against that of the float32 kernel, relative to the RMS of Δs."""
+    assert isinstance(sums, ops.TrajectorySums)
+    assert isinstance(plain, ops.TrajectorySums)
+    return ((sums.value - plain.value).square().mean() / plain.value.square().mean()).sqrt().item()
+
+
 def row_of(name: str, measured: list[float], items: int, device: torch.device) -> dict[str, object]:
     median = statistics.median(measured)
     return {
@@ -267,6 +283,8 @@ def main() -> None:
         fused = statistics.median(times["thermokern fused"])
         for contestant, measured in times.items():
             row = row_of(f"{name}/{contestant}", measured, path_steps, device)
+            if contestant.removeprefix("thermokern ") in ops.PRODUCTS:
+                row["relative_difference"] = difference(contestants[contestant](), contestants["thermokern fused"]())
             keep(row | {"times_slower_than_fused": statistics.median(measured) / fused})
 
 

@@ -86,6 +86,12 @@ def planted_bugs(sanitizer: str) -> Path:
     return compiled("planted_bugs", [EMULATOR / "planted_bugs.cpp"], ["-g1", *checked], checked)
 
 
+@cache
+def products_library() -> Path:
+    """Matrix products by the emulated tensor cores, a library for ctypes."""
+    return compiled("products.so", [EMULATOR / "products.cpp"], [*ARITHMETIC, "-fPIC"], ["-shared"])
+
+
 _BASELINE = """
 import pytest, sys
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", {chosen!r}, {file!r}]))

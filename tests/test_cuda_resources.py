@@ -52,6 +52,18 @@ def test_networks_read_shared_memory_by_sixteen_bytes() -> None:
             assert row["instructions"]["LDS.128"] >= 3, row
 
 
+def test_tensor_cores_multiply_where_there_are_any() -> None:
+    """Eight instructions for each of two ways, three times as many for the third, a network; none on sm_75."""
+    rows = [row for row in ROWS if row["kernel"].startswith("tensor_trajectory")]
+    assert len(rows) == 3 * len(ARCHITECTURES)
+    for row in rows:
+        networks = row["kernel"].count("TensorMlp")
+        least = 0 if row["architecture"] == "75" else networks * 8 * (1 + 1 + 3)
+        assert row["instructions"].get("HMMA", 0) >= least, row
+        assert (row["architecture"] == "75") == ("HMMA" not in row["instructions"]), row
+        assert row["registers"] <= 128, row
+
+
 def test_the_table_is_that_of_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
     """Random numbers compiled again; `benchmarks/cuda_resources.py --check` compiles all, which takes minutes."""
     if not (shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")):

@@ -28,6 +28,7 @@ LARGEST_LEAF: int
 LARGEST_LIST: int
 PURPOSES: tuple[str, ...]
 ACTIVATIONS: tuple[str, ...]
+PRODUCTS: tuple[str, ...]
 PROBES: tuple[str, ...]
 
 def watch(called: Callable[[float], object] | None) -> None: ...

@@ -79,6 +79,7 @@ void define_constants(py::module_& module) {
     module.attr("LARGEST_LIST") = largest_list;
     module.attr("PURPOSES") = names_of(purposes);
     module.attr("ACTIVATIONS") = names_of(activations);
+    module.attr("PRODUCTS") = names_of(products);
     module.attr("PROBES") = names_of(probes);
 }
 

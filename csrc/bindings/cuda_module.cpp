@@ -24,5 +24,13 @@ PYBIND11_MODULE(TK_CUDA_MODULE, module) {
         "set_order",
         [](int order, unsigned seed) { tk::emulator::options = {static_cast<tk::emulator::Order>(order), seed}; },
         "order"_a, "seed"_a);
+    module.def(
+        "set_device",
+        [](int multiprocessors, int ptx_version, bool nearest) {
+            tk::emulator::device = {multiprocessors, ptx_version};
+            tk::emulator::sums = nearest ? tk::emulator::Sums::nearest : tk::emulator::Sums::truncated;
+        },
+        "multiprocessors"_a = 3, "ptx_version"_a = 80, "nearest"_a = false);
+    module.def("blocks", [] { return tk::emulator::grid_size.x; });  // of the last launch
 #endif
 }

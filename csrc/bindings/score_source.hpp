@@ -49,9 +49,15 @@ MlpArguments<S> read_layers(const std::string& prefix, const std::string& activa
     return mlp;
 }
 
+inline Products read_products(const std::string& prefix, const std::string& name) {
+    for (std::size_t i = 0; i < std::size(products); ++i)
+        if (name == products[i]) return static_cast<Products>(i);
+    throw py::value_error(prefix + "products: unknown '" + name + "'");
+}
+
 // A score source from Python: ("mixture", [means, variances, weights, mean_scale, variance]) in float64, or
 // ("mlp:ACTIVATION", [weight, …, weight, biases, output_scale, skip]) in the precision S of the kernel and in its
-// place; mixtures are on the CPU always.
+// place; mixtures are on the CPU always. "mlp:ACTIVATION:PRODUCTS" says how a CUDA device multiplies.
 template <class S>
 class Source {
  public:
@@ -91,7 +97,9 @@ class Source {
         check(named, prefix + "kind: unknown score source '" + kind + "'");
         MlpArguments<S>& mlp = arguments_.mlp;
         arguments_.is_mlp = true;
-        mlp = read_layers(prefix, kind.substr(4), tensors, layers, dim, place_, numbers_);
+        const std::size_t end = kind.find(':', 4);
+        mlp = read_layers(prefix, kind.substr(4, end - 4), tensors, layers, dim, place_, numbers_);
+        mlp.products = end == std::string::npos ? Products::fp32 : read_products(prefix, kind.substr(end + 1));
         std::int64_t units = dim;
         for (std::int64_t l = 0; l < mlp.hidden_layers; ++l) units += mlp.widths[l];
         const auto view = [&](const char* name, std::int64_t index, std::initializer_list<std::int64_t> sizes) {

@@ -32,6 +32,11 @@ constexpr const char* purposes[] = {"noise", "start", "component", "probe", "rev
 enum class Activation : int { silu = 0, tanh = 1, relu = 2, gelu_tanh = 3 };
 constexpr const char* activations[] = {"silu", "tanh", "relu", "gelu-tanh"};
 
+// How CUDA devices multiply the matrices between a perceptron's hidden layers in float32: by float32's own arithmetic,
+// or by tensor cores: csrc/cuda/tensor_cores.cuh.
+enum class Products : int { fp32 = 0, tf32x3 = 1, tf32 = 2, bf16 = 3 };
+constexpr const char* products[] = {"fp32", "tf32x3", "tf32", "bf16"};
+
 enum class Probe : int { rademacher = 0, gaussian = 1, sphere = 2 };
 constexpr const char* probes[] = {"rademacher", "gaussian", "sphere"};
 
@@ -54,6 +59,7 @@ struct MlpArguments {
     std::int64_t widths[max_layers];   // of the hidden layers
     std::int64_t hidden_layers;
     int activation;
+    Products products;
     const S* biases;        // (nodes, Σ widths + dim)
     const S* output_scale;  // (nodes,)
     const S* skip;          // (nodes,)

@@ -61,13 +61,29 @@ inline unsigned blocks_for(std::int64_t items, std::int64_t items_of_block) {
     return static_cast<unsigned>(blocks);
 }
 
+template <class... Parameters>
+void allow_shared_bytes(const char* name, void (*kernel)(Parameters...), std::size_t bytes) {
+    if (bytes <= std::size_t(48) << 10) return;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), name);
+}
+
+// Blocks of a kernel that the current device holds at once.
+template <class... Parameters>
+unsigned resident_blocks(const char* name, void (*kernel)(Parameters...), unsigned threads, std::size_t shared_bytes) {
+    int device = 0, multiprocessors = 0, of_each = 0;
+    allow_shared_bytes(name, kernel, shared_bytes);
+    check(cudaGetDevice(&device), name);
+    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), name);
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, static_cast<int>(threads), shared_bytes),
+          name);
+    return static_cast<unsigned>(multiprocessors * of_each);
+}
+
 // Every kernel goes through here.
 template <class... Parameters>
 void launch(const char* name, void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
             std::size_t shared_bytes, cudaStream_t stream, const std::type_identity_t<Parameters>&... arguments) {
-    if (shared_bytes > std::size_t(48) << 10)
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-              name);
+    allow_shared_bytes(name, kernel, shared_bytes);
     TK_LAUNCH(dim3(blocks), dim3(threads), shared_bytes, stream, kernel, arguments...);
     check(cudaGetLastError(), name);
 }

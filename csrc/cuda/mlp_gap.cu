@@ -14,7 +14,7 @@ void mlp_gap(const MlpGapArguments<S>& a, Stream stream) {
     if (points == 0) throw std::runtime_error("cuda: the network under so many conditions does not fit into a block");
     launch("differences of a network's scores", mlp_gap_kernel<S>, blocks_for(a.n, points), network_threads,
            static_cast<std::size_t>(tile.size) * sizeof(S), static_cast<cudaStream_t>(stream), a,
-           BlockMlp<S>{view, tile, false}, points);
+           BlockMlp<S>{{view, tile, false}}, points);
 }
 
 template void mlp_gap(const MlpGapArguments<float>&, Stream);

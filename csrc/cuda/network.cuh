@@ -41,9 +41,10 @@ struct CommonBiases {
     TK_HD void skip(int rows) { biases += rows; }
 };
 
-// A score source that a whole block calls together. Threads 0 … paths − 1 have a path each, the others only help.
-template <class S>
-struct BlockMlp {
+// A score source that a whole block calls together. Threads 0 … paths − 1 have a path each, the others only help. How
+// a hidden layer multiplies is for Self: multiply_layer(layer, biases, units) makes units ← W units + b, in place.
+template <class S, class Self>
+struct BlockNetwork {
     MlpView<S> view;  // its matrices as they come, (rows, columns)
     NetworkTile tile;
     bool with_divergence;
@@ -77,7 +78,7 @@ struct BlockMlp {
         activate_units(units, view.widths[0]);
         biases.skip(view.widths[0]);
         for (int l = 1; l < view.hidden_layers; ++l) {
-            multiply_units(view.weights[l], biases, view.widths[l], view.widths[l - 1], units, units + tile.stage);
+            static_cast<const Self*>(this)->multiply_layer(l, biases, units);
             activate_units(units, view.widths[l]);
             biases.skip(view.widths[l]);
         }
@@ -119,8 +120,21 @@ struct BlockMlp {
             activate_unit<Kind>(units + unit / tile.paths * tile.stride + unit % tile.paths * tile.columns,
                                 tile.columns);
     }
+#endif
+};
 
-    // units ← W units + b, in place.
+// With sums of the threads' own.
+template <class S>
+struct BlockMlp : BlockNetwork<S, BlockMlp<S>> {
+    using BlockNetwork<S, BlockMlp<S>>::view, BlockNetwork<S, BlockMlp<S>>::tile;
+
+#if TK_ON_DEVICE
+    template <class Biases>
+    __device__ __forceinline__ void multiply_layer(int layer, const Biases& biases, S* units) const {
+        multiply_units(view.weights[layer], biases, view.widths[layer], view.widths[layer - 1], units,
+                       units + tile.stage);
+    }
+
     template <class Biases>
     __device__ __forceinline__ void multiply_units(const S* weights, const Biases& biases, int width, int fan_in,
                                                    S* units, S* stage) const {
@@ -185,13 +199,14 @@ struct OfPath {
     }
 };
 
-// The path of a thread of the tile; threads without one follow the tile's first, to every barrier.
+// The path of a thread of a tile, the block's own where no other is given; threads without a path follow the tile's
+// first, to every barrier.
 struct TilePath {
     std::int64_t index;
     bool owned;
 };
-__device__ __forceinline__ TilePath tile_path(int paths, std::int64_t n) {
-    const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * paths;
+__device__ __forceinline__ TilePath tile_path(int paths, std::int64_t n, std::int64_t number = blockIdx.x) {
+    const std::int64_t first = number * paths;
     const std::int64_t index = first + threadIdx.x;
     const bool owned = static_cast<int>(threadIdx.x) < paths && index < n;
     return {owned ? index : first, owned};

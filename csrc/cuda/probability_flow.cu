@@ -44,7 +44,7 @@ template <class S>
 static void network(const ProbabilityFlowArguments<S>& arguments, cudaStream_t stream) {
     const MlpView<S> view = mlp_view(arguments.score.mlp, arguments.dim);
     const NetworkTile tile = network_tile<S>(widest(view), view.dim, true, 1);
-    const BlockMlpFlow<S> field{{view, tile, true}};
+    const BlockMlpFlow<S> field{{{view, tile, true}}};
     launch("network flow", network_flow_kernel<S>, blocks_for(arguments.n, tile.paths), network_threads,
            static_cast<std::size_t>(tile.size) * sizeof(S), stream, field, points_of(arguments), dormand_prince<S>);
 }

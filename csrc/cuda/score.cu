@@ -19,7 +19,7 @@ template <class S>
 static void network(const MlpArguments<S>& arguments, const ScoreOutputs<S>& out, cudaStream_t stream) {
     const MlpView<S> view = mlp_view(arguments, out.dim);
     const NetworkTile tile = network_tile<S>(widest(view), view.dim, true, 0);
-    const BlockMlp<S> source{view, tile, true};
+    const BlockMlp<S> source{{view, tile, true}};
     launch("network score", network_score_kernel<S>, blocks_for(out.n, tile.paths), network_threads,
            static_cast<std::size_t>(tile.size) * sizeof(S), stream, source, out);
 }

@@ -19,25 +19,24 @@ PathArrays<S> paths_of(const TrajectoryArguments<S>& arguments) {
             .coarse = arguments.coarse};
 }
 
-// body(scores, tile) with the scores of a model and a reference of which at least one is a network, and `more` numbers
-// a path in shared memory beside what they need.
-template <class S, class Body>
-void with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence, int more, cudaStream_t stream,
-                   const Body& body) {
-    const ScoreSource<S>& model = arguments.model;
-    const ScoreSource<S>& reference = arguments.reference;
+template <class S>
+int widest_network(const TrajectoryArguments<S>& arguments) {
     const auto width = [&](const ScoreSource<S>& source) {
         return source.is_mlp ? widest(mlp_view(source.mlp, arguments.dim)) : 1;
     };
-    const int width_a = width(model), width_b = width(reference);
-    const NetworkTile tile =
-        network_tile<S>(width_a > width_b ? width_a : width_b, static_cast<int>(arguments.dim), with_divergence, more);
-    const auto network = [&](const ScoreSource<S>& source) {
-        return BlockMlp<S>{mlp_view(source.mlp, arguments.dim), tile, with_divergence};
-    };
+    const int model = width(arguments.model), reference = width(arguments.reference);
+    return model > reference ? model : reference;
+}
+
+// body(scores) with the scores of a model and a reference of which at least one is a network, as network(source) makes
+// them for a tile.
+template <class S, class Network, class Body>
+void with_sources(const TrajectoryArguments<S>& arguments, const NetworkTile& tile, const Network& network,
+                  cudaStream_t stream, const Body& body) {
+    const ScoreSource<S>& model = arguments.model;
+    const ScoreSource<S>& reference = arguments.reference;
     const auto go = [&](const auto& first, const auto& second) {
-        using Scores = Independent<std::decay_t<decltype(first)>, std::decay_t<decltype(second)>, max_dim>;
-        body(Scores{first, second}, tile);
+        body(Independent<std::decay_t<decltype(first)>, std::decay_t<decltype(second)>, max_dim>{first, second});
     };
     if (model.is_mlp && reference.is_mlp) return go(network(model), network(reference));
     const MixtureTable<S> table((model.is_mlp ? reference : model).mixture, arguments.dim, arguments.n_nodes, false,
@@ -47,6 +46,18 @@ void with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence
         go(network(model), mixture);
     else
         go(mixture, network(reference));
+}
+
+// body(scores, tile) with sums of the threads' own, and `more` numbers a path in shared memory beside what they need.
+template <class S, class Body>
+void with_networks(const TrajectoryArguments<S>& arguments, bool with_divergence, int more, cudaStream_t stream,
+                   const Body& body) {
+    const NetworkTile tile =
+        network_tile<S>(widest_network(arguments), static_cast<int>(arguments.dim), with_divergence, more);
+    const auto network = [&](const ScoreSource<S>& source) {
+        return BlockMlp<S>{{mlp_view(source.mlp, arguments.dim), tile, with_divergence}};
+    };
+    with_sources(arguments, tile, network, stream, [&](const auto& scores) { body(scores, tile); });
 }
 
 }  // namespace tk::cuda

@@ -7,6 +7,10 @@ namespace tk::cuda {
 template <class S>
 void trajectory_parts(const TrajectoryArguments<S>& arguments, cudaStream_t stream);
 
+// Whether a network is to multiply by tensor cores, and its paths: tensor_trajectory.cu.
+bool wants_tensor_cores(const TrajectoryArguments<float>& arguments);
+void tensor_trajectory(const TrajectoryArguments<float>& arguments, cudaStream_t stream);
+
 template <bool Isotropic, class S>
 static void mixtures(const TrajectoryArguments<S>& arguments, bool shared, cudaStream_t stream) {
     const MixtureArguments& model = arguments.model.mixture;
@@ -34,6 +38,8 @@ static void mixtures(const TrajectoryArguments<S>& arguments, bool shared, cudaS
 
 template <class S>
 static void networks(const TrajectoryArguments<S>& arguments, cudaStream_t stream) {
+    if constexpr (sizeof(S) == 4)
+        if (wants_tensor_cores(arguments)) return tensor_trajectory(arguments, stream);
     const bool with_divergence = arguments.divergence_weight != S(0);
     with_networks(arguments, with_divergence, 0, stream, [&](const auto& scores, const NetworkTile& tile) {
         using Scores = std::decay_t<decltype(scores)>;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime.hpp"
+#include "tensor_cores.hpp"
 
 #define __global__
 #define __device__

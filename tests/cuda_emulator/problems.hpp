@@ -55,10 +55,11 @@ struct Source {
     }
 
     void network(Numbers& random, std::int64_t dim, std::int64_t nodes, const std::vector<std::int64_t>& widths,
-                 int activation) {
+                 int activation, tk::Products products = tk::Products::fp32) {
         auto& mlp = arguments.mlp;
         arguments.is_mlp = true;
         mlp.activation = activation;
+        mlp.products = products;
         mlp.hidden_layers = static_cast<std::int64_t>(widths.size());
         std::int64_t fan_in = dim, units = dim;
         for (std::size_t l = 0; l <= widths.size(); ++l) {

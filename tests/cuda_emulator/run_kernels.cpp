@@ -368,13 +368,15 @@ void everything(bool few) {
     for (std::int64_t dim : {1, 2, 3, 4, 7, 16}) {
         if (few && dim != 2 && dim != 7) continue;
         constexpr std::int64_t nodes = 4;
-        Source<S> isotropic, diagonal, narrow, wide;
+        Source<S> isotropic, diagonal, narrow, wide, tensor;
         isotropic.mixture(random, dim, nodes, 9, true);
         diagonal.mixture(random, dim, nodes, 3, false);
         narrow.network(random, dim, nodes, {5, 13}, 0);
         wide.network(random, dim, nodes, {dim == 16 ? 256 : 40, 24, 9}, 3);
+        tensor.network(random, dim, nodes, {40, 24}, 0, static_cast<tk::Products>(1 + (dim + 1) % 3));
         for (std::int64_t n : {0, 1, 33, 150}) {
             if (few && n != 33) continue;
+            paths(random, "tensor", tensor, diagonal, n, dim, nodes, true, true, 2.0);
             paths(random, "shared", isotropic, isotropic, n, dim, nodes, false, false, 2.0);
             paths(random, "shared", diagonal, diagonal, n, dim, nodes, true, true, 0.0);
             paths(random, "mixtures", isotropic, diagonal, n, dim, nodes, true, false, 0.0);

@@ -12,8 +12,19 @@ using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+struct cudaFuncAttributes {
+    int ptxVersion;
+};
 
 namespace tk::emulator {
+
+// What the device says of itself. One block a multiprocessor.
+struct Device {
+    int multiprocessors = 3;
+    int ptx_version = 80;  // for which kernels are compiled
+};
+inline thread_local Device device;
 
 inline std::map<const void*, std::size_t>& allowed_shared_bytes() {
     static std::map<const void*, std::size_t> bytes;
@@ -54,6 +65,21 @@ template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int value) {
     if (value < 0 || static_cast<std::size_t>(value) > tk::emulator::most_shared_bytes) return cudaErrorInvalidValue;
     tk::emulator::allowed_shared_bytes()[reinterpret_cast<const void*>(kernel)] = static_cast<std::size_t>(value);
+    return cudaSuccess;
+}
+
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+    attributes->ptxVersion = tk::emulator::device.ptx_version;
+    return cudaSuccess;
+}
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, std::size_t) {
+    *blocks = 1;
+    return cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+    *value = tk::emulator::device.multiprocessors;
     return cudaSuccess;
 }
 

@@ -8,7 +8,7 @@ from thermokern.ops.kdtree import KDTree
 from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
 from thermokern.ops.mlp_gap import MAX_GAP_CONDITIONS, mlp_gap, mlp_gap_reference
-from thermokern.ops.mlp_score_divergence import mlp_score_divergence, mlp_score_divergence_reference
+from thermokern.ops.mlp_score_divergence import PRODUCTS, mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.neighbours import Neighbours, count_within_reference, distances_reference, neighbours_reference
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.probability_flow import DONE as FLOW_DONE
@@ -65,6 +65,7 @@ __all__ = [
     "MAX_GAP_DIM",
     "OBSERVABLES",
     "PROBES",
+    "PRODUCTS",
     "SCHEME",
     "SCHEMES",
     "SQUARED",

@@ -27,6 +27,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu-tanh": lambda a: functional.gelu(a, approximate="tanh"),
 }
+# How a CUDA device multiplies the matrices between hidden layers of float32 trajectories.
+PRODUCTS = _core.PRODUCTS
 MAX_WIDTH, MAX_LAYERS = _core.MAX_WIDTH, _core.MAX_LAYERS
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from thermokern.ops.checks import (
     check_function,
     check_kind,
     check_tensor,
+    checked_choice,
     checked_points,
     checked_seed,
     described,
@@ -22,7 +24,7 @@ from thermokern.ops.checks import (
 )
 from thermokern.ops.coarse_sums import coarse_sums, no_coarse_sums
 from thermokern.ops.mixture_score import check_mixture, mixture_score_reference
-from thermokern.ops.mlp_score_divergence import check_mlp, mlp_score_divergence_reference
+from thermokern.ops.mlp_score_divergence import PRODUCTS, check_mlp, mlp_score_divergence_reference
 from thermokern.ops.normals import normals, normals_reference
 from thermokern.ops.registry import register, run_kernel
 from thermokern.ops.step_table import COLUMNS, StepTable
@@ -95,6 +97,11 @@ class MlpSource:
     activation : {"silu", "tanh", "relu", "gelu-tanh"}
     output_scale, skip : Tensor
         (n_nodes,).
+    products : {"fp32", "tf32x3", "tf32", "bf16"}
+        How :func:`trajectory` multiplies the matrices between hidden layers of float32 paths on a CUDA device: by
+        float32's own arithmetic, or by tensor cores, with operands in two parts of TF32 each (float32's accuracy), in
+        TF32 (relative error 2⁻¹¹ each) or in bfloat16 (2⁻⁸). Everything else ignores it. Default: the environment's
+        ``THERMOKERN_PRODUCTS``, or "fp32". docs/cuda.md has the errors; no GPU has run these products yet.
     """
 
     weights: Sequence[Tensor]
@@ -102,14 +109,16 @@ class MlpSource:
     activation: str
     output_scale: Tensor
     skip: Tensor
+    products: str = field(default_factory=lambda: os.environ.get("THERMOKERN_PRODUCTS", "fp32"))
 
     @property
     def kind(self) -> str:
-        return f"mlp:{self.activation}"
+        return f"mlp:{self.activation}" if self.products == "fp32" else f"mlp:{self.activation}:{self.products}"
 
     def check(self, dim: int, nodes: int) -> None:
         """Raise unless this is a perceptron from `dim` to `dim` numbers at so many nodes."""
         check_mlp(self.weights, self.biases, self.activation, dim)
+        checked_choice("products", self.products, PRODUCTS)
         check_tensor("biases", self.biases, nodes, self.biases.shape[1], any_float=True)
         _check_rows(nodes, output_scale=self.output_scale, skip=self.skip)
 
