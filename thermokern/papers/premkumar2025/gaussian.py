@@ -164,14 +164,14 @@ class KellyGaussian(GamblerResult):
             )
         trained = [(row, row.network) for row in self.rows if row.network is not None]
         head = (
-            f"{'network on':<22}{'I seen':>9}{'loss':>18}{'gap':>18}{'loss − I':>10}{'L_u − L_c':>16}{'S_NN':>17}"
+            f"{'network on':<22}{'I seen':>9}{'loss':>18}{'gap':>18}{'loss − I':>10}{'L_u − L_c':>18}{'S_NN':>17}"
             f"{'∫D E|e_u|²':>18}"
         )
         lines += ["", head, "-" * len(head)]
         for row, net in trained:
             lines.append(
                 f"{_name(row):<22}{row.seen:>9.4f}{net.loss!s:>18}{net.gap!s:>18}{net.loss.value - row.seen:>10.3f}"
-                f"{net.apart!s:>16}{net.entropy!s:>17}{net.error!s:>18}"
+                f"{net.apart!s:>18}{net.entropy!s:>17}{net.error!s:>18}"
             )
         p = self.profile
         lines += [
@@ -364,7 +364,7 @@ EXPERIMENT = Experiment(
     profiles={
         "shipped": "the result that comes with the package",
         "quick": "closed forms, estimates with exact scores and two small networks, a minute",
-        "reduced": "four networks of 600 training steps, some minutes",
+        "reduced": "four networks of 600 training steps, a minute",
         "full": "ten networks of 20,000 steps and width 512",
     },
     run=_run,
