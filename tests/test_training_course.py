@@ -17,7 +17,7 @@ from tolerances import assert_exact
 import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.correlation import bootstrap_correlation, permutation_p_value, ranks, spearman_coefficient
-from thermokern.papers.ding2026 import PAPER, QUICK, load_images, shipped_course, train_unet, training_course
+from thermokern.papers.ding2026 import PAPER, QUICK, REDUCED, load_images, shipped_course, train_unet, training_course
 from thermokern.papers.ding2026.image_training import load_unet, make_unet
 from thermokern.papers.ding2026.images import load_labels
 
@@ -84,7 +84,13 @@ def test_shipped_course_is_what_the_documents_say() -> None:
     for correlation in found.values():
         assert -1.0 <= correlation.rho.value <= 1.0
         assert 0.0 < correlation.p_value <= 1.0
-    assert course.tables() in (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    assert course.tables() in page
+    garments = shipped_course("fashion-mnist")
+    assert garments.steps == REDUCED.saved[:-1]
+    assert garments.tables() in page
+    with pytest.raises(ValueError, match="^--data: expected digits or fashion-mnist with --profile shipped, got mnist"):
+        shipped_course("mnist")
 
 
 @pytest.mark.filterwarnings("ignore::thermokern.FewPathsWarning")

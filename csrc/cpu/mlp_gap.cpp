@@ -17,17 +17,17 @@ constexpr int registers_of(int conditions) { return conditions < gap_values ? ga
 template <class S>
 class PackedLayers {
  public:
-    PackedLayers(const MlpArguments<S>& mlp, std::int64_t dim) : view_(mlp_view(mlp, dim)), packed_(size()) {
+    explicit PackedLayers(const MlpView<S>& mlp) : view_(mlp), packed_(packed_size(mlp)) {
         S* to = packed_.get();
-        for (int l = 0; l <= view_.hidden_layers; ++l) {
-            pack_matrix(view_.weights[l], rows(l), fan_in(l), to);
+        for (int l = 0; l <= mlp.hidden_layers; ++l) {
+            pack_matrix(mlp.weights[l], rows(mlp, l), fan_in(mlp, l), to);
             view_.weights[l] = to;
-            to += padded_rows(rows(l)) * fan_in(l);
+            to += padded_rows(rows(mlp, l)) * fan_in(mlp, l);
         }
     }
     const MlpView<S>& view() const { return view_; }
-    int rows(int layer) const { return layer < view_.hidden_layers ? view_.widths[layer] : view_.dim; }
-    int fan_in(int layer) const { return layer > 0 ? view_.widths[layer - 1] : view_.dim; }
+    int rows(int layer) const { return rows(view_, layer); }
+    int fan_in(int layer) const { return fan_in(view_, layer); }
     int widest_layer() const { return widest(view_) > view_.dim ? widest(view_) : view_.dim; }
     // out = W in, both (·, columns).
     void multiply_layer(int layer, const Native<S>* in, int columns, Native<S>* out) const {
@@ -44,9 +44,13 @@ class PackedLayers {
     }
 
  private:
-    std::int64_t size() const {
+    static int rows(const MlpView<S>& mlp, int layer) {
+        return layer < mlp.hidden_layers ? mlp.widths[layer] : mlp.dim;
+    }
+    static int fan_in(const MlpView<S>& mlp, int layer) { return layer > 0 ? mlp.widths[layer - 1] : mlp.dim; }
+    static std::int64_t packed_size(const MlpView<S>& mlp) {
         std::int64_t size = 0;
-        for (int l = 0; l <= view_.hidden_layers; ++l) size += padded_rows(rows(l)) * fan_in(l);
+        for (int l = 0; l <= mlp.hidden_layers; ++l) size += padded_rows(rows(mlp, l)) * fan_in(mlp, l);
         return size;
     }
 
@@ -158,7 +162,7 @@ struct MlpGapTile {
 template <class S>
 bool mlp_gap(const MlpGapArguments<S>& a, int threads, Interrupt interrupt) {
     if (a.n == 0) return true;
-    const PackedLayers<S> layers(a.mlp, a.dim);
+    const PackedLayers<S> layers(mlp_view(a.mlp, a.dim));
     const int conditions = static_cast<int>(a.conditions), registers = registers_of(conditions);
     const int columns = registers * conditions;
     const std::int64_t size = MlpGapTile<S>::scratch(a.dim, layers.widest_layer(), registers, columns);

@@ -1,7 +1,7 @@
 """Ding, Quan and Tu, *Stochastic thermodynamics of score matching in diffusion models*, 2026."""
 
 from thermokern.papers.ding2026.collapses import COLLAPSES, PANELS, Collapse
-from thermokern.papers.ding2026.image_training import PAPER, PAPER_MNIST, QUICK, ImageProfile, train_unet
+from thermokern.papers.ding2026.image_training import PAPER, PAPER_MNIST, QUICK, REDUCED, ImageProfile, train_unet
 from thermokern.papers.ding2026.images import DATA, load_images
 from thermokern.papers.ding2026.mode_collapse import ModeCollapse, mode_collapse
 from thermokern.papers.ding2026.training import TrainingRecipe
@@ -14,6 +14,7 @@ __all__ = [
     "PAPER",
     "PAPER_MNIST",
     "QUICK",
+    "REDUCED",
     "Collapse",
     "ImageProfile",
     "ModeCollapse",

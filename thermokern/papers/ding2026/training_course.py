@@ -39,6 +39,8 @@ from thermokern.quantities.results.style import THEORY, severities, style
 from thermokern.quantities.taep.step_error import StepError
 from thermokern.report import html
 
+_SHIPPED = {"digits": "digits_quick.safetensors", "fashion-mnist": "fashion-mnist_reduced.safetensors"}
+
 
 @stored("training-course")
 @dataclass(frozen=True, eq=False)
@@ -240,11 +242,11 @@ def _share(hit: Tensor) -> Estimate:
     return Estimate(found / n, math.sqrt(p * (1.0 - p) / n), "")
 
 
-def shipped_course() -> TrainingCourse:
-    """The result of the quick profile on digits that comes with the package."""
-    course: TrainingCourse = load(
-        Path(str(files("thermokern.papers.ding2026") / "results" / "digits_quick.safetensors"))
-    )
+def shipped_course(data: str = "digits") -> TrainingCourse:
+    """The result that comes with the package: the quick profile on digits, or the reduced one on Fashion-MNIST."""
+    if data not in _SHIPPED:
+        raise ValueError(f"--data: expected {' or '.join(_SHIPPED)} with --profile shipped, got {data}")
+    course: TrainingCourse = load(Path(str(files("thermokern.papers.ding2026") / "results" / _SHIPPED[data])))
     return course
 
 
@@ -320,7 +322,7 @@ def _run(
 ) -> TrainingCourse:
     """Without a profile, images from files are trained on with the paper's settings and digits with the quick ones."""
     if profile == "shipped":
-        return shipped_course()
+        return shipped_course(data or "digits")
     if profile is None:
         profile = "quick" if data in (None, "digits") else "full"
     paper = PAPER_MNIST if data in ("mnist", "fashion-mnist") else PAPER
@@ -338,7 +340,7 @@ EXPERIMENT = Experiment(
     name="training",
     help="TAEP and coverage along training: Ding, Quan and Tu, Fig. 3",
     profiles={
-        "shipped": "the result for digits that comes with the package",
+        "shipped": "the result for digits or fashion-mnist that comes with the package",
         "quick": "a small network, on digits unless --data names others",
         "reduced": "a short training on images of 32 x 32, fashion-mnist unless --data names others",
         "full": "the paper's settings, on cifar10 unless --data names mnist or fashion-mnist",
