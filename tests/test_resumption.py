@@ -128,7 +128,7 @@ def test_a_run_goes_on_from_the_middle(
     assert result.probe_noise == expected.probe_noise
 
 
-def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_the_state_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"n_paths": 5, "n_steps": 4, "backend": "streamed", "checkpoint": tmp_path, "scheme": "backward-ito"}
     tk.taep(perceptron(), RING, **options)
     with pytest.raises(ValueError, match=r"^checkpoint: .* another calculation \(other starting points, seed"):
@@ -140,6 +140,11 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
         tk.taep(changed, RING, **options)
     with pytest.raises(ValueError, match="other settings of the model, scores of the model"):
         tk.taep(tk.ScoreModel(perceptron().network, PROCESS, "v"), RING, **options)
+    with monkeypatch.context() as patch:
+        patch.setenv("THERMOKERN_PRODUCTS", "tf32")
+        with pytest.raises(ValueError, match=r"another calculation \(other products\)"):
+            tk.taep(perceptron(), RING, **options)
+        assert tk.taep(perceptron(), RING, n_paths=2, n_steps=2).settings["products"] == tk.info()["products"] == "tf32"
     (tmp_path / "state.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="^checkpoint: .* is not the state of a run"):
         tk.taep(perceptron(), RING, **options)

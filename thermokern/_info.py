@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -46,6 +47,16 @@ def instruction_set() -> str:
     return used
 
 
+def products() -> str:
+    """How matrices of perceptrons are multiplied on a CUDA device, see :class:`thermokern.ops.MlpSource`."""
+    return os.environ.get("THERMOKERN_PRODUCTS", "fp32")
+
+
+def special_products() -> dict[str, str]:
+    """The same by its name, where it is not float32's own."""
+    return {} if products() == "fp32" else {"products": products()}
+
+
 def info() -> dict[str, str | int]:
     """Versions, the instruction set in use and why, threads, and the state of CUDA."""
     used, best = _core.instruction_set, _core.best_instruction_set
@@ -55,5 +66,6 @@ def info() -> dict[str, str | int]:
         "instruction set": used if used == best else f"{used} (THERMOKERN_ISA; this machine has {best})",
         "paths per register": _core.lanes,
         "threads": torch.get_num_threads(),
+        **special_products(),
         "cuda": f"not available: {cuda_absence()}" if cuda_absence() else f"{torch.cuda.get_device_name()}",
     }

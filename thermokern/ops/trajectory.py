@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thermokern._info import products as default_products
 from thermokern.ops.checks import (
     check_finite,
     check_function,
@@ -109,7 +109,7 @@ class MlpSource:
     activation: str
     output_scale: Tensor
     skip: Tensor
-    products: str = field(default_factory=lambda: os.environ.get("THERMOKERN_PRODUCTS", "fp32"))
+    products: str = field(default_factory=default_products)
 
     @property
     def kind(self) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern import ops
-from thermokern._info import VERSION, instruction_set
+from thermokern._info import VERSION, instruction_set, special_products
 from thermokern.models import ConditionalModel, ScoreModel
 from thermokern.models.evaluate import score_of
 from thermokern.processes import LinearProcess
@@ -48,6 +48,7 @@ def versions() -> dict[str, str]:
         "version of thermokern": VERSION,
         "version of torch": torch.__version__,
         "instruction set": instruction_set(),
+        **special_products(),
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermokern._info import instruction_set
+from thermokern._info import instruction_set, special_products
 from thermokern.models import ScoreLike, ScoreModel, one_process
 from thermokern.ops.checks import (
     DEVICES,
@@ -68,6 +68,7 @@ class Problem:
             "dtype": str(dtype)[6:],
             "torch": str(torch.__version__),
             "instruction_set": instruction_set(),
+            **special_products(),
         }
 
 
