@@ -10,7 +10,12 @@ TK_BEGIN_NAMESPACE
 template <bool Isotropic, class S>
 bool flow_of_mixture(const ProbabilityFlowArguments<S>&, int threads, Interrupt);
 
-constexpr std::int64_t flow_stretch = 128;  // points
+// Points of a stretch, at whose end lanes are idle: an equal share of few points, or as many as keep idleness small.
+constexpr std::int64_t most_flow_points = 256;
+inline std::int64_t flow_stretch(std::int64_t n, int threads) {
+    const std::int64_t share = (n + threads - 1) / threads;
+    return share < 1 ? 1 : share < most_flow_points ? share : most_flow_points;
+}
 
 template <class S>
 static void load_point(const ProbabilityFlowArguments<S>& arguments, std::int64_t row, int lane, Native<S>* x) {
@@ -81,11 +86,12 @@ template <class S, class Field>
 static bool run_flow(const ProbabilityFlowArguments<S>& arguments, const Field& field, int dim,
                      std::int64_t scratch_size, double work, int threads, Interrupt interrupt) {
     const Buffer<Native<S>> scratch(threads * scratch_size);
+    const std::int64_t size = flow_stretch(arguments.n, threads);
     const auto stretch = [&](std::int64_t begin, int thread) {
-        const std::int64_t end = begin + flow_stretch < arguments.n ? begin + flow_stretch : arguments.n;
+        const std::int64_t end = begin + size < arguments.n ? begin + size : arguments.n;
         run_stretch(arguments, field, dim, begin, end, scratch.get() + thread * scratch_size);
     };
-    return for_each_stretch(arguments.n, flow_stretch, 100.0 * work, threads, interrupt, stretch);
+    return for_each_stretch(arguments.n, size, 100.0 * work, threads, interrupt, stretch);
 }
 
 template <bool Isotropic, class S>
