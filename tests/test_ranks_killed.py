@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def kill_and_resume(folder: Path, draw: random.Random) -> None:
 
     for size in (1, 3):
         checkpoint = folder / f"run {size}"
-        processes = worlds.start(2, lambda rank: write(rank, checkpoint, 0.03), folder / f"killed {size}")  # noqa: B023
+        processes = worlds.start(2, partial(write, checkpoint=checkpoint, delay=0.03), folder / f"killed {size}")
         least = draw.randrange(1, 5)
         while blocks_done(checkpoint) < least:
             time.sleep(0.002)
@@ -55,7 +56,7 @@ def kill_and_resume(folder: Path, draw: random.Random) -> None:
         done = blocks_done(checkpoint)
         assert least <= done < 6
         again = folder / f"again {size}"
-        worlds.run(size, lambda rank: write(rank, checkpoint), again)  # noqa: B023
+        worlds.run(size, partial(write, checkpoint=checkpoint), again)
         calls = [int((again / str(rank) / "calls").read_text()) for rank in range(size)]
         expected_calls = size * (overhead + (size > 1)) + (6 - done) * of_a_block  # ranks compare scores, too
         assert sum(calls) == expected_calls, "a block that was done was done again"
