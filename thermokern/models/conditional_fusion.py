@@ -79,9 +79,10 @@ class _Under:
 
 def _under(score: object) -> _Under | None:
     """The network of a score, and the condition that it is under."""
-    if type(score) not in (ConditionalModel, ScoreModel) or score.predicts != "epsilon":  # type: ignore[attr-defined]
+    if not isinstance(score, ConditionalModel | ScoreModel) or type(score) not in (ConditionalModel, ScoreModel):
+        return None  # a class of its own may compute something else
+    if score.predicts != "epsilon":
         return None
-    assert isinstance(score, ConditionalModel | ScoreModel)
     network, condition = condition_of(score.network)
     if type(network) is not ConditionalMLP:
         return None

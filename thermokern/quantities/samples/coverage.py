@@ -198,13 +198,14 @@ def coverage(
         words |= {"dtype": first.dtype, "dim": first.shape[1]}
         ranks.agree(lambda: parts_of_call({}, None, torch.Size([]), {}, words))
         shards = ranks.exchanged((torch.tensor([len(first), len(second)], device="cpu"),))
-        n, m = torch.stack([sizes for (sizes,) in shards]).sum(0).tolist()
+        held = torch.stack([own for (own,) in shards])
+        n, m = held.sum(0).tolist()
         k = checked_neighbours("k", k, min(n, m))
         with ranks.guarded():
             first, second = of_one_scale(first, second, ranks)
             hits, precise, recalled = sharded_balls(first, second, k, ranks)
             if stderr:
-                known = sharded_errors([first, second], of_parts, k=k, seed=seed, ranks=ranks)
+                known = sharded_errors([first, second], held, of_parts, k=k, seed=seed, ranks=ranks)
                 errors, inside = known or (errors, inside)
     else:
         n, m = len(first), len(second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,13 +55,7 @@ def block_errors(
         split = [
             torch.tensor_split(x[order], parts) for x, order in zip(samples, orders, strict=True)
         ]  # parts of each sample
-
-        def compute(b: int, *_: int) -> Rows:
-            numbers = statistic([pieces[b] for pieces in split])  # noqa: B023  called before the next partition
-            if pace is not None:
-                pace.done(sum(len(pieces[b]) for pieces in split))  # noqa: B023
-            return (_row(numbers),)
-
+        compute = partial(_of_part, split, statistic, pace)
         blocks = run_blocks(parts, 1, Ranks() if ranks is None else ranks, compute)
         found.append(torch.stack([numbers for (numbers,) in blocks]))
     return _spread(found)
@@ -68,6 +63,7 @@ def block_errors(
 
 def sharded_errors(
     samples: Sequence[Tensor],
+    sizes: Tensor,
     statistic: Callable[[list[Tensor]], Sequence[float]],
     *,
     k: int,
@@ -76,13 +72,11 @@ def sharded_errors(
 ) -> tuple[list[float], list[float]] | None:
     """:func:`block_errors` of all ranks' points, of which each rank has a shard, to the same bits; None for NaN.
 
-    For a `statistic` that does not depend on the order of rows.
+    `sizes` (ranks, samples) are how many points each has. For a `statistic` that does not depend on the order of rows.
 
     Hashes of all points are on every rank, eight bytes a point; the points of one part, a B-th of all, are sent at a
     time, and each rank works out every `ranks.size`-th part.
     """
-    shards = [torch.stack(each) for each in ranks.exchanged(tuple(torch.tensor(len(x), device="cpu") for x in samples))]
-    sizes = torch.stack(shards)  # (ranks, samples)
     firsts = sizes[: ranks.rank].sum(0).tolist()
     parts, partitions = _cut(sizes.sum(0).tolist(), k)
     if not partitions:
@@ -90,20 +84,16 @@ def sharded_errors(
     found = []
     for partition in range(partitions):
         hashes = ranks.exchanged(tuple(row_hashes(x, _own_seed(seed, partition, i)) for i, x in enumerate(samples)))
-        places = [
-            order_of_hashes(torch.cat(each)).argsort()[first : first + len(x)]
-            for each, first, x in zip(zip(*hashes, strict=True), firsts, samples, strict=True)
-        ]  # of this rank's rows in the order of all
-        starts = [_starts(int(n), parts) for n in sizes.sum(0)]
+        orders = [torch.tensor_split(order_of_hashes(torch.cat(each)), parts) for each in zip(*hashes, strict=True)]
         own: list[Tensor] = []
         for low in range(0, parts, ranks.size):
             mine: list[Tensor] = []
             for b in range(low, min(low + ranks.size, parts)):
-                inside = [
-                    x[(place >= start[b]) & (place < start[b + 1])]
-                    for x, place, start in zip(samples, places, starts, strict=True)
+                here = [
+                    x[_own_rows(order[b], first, len(x))]
+                    for x, order, first in zip(samples, orders, firsts, strict=True)
                 ]
-                pieces = ranks.exchanged(inside)
+                pieces = ranks.exchanged(here)
                 if b - low == ranks.rank:
                     mine = [torch.cat(rows) for rows in zip(*pieces, strict=True)]
             if mine:
@@ -129,10 +119,23 @@ def _own_seed(seed: int, partition: int, sample: int) -> int:
     return 1009 * seed + 31 * partition + sample
 
 
-def _starts(n: int, parts: int) -> list[int]:
-    """Where `tensor_split` begins each of `parts` of n rows, and n."""
-    each, longer = divmod(n, parts)
-    return [b * each + min(b, longer) for b in range(parts + 1)]
+def _own_rows(rows: Tensor, first: int, n: int) -> Tensor:
+    """Which of `rows` of all ranks are this one's n, that begin with `first`; counted from there."""
+    return rows[(rows >= first) & (rows < first + n)] - first
+
+
+def _of_part(
+    split: Sequence[Sequence[Tensor]],
+    statistic: Callable[[list[Tensor]], Sequence[float]],
+    pace: Pace | None,
+    b: int,
+    *_: int,
+) -> Rows:
+    """The statistic of part `b` of each sample."""
+    numbers = statistic([pieces[b] for pieces in split])
+    if pace is not None:
+        pace.done(sum(len(pieces[b]) for pieces in split))
+    return (_row(numbers),)
 
 
 def _row(numbers: Sequence[float]) -> Tensor:
