@@ -3,6 +3,7 @@
 
 #include <deque>
 
+#include "../core/mlp_gap.hpp"
 #include "define.hpp"
 #include "score_source.hpp"
 
@@ -48,8 +49,8 @@ void mlp_gap(const py::object& from_centre, const std::string& activation, const
         skip_view("skip", skip, {dim, n}, place), centre_view("centre", centre, {dim}, place),
         scales("mean_scale", mean_scale, {n}, place), roots("root", root, {n}, place);
     const OptionalView<const S> noise_view("noise", noise, {dim, n}, place);
-    const std::int64_t pairs = arguments.conditions > 1 ? arguments.conditions - 1 : 1;
-    const TensorView<S> out_view("out", out, {gap_columns, pairs, n}, place);
+    const TensorView<S> out_view("out", out, {gap_columns, gap_pairs(static_cast<int>(arguments.conditions)), n},
+                                 place);
     arguments.residual = residual;
     arguments.from_centre = points.data();
     arguments.enter = enter_view.data();
