@@ -335,7 +335,7 @@ def test_bad_arguments(seed: int) -> None:
         "^evaluations: expected an even": lambda: tk.pointwise_mutual_information(law, None, x, y, VP, evaluations=7),
         "^y: expected the condition of": lambda: tk.pointwise_mutual_information(law, None, x, None, VP),
         "^y: expected each": lambda: tk.pointwise_mutual_information(
-            labels, None, x[:, :1], torch.full((20,), 7), VP, candidates=torch.arange(3), evaluations=8
+            labels, None, x[:, :1], torch.full((20,), 2), VP, candidates=torch.arange(2), evaluations=8
         ),
     }.items():
         with pytest.raises(ValueError, match=match):

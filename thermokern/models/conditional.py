@@ -85,13 +85,34 @@ class ConditionalModel(nn.Module):
             raise ValueError("null: this model has no null condition; pass the unconditional score as well")
         return self.given(self.null)
 
+    def check_conditions(self, y: Tensor) -> None:
+        """Raise a ValueError where conditions (n, …) of data are none that the network takes, or stand for none."""
+        _check_by(self.network, y)
+        if self.null is None:
+            return
+        null = torch.as_tensor(self.null, device="cpu")
+        if y.is_floating_point() and null.shape != y.shape[1:]:
+            raise ValueError(
+                f"null: expected the shape of one condition, {tuple(y.shape[1:])}, got {tuple(null.shape)}"
+            )
+        if not y.is_floating_point() and y.dim() == 1 and null.dim() == 0 and bool((y == null).any()):
+            raise ValueError(f"y: {null.item()} is the model's null condition, which is no label of data")
+
     def guided(self, weight: float) -> ConditionalModel:
         """``(1 + w) s(x|y) − w s(x)`` for each sample's own y, see :func:`thermokern.guided`."""
         guided = GuidedByCondition(self, self.unconditional, float(weight), self.process)
         return ConditionalModel(guided, self.process, "score", None, self.shape, self.origin)
 
     def _under(self, y: Tensor) -> ScoreModel:
+        _check_by(self.network, y)
         return ScoreModel(_Given(self.network, y), self.process, self.predicts, self.shape, self.origin)
+
+
+def _check_by(network: object, y: Tensor) -> None:
+    """Where a network knows its conditions, raise unless `y` (n, …) are such."""
+    check = getattr(network, "check_conditions", None)
+    if check is not None:
+        check(y)
 
 
 @plain_precision()

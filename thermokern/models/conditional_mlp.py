@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from thermokern.ops.checks import check_labels, described
 from thermokern.processes import LinearProcess
 
 _FREQUENCIES = (0.2, 0.4, 0.8, 1.6)  # of λ = ln(m²/v), which runs over some 25
@@ -122,6 +123,14 @@ class ConditionalMLP(nn.Module):
         out: Tensor = v.sqrt() * z / spread + m * self.std / spread * correction
         return out
 
+    def check_conditions(self, y: Tensor) -> None:
+        """Raise a ValueError where conditions (n, …) are none that the network was trained with, nor its null."""
+        width = len(self.condition_mean)
+        if self.labels:
+            check_labels("y", y, self.labels + 1, ", of which the last stands for none")
+        elif y.shape[1:] != (width,) and not (width == 1 and y.dim() == 1 and y.is_floating_point()):
+            raise ValueError(f"y: expected numbers (n, {width}) as in training, got {described(y)}")
+
     def layers_at(self, t: Tensor, conditions: Sequence[Tensor | None]) -> BiasedLayers:
         """The network at `t` (n,), under each of the conditions (n, …) or (1, …), as layers of ``−ε̂``."""
         time, weight = t.double(), self.enter.weight
@@ -171,6 +180,7 @@ class ConditionalMLP(nn.Module):
             return nn.functional.one_hot(y, self.labels + 1).to(like)
         if len(self.condition_mean):
             assert y is not None
+            y = y[:, None] if y.dim() == 1 else y
             absent = y.isnan().any(1, keepdim=True)
             scaled = (y - self.condition_mean) / self.condition_std
             return torch.cat([torch.where(absent, 0.0, scaled), absent.to(like)], dim=1)

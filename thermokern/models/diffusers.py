@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from thermokern.models.conditional import ConditionalModel
 from thermokern.models.score_model import ScoreModel
-from thermokern.ops.checks import check_flags, described
+from thermokern.ops.checks import check_flags, check_labels, described
 from thermokern.processes import EDM, VP, DiscreteVP, Flow, LinearProcess
 
 _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
@@ -242,6 +242,13 @@ class _ByCondition(nn.Module):
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         out: Tensor = self.network(x, t, **{self.name: y})
         return out
+
+    def check_conditions(self, y: Tensor) -> None:
+        """Raise a ValueError where labels (n,) are not in the network's table of them."""
+        tables = [getattr(module, "class_embedding", None) for module in self.network.modules()]
+        count = next((table.num_embeddings for table in tables if isinstance(table, nn.Embedding)), None)
+        if self.name == "class_labels" and count is not None:
+            check_labels("y", y, count)
 
 
 def _check_names(unet: nn.Module, conditions: Iterable[str]) -> Mapping[str, inspect.Parameter]:

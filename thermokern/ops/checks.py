@@ -317,3 +317,12 @@ def checked_points(x: Tensor) -> Tensor:
     refuse_gradient(x=x)
     check_finite(x=x)
     return x.detach().contiguous()
+
+
+def check_labels(name: str, y: Tensor, count: int, note: str = "") -> None:
+    """Raise unless `y` is integers (n,) of 0 … count − 1; `note` says what else is known of those."""
+    if y.dim() != 1 or y.is_floating_point():
+        raise ValueError(f"{name}: expected labels, integers (n,), got {described(y)}")
+    wrong = y[(y < 0) | (y >= count)]
+    if len(wrong):
+        raise ValueError(f"{name}: expected labels of 0 … {count - 1}{note}, got {int(wrong[0])}")

@@ -39,5 +39,9 @@ class ConditionalLaw(ABC):
         """``∇_x log p_t(x|y)``, (n, d): each point at its own time `t` (n,) float64 and with its own `y` (n, …)."""
 
     @abstractmethod
+    def check_conditions(self, y: Tensor) -> None:
+        """Raise a ValueError where conditions (n, …) are none of this law's."""
+
+    @abstractmethod
     def settings(self) -> dict[str, object]:
         """What defines the law, for reports and saved results."""

@@ -152,6 +152,10 @@ class JointGaussian(ConditionalLaw):
         both = self.joint.sample_together(n, seed, path_offset)
         return both[:, : self.dim].contiguous(), both[:, self.dim :].contiguous()
 
+    def check_conditions(self, y: Tensor) -> None:
+        if y.shape[1:].numel() != self.dim_y:
+            raise ValueError(f"y: expected (n, {self.dim_y}) as the law has it, got {tuple(y.shape)}")
+
     def score_at(self, x: Tensor, t: Tensor, y: Tensor, process: LinearProcess) -> Tensor:
         y = y.reshape(len(y), -1)
         if y.shape != (len(x), self.dim_y):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.ops.checks import checked_array, checked_several
+from thermokern.ops.checks import check_labels, checked_array, checked_several
 from thermokern.processes import LinearProcess
 from thermokern.targets.conditional import ConditionalLaw
 from thermokern.targets.distribution import ArrayLike, Distribution
@@ -110,7 +110,11 @@ class Labelled(ConditionalLaw):
                 x[rows] = law.sample(n, seed, path_offset)[rows]
         return x, labels
 
+    def check_conditions(self, y: Tensor) -> None:
+        check_labels("y", y, len(self.laws))
+
     def score_at(self, x: Tensor, t: Tensor, y: Tensor, process: LinearProcess) -> Tensor:
+        self.check_conditions(y)
         out = torch.empty_like(x)
         for k, law in enumerate(self.laws):
             rows = (y == k).nonzero()[:, 0]

@@ -12,7 +12,6 @@ from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.ops.checks import check_flags, checked_choice
 from thermokern.processes import LinearProcess
 from thermokern.quantities.engine.identity import parts_of_call
-from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.engine.ranks import Group, Ranks
 from thermokern.quantities.information.curve import curve_of, level_parts
 from thermokern.quantities.information.estimates import total
@@ -29,6 +28,7 @@ from thermokern.quantities.information.integrands import (
 from thermokern.quantities.information.problem import (
     Data,
     check_pairs,
+    check_plain,
     described,
     described_data,
     process_of,
@@ -125,11 +125,11 @@ def mutual_information(
     checked_choice("estimator", estimator, ESTIMATORS)
     if unconditional is None:
         unconditional = conditional.marginal if isinstance(conditional, ConditionalLaw) else conditional.unconditional
-    process = process_of(process, conditional=conditional, unconditional=unconditional)
+    check_plain("unconditional", unconditional, "leave it out: the null condition, or a law's marginal, then serves")
     data = pairs_of(conditional, x, y)
     source = source_of(data, y, seed, "x")
-    check_pairs(conditional, source)
-    check_dim("unconditional", unconditional, source.shape)
+    process = process_of(process, conditional=conditional, unconditional=unconditional)
+    check_pairs(conditional, unconditional, source)
     warn_of_jumping(process, source, unconditional=unconditional)
     options = Options(evaluations, sampling, ends, t_eps, seed, progress, Ranks(group))
     options.ranks.agree(lambda: parts_of_information(conditional, unconditional, data, process, source, options))
@@ -201,7 +201,7 @@ def pairs_of(conditional: ConditionalLike, x: Data | None, y: Tensor | np.ndarra
         return conditional
     if isinstance(x, Distribution):
         raise TypeError(f"x: expected points or a conditional law, got the law of x alone, {type(x).__name__}")
-    if not isinstance(x, ConditionalLaw) and y is None:
+    if isinstance(x, Tensor | np.ndarray) and y is None:
         raise ValueError("y: expected the condition of each point of x")
     return x
 

@@ -14,8 +14,16 @@ from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import reference_rates
-from thermokern.quantities.information.problem import described, described_data, process_of, source_of, warn_of_jumping
+from thermokern.quantities.information.problem import (
+    check_points,
+    described,
+    described_data,
+    process_of,
+    source_of,
+    warn_of_jumping,
+)
 from thermokern.quantities.information.result import NONE, NeuralEntropy
+from thermokern.quantities.information.sources import PointSource
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.targets import ConditionalLaw, Distribution
 
@@ -97,6 +105,13 @@ def neural_entropy(
     law = data.marginal if isinstance(data, ConditionalLaw) and not by_condition else data
     source = source_of(law, condition, seed)
     warn_of_jumping(process, source, model=model)
+    check_points("data", "model", model, source)
+    if (
+        isinstance(model, ConditionalModel | ConditionalLaw)
+        and isinstance(source, PointSource)
+        and source.y is not None
+    ):
+        model.check_conditions(source.y)
     shape = source.shape
     truth = law if isinstance(law, Distribution | ConditionalLaw) and law is not model else None
 

@@ -15,7 +15,7 @@ from thermokern.processes import LinearProcess
 from thermokern.quantities.information.growth import growth_estimate, pilot_density, pointwise_losses
 from thermokern.quantities.information.integral import Options
 from thermokern.quantities.information.integrands import ConditionalLike
-from thermokern.quantities.information.problem import check_pairs, described, process_of
+from thermokern.quantities.information.problem import check_pairs, check_plain, described, process_of
 from thermokern.quantities.information.result import NONE, PointwiseMutualInformation
 from thermokern.quantities.information.sources import PointSource, conditions
 from thermokern.quantities.results.estimate import FewPathsWarning, mean_estimate
@@ -107,11 +107,12 @@ def pointwise_mutual_information(
         )
     if unconditional is None:
         unconditional = conditional.marginal if isinstance(conditional, ConditionalLaw) else conditional.unconditional
+    check_plain("unconditional", unconditional, "leave it out: the null condition, or a law's marginal, then serves")
     process = process_of(process, conditional=conditional, unconditional=unconditional)
     if y is None and candidates is None:
         raise ValueError("y: expected the condition of each point of x, or candidates")
     source = PointSource(x, y, seed)
-    check_pairs(conditional, source)
+    check_pairs(conditional, unconditional, source)
     settings = {
         "conditional": described(conditional),
         "unconditional": described(unconditional),
@@ -135,6 +136,7 @@ def pointwise_mutual_information(
         options_of_y = conditions(candidates)
         if not len(options_of_y):
             raise ValueError("candidates: expected at least one, got none")
+        conditional.check_conditions(options_of_y)
         tried = options_of_y.expand(len(x0), *options_of_y.shape)
         prior = _prior(conditional, weights, len(options_of_y))
         drawn = torch.multinomial(prior, _PILOT, replacement=True, generator=torch.Generator().manual_seed(seed))

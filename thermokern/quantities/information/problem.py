@@ -56,15 +56,31 @@ def warn_of_jumping(process: LinearProcess, source: Source, **models: ScoreLike 
         warn_of_jumps(name, model, process, source.draw(2, 0).x, source.shape, between)
 
 
-def check_pairs(conditional: ConditionalLike, source: Source) -> None:
-    """Raise where a law of pairs has other dimensions than the pairs."""
-    if isinstance(conditional, ConditionalLaw) and source.shape.numel() != conditional.dim:
-        raise ValueError(
-            f"x: expected points (n, {conditional.dim}) as conditional has them, got {tuple(source.shape)}"
-        )
-    width, y = getattr(conditional, "dim_y", None), source.y if isinstance(source, PointSource) else None
-    if width is not None and y is not None and y[0].numel() != width:
-        raise ValueError(f"y: expected (n, {width}) as conditional has it, got {tuple(y.shape)}")
+def check_pairs(conditional: ConditionalLike, unconditional: ScoreLike, source: Source) -> None:
+    """Raise where two scores are not of the pairs that are given."""
+    check_points("x", "conditional", conditional, source)
+    check_points("x", "unconditional", unconditional, source)
+    if isinstance(source, PointSource) and source.y is not None:
+        conditional.check_conditions(source.y)
+
+
+def check_points(name: str, whose: str, model: ScoreLike | ConditionalLike, source: Source) -> None:
+    """Raise where a score is of points of another shape. A network of images may take other sizes than its own."""
+    shape = tuple(source.shape)
+    if isinstance(model, Distribution | ConditionalLaw):
+        known, same = (model.dim,), source.shape.numel() == model.dim
+    else:
+        known = tuple(getattr(model, "shape", None) or shape)
+        same = known == shape or len(known) == len(shape) > 1
+    if not same:
+        one, other = ("(" + ", ".join(map(str, ("n", *size))) + ")" for size in (shape, known))
+        raise ValueError(f"{name}, {whose}: expected points of one shape, got {one} and {other}")
+
+
+def check_plain(name: str, model: object, remedy: str) -> None:
+    """Raise where a score that takes a condition stands for one that takes none."""
+    if isinstance(model, ConditionalModel | ConditionalLaw):
+        raise TypeError(f"{name}: expected a score without a condition, got {type(model).__name__}; {remedy}")
 
 
 def described(model: ScoreLike | ConditionalLike) -> dict[str, Any]:

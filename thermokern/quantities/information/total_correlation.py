@@ -12,13 +12,20 @@ from torch import Tensor
 from thermokern.models import ConditionalModel, ScoreLike
 from thermokern.ops.checks import check_flags, checked_choice, checked_integer, checked_several
 from thermokern.processes import LinearProcess
-from thermokern.quantities.engine.problem import check_dim
 from thermokern.quantities.information.curve import level_parts
 from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import product_rates, reference_rates
 from thermokern.quantities.information.neural_entropy import reference_of
-from thermokern.quantities.information.problem import described, described_data, process_of, source_of, warn_of_jumping
+from thermokern.quantities.information.problem import (
+    check_plain,
+    check_points,
+    described,
+    described_data,
+    process_of,
+    source_of,
+    warn_of_jumping,
+)
 from thermokern.quantities.information.result import TotalCorrelation
 from thermokern.quantities.information.sources import LawSource, PointSource, Source
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
@@ -90,6 +97,7 @@ def total_correlation(
     correlation*, 1960.
     """
     check_flags(ends=ends, progress=progress)
+    check_plain("model", model, "model.unconditional or model.given(y) is one")
     process = process_of(process, model=model)
     if data is None:
         if not isinstance(model, Distribution):
@@ -99,7 +107,7 @@ def total_correlation(
     warn_of_jumping(process, source, model=model)
     if len(source.shape) != 1:
         raise ValueError(f"data: expected points (n, d), got points of shape {tuple(source.shape)}")
-    check_dim("model", model, source.shape)
+    check_points("data", "model", model, source)
     parts = _checked_blocks(blocks, source.shape[0])
     checked_choice("route", route, ROUTES)
     law = next((item for item in (model, data) if isinstance(item, Distribution)), None)
