@@ -83,6 +83,23 @@ def test_the_exact_line_lies_above_every_resolved_line_and_has_no_plateau() -> N
     assert abs(rows[2].resolved[coarse] - rows[1].resolved[coarse]) < 0.05 * plain
 
 
+def test_the_figure_has_the_exact_line_above_every_other() -> None:
+    """The shipped one, by the numbers of its curves: to the end the exact line rises by I, the coarsest by nothing."""
+    panels = shipped("guidance", KellyGuidance).figure().axes[1:]
+    assert len(panels) == 3
+    for panel in panels:
+        lines = {str(line.get_label()): line.get_ydata() for line in panel.get_lines()}
+        names = ("exact", *(f"seen from t = {t:g}" for t in RESOLUTIONS))
+        exact, *resolved = (torch.tensor(lines[name], dtype=torch.float64) for name in names)
+        assert len(resolved) == 3
+        for line in resolved:
+            assert ((exact - line) > -1e-9).all()
+        rise = exact.diff()
+        assert (rise > 0.95 * exact[0]).all()
+        coarse = resolved[RESOLUTIONS.index(max(RESOLUTIONS))]
+        assert coarse.diff()[-1] < 0.1 * rise[-1]
+
+
 def test_guided_samples_follow_the_closed_form() -> None:
     line = guided_line(2.0, 200, 60, 1)
     assert abs(line.slope_exact - 1.5) < 1e-9

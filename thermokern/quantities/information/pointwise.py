@@ -50,8 +50,8 @@ def pointwise_mutual_information(
       but for what lies outside [t_eps, t_end]. The gap, ``∫ D E|s_c − s_u|²``, is not: only its average over pairs is
       I.
     - ``path``: Δs_ta of a forward path with the unconditional score as model and the conditional one as reference,
-      which is ``i(x_ε;y) − i(x_T;y)`` in the limit of many steps (Stratonovich: error of first order in the step; Itô:
-      ½).
+      which is ``i(x_ε;y) − i(x_T;y)`` in the limit of many steps (Stratonovich, extrapolated: error of order 1½ in the
+      step; Itô: ½).
 
     Parameters
     ----------
