@@ -195,7 +195,7 @@ def _draw_information(axes: Axes, result: KellyImages) -> None:
     if result.exact is not None:
         curves["empirical law, exact"] = (result.exact.curve, EXACT)
     for name, (curve, colour) in curves.items():
-        # From t_end on: what lies above is not finite where a network's rate does not fall there.
+        # From t_end on: what lies above is not known where a network's rate does not fall there.
         edges, width = curve.log_snr.numpy(), curve.log_snr.diff()
         start = torch.zeros(1, dtype=torch.float64)
         values = torch.cat([start, (curve.rate * width).cumsum(0)]).numpy()

@@ -7,6 +7,7 @@ the first and the last level. :func:`evaluate` is the one place that calls score
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,7 +40,7 @@ from thermokern.quantities.information.plan import (
     uniforms,
 )
 from thermokern.quantities.information.sources import Draws, Source
-from thermokern.quantities.results.estimate import Estimate
+from thermokern.quantities.results.estimate import Estimate, mean_estimate
 
 DEFAULT_EVALUATIONS = 65_536
 _LEAST_EVALUATIONS = 64
@@ -143,8 +144,19 @@ class Integral:
         return recurring(self.clusters)
 
     def above(self, column: int) -> Estimate:
-        """What lies above t_end."""
-        return Estimate(0.0, 0.0) if self.first is None else beyond(*(rates[:, column] for rates in self.first))
+        """What lies above t_end.
+
+        The rates of any law that has a variance fall there. Where those of a network do not, what is left are errors
+        of its scores, which are no information: the rate at t_end stands for what lies above, and for its error too.
+        """
+        if self.first is None:
+            return Estimate(0.0, 0.0)
+        near, inner = (rates[:, column] for rates in self.first)
+        found = beyond(near, inner)
+        if math.isfinite(found.value):
+            return found
+        rate = mean_estimate(near)
+        return Estimate(rate.value, math.hypot(rate.value, rate.stderr))
 
     def below(self, column: int) -> Estimate:
         """What lies below t_eps."""

@@ -54,7 +54,8 @@ class NeuralEntropy(LevelResult):
     integral : Estimate
         Over [t_eps, t_end].
     below, above : Estimate
-        What lies below t_eps and above t_end, read off the rates there. Infinite below where a direction has collapsed.
+        What lies below t_eps and above t_end, read off the rates there. Infinite below where a direction has collapsed;
+        where a network's rates do not fall towards t_end, as those of laws do, that rate is `above`, and its error.
     collapsed_directions : Estimate
         Twice the rate at t_eps: each direction without width at that noise adds ½ nat per unit of λ, without end.
     mismatch : Estimate or None
@@ -140,7 +141,8 @@ class MutualInformation(LevelResult):
     drift_orthogonality : Estimate
         ``difference − gap``, zero likewise: ``2 ∫ D E[δ·(s_u − s_eq)] dt``.
     below, above : Estimate
-        I(X;Y) − I(X_ε;Y) and I(X_T;Y), read off the rates at t_eps and t_end.
+        I(X;Y) − I(X_ε;Y) and I(X_T;Y), read off the rates at t_eps and t_end. Where a network's rates do not fall
+        towards t_end, as those of laws do, the rate there is `above`, and its error.
     curve, other_curve, residual_curve : InformationCurve
         Over λ: of `estimator`, of the other one, and of ``loss − gap``.
     per_label : tuple of Estimate

@@ -35,10 +35,8 @@ def verdicts_on(
         share = Estimate(_UNRESOLVED * abs(value.value), _UNRESOLVED * value.stderr)
         found.append(judge(claim, below, share, _difference(below, share), 1e-12))
     if label_entropy is not None:
-        # Where a network's rate does not fall at t_end, what lies above is unknown: less than all is compared then.
-        rest = above if math.isfinite(above.value) else Estimate(0.0, 0.0)
         for name, estimate in {"gap": gap, "loss": loss}.items():
-            whole = Estimate(estimate.value + rest.value, math.hypot(estimate.stderr, rest.stderr))
+            whole = Estimate(estimate.value + above.value, math.hypot(estimate.stderr, above.stderr))
             claim = Claim(name, Relation.AT_MOST, "H(Y)", name, False, _CEILING)
             found.append(judge(claim, whole, label_entropy, _difference(whole, label_entropy), 0.0))
     if growth is not None:
