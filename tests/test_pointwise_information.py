@@ -31,6 +31,8 @@ def test_growth_with_many_pairs(seed: int) -> None:
     less = (exact.log() - found.posterior.log()).gather(1, y[:, None])[:, 0]  # what the bets lose, paired
     error = less.std().item() / math.sqrt(len(less))
     assert_z((less.mean().item() - 0.004) / error, Z, "lost to the exact posterior")
+    won = (found.posterior.log() - law.weights.log()).gather(1, y[:, None]).mean().item()
+    assert abs(found.growth.value - won) < 1e-12
     assert error < 0.004
     assert rms(found.posterior.sum(1) - 1.0) < 1e-12
 
