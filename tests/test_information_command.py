@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -56,7 +57,12 @@ def test_labels_by_a_config(tmp_path: Path, seed: int) -> None:
 def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "half.npz", x=np.zeros((30, 2)))
     assert main(["information", str(tmp_path / "half.npz")]) == 2
-    assert "has no 'y'" in capsys.readouterr().err
+    assert "error: --y: half.npz has no 'y', only x" in capsys.readouterr().err
+    assert main(["information", str(tmp_path / "half.npz"), "--x", "data"]) == 2
+    assert "error: --x: half.npz has no 'data', only x" in capsys.readouterr().err
+    np.savez(tmp_path / "names.npz", x=np.zeros((30, 2)), y=np.array(["a"] * 30))
+    assert main(["information", str(tmp_path / "names.npz")]) == 2
+    assert "expected numbers in names.npz, got an array of <U1" in capsys.readouterr().err
     config = tmp_path / "run.yaml"
     config.write_text("x: x.npy\n")
     np.save(tmp_path / "x.npy", np.zeros((30, 2)))
@@ -65,3 +71,19 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"x": torch.zeros(3, 2), "y": torch.zeros(3)}, tmp_path / "few.pt")
     assert main(["information", str(tmp_path / "few.pt")]) == 2
     assert "x: expected (n, d) with n at least 16" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::thermokern.FewEvaluationsWarning")
+def test_labels_stored_as_numbers_are_told(tmp_path: Path, seed: int) -> None:
+    """Whole numbers, each often, are labels as a rule; truth values are two labels."""
+    x, k = three_classes().sample(400, seed)
+    how = {"steps": 2, "evaluations": 64, "seed": seed, "progress": False}
+    for y in (k.double().numpy(), k[:, None].numpy()):
+        np.savez(tmp_path / "pairs.npz", x=x.numpy(), y=y)
+        with pytest.warns(UserWarning, match="^y: its 3 different whole numbers are taken as numbers; store integers"):
+            result, _, _ = run_information(tmp_path / "pairs.npz", **how)
+        assert result.label_entropy is None
+    np.savez(tmp_path / "pairs.npz", x=x.numpy(), y=(k > 0).numpy())
+    result, _, _ = run_information(tmp_path / "pairs.npz", **how)
+    assert result.label_entropy is not None
+    assert result.label_entropy.value < math.log(2.0)

@@ -285,7 +285,13 @@ def test_stored_and_shown(tmp_path: Path, seed: int) -> None:
         assert type(again) is type(result)
         assert again.summary() == result.summary()
         assert_exact(again.values, result.values)
-        assert result.plot().axes
+        panels = result.plot().axes
+        legend = [text for panel in panels for _, text in zip(*panel.get_legend_handles_labels(), strict=True)]
+        if isinstance(result, tk.PointwiseMutualInformation):
+            assert legend == ["mean", "± s.e. of one value"]
+        else:
+            assert legend.count("beyond t_eps, t_end") == 1
+            assert panels[1].get_xlim()[1] > result.curve.log_snr[-1].item()
         assert again.to_json() == result.to_json()
         assert {len(column) for column in result.columns().values()} == {len(next(iter(result.columns().values())))}
 

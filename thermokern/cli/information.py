@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,13 @@ def run_information(
         config = files.read_config(path, known, required=())
         x, y = _arrays(path, config, names)
     else:
-        x, y = (read_points(path, name) for name in names)
+        x, y = _named(path, names)
     given = {"steps": steps, "evaluations": evaluations, "seed": seed}
     config |= {name: value for name, value in given.items() if value is not None}
     shared = {name: config[name] for name in ("seed", "t_eps") if name in config}
     process = read_process(config.get("process"))
     x = x[:, None] if x.dim() == 1 else x
+    _warn_of_labels(y)
     fit = {name: config[name] for name in _FIT if name in config}
     ranks = Ranks(group)
     model = ranks.object_of_first(lambda: fit_scores(x, y, process=process, progress=progress, **fit, **shared))
@@ -108,12 +110,30 @@ def run_information(
     return result, neighbours, lead
 
 
+def _named(path: Path, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
+    x, y = (read_points(path, name, option) for name, option in zip(names, ("--x", "--y"), strict=True))
+    return x, y
+
+
+def _warn_of_labels(y: Tensor) -> None:
+    """Where numbers look like labels: few whole ones, each often."""
+    if y.shape[1:].numel() != 1 or (y.dim() == 1 and not y.is_floating_point()):
+        return
+    different = y.unique()
+    if 1 < len(different) <= len(y) // 16 and bool((different == different.round()).all()):
+        warnings.warn(
+            f"y: its {len(different)} different whole numbers are taken as numbers; store integers (n,) where they are "
+            "labels, which then have bounds and verdicts",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _arrays(path: Path, config: dict[str, Any], names: tuple[str, str]) -> tuple[Tensor, Tensor]:
     if "data" in config:
         if {"x", "y"} & set(config):
             raise ValueError(f"config {path.name}: expected either data, or x and y")
-        x, y = (read_points(path.parent / config["data"], name) for name in names)
-        return x, y
+        return _named(path.parent / config["data"], names)
     for name in ("x", "y"):
         if name not in config:
             raise ValueError(f"config {path.name}: {name} is missing, or data, a file with both")

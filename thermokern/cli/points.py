@@ -15,22 +15,22 @@ SUFFIXES = (".npy", ".npz", ".csv", ".pt")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-def read_points(path: Path, key: str | None = None) -> Tensor:
+def read_points(path: Path, key: str | None = None, option: str = "--key") -> Tensor:
     """The numbers in a file, as they are stored.
 
     ``.npy``: one array. ``.npz``: the array named `key`, or the only one. ``.csv``: numbers between commas, a first
     line of names skipped. ``.pt``: a tensor, or the tensor named `key` of a dictionary, read with ``weights_only``. A
     folder: its images in the order of their names, (n, channels, height, width) float32 on [−1, 1], as diffusion models
-    mostly have them.
+    mostly have them. Errors about names say which `option` gave the key.
     """
     if path.is_dir():
-        return _images(path, key)
+        return _images(path, key, option)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"file: expected one of {', '.join(SUFFIXES)}, got {path.name}")
     if not path.is_file():
         raise FileNotFoundError(f"file: no such file {path}")
     if key is not None and path.suffix in (".npy", ".csv"):
-        raise ValueError(f"--key: {path.name} holds a single array")
+        raise ValueError(f"{option}: {path.name} holds a single array")
     try:
         if path.suffix == ".csv":
             return torch.from_numpy(_csv(path))
@@ -47,12 +47,12 @@ def read_points(path: Path, key: str | None = None) -> Tensor:
         raise ValueError(
             f"file: expected a tensor or a dictionary of tensors in {path.name}, got a {type(held).__name__}"
         )
-    return _picked(path.name, found, key)
+    return _picked(path.name, found, key, option)
 
 
-def _images(folder: Path, key: str | None) -> Tensor:
+def _images(folder: Path, key: str | None, option: str) -> Tensor:
     if key is not None:
-        raise ValueError(f"--key: the folder {folder.name} holds images, not arrays with names")
+        raise ValueError(f"{option}: the folder {folder.name} holds images, not arrays with names")
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
     if not files:
         raise ValueError(f"file: expected images ({', '.join(IMAGES)}) in the folder {folder.name}, found none")
@@ -73,16 +73,17 @@ def _images(folder: Path, key: str | None) -> Tensor:
     return torch.from_numpy(np.stack(arrays)) / 127.5 - 1.0
 
 
-def _picked(name: str, found: dict[str, object], key: str | None) -> Tensor:
+def _picked(name: str, found: dict[str, object], key: str | None, option: str) -> Tensor:
     if key is None and len(found) != 1:
-        raise ValueError(f"--key: {name} holds {', '.join(map(str, found)) or 'nothing'}; name one of them")
+        raise ValueError(f"{option}: {name} holds {', '.join(map(str, found)) or 'nothing'}; name one of them")
     if key is not None and key not in found:
-        raise ValueError(f"--key: {name} has no {key!r}, only {', '.join(map(str, found))}")
+        raise ValueError(f"{option}: {name} has no {key!r}, only {', '.join(map(str, found))}")
     value = found[key] if key is not None else next(iter(found.values()))
     if not isinstance(value, Tensor | np.ndarray) or (
-        isinstance(value, np.ndarray) and not np.issubdtype(value.dtype, np.number)
+        isinstance(value, np.ndarray) and value.dtype.kind not in "biufc"
     ):
-        raise ValueError(f"file: expected numbers in {name}, got a {type(value).__name__}")
+        what = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise ValueError(f"file: expected numbers in {name}, got {what}")
     native = value if isinstance(value, Tensor) else value.astype(value.dtype.newbyteorder("="))
     return torch.as_tensor(native, device="cpu")
 

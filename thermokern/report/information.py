@@ -8,7 +8,8 @@ from thermokern.report.results import Particulars, particulars
 
 _LEVELS = (
     "Along the noise levels, λ = ln(m²/v) the log signal-to-noise ratio, whatever the process: first what each level "
-    "adds, then what is known at that noise. Bands are two standard errors, of sampling alone."
+    "adds, then what is known at that noise. Bands are two standard errors, of sampling alone. Grey: noise above t_end "
+    "and below t_eps, where nothing was evaluated."
 )
 
 

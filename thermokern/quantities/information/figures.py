@@ -51,6 +51,7 @@ def information_figure(result: MutualInformation, ax: Axes | None = None) -> Fig
         if result.growth is not None:
             low = result.growth.value
             sum_.axhline(low, color=COLLAPSED, lw=0.8, ls="--", label="Kelly growth: certified")
+        _beyond((rate, sum_), result.curve)
         rate.legend(loc="best")
         sum_.legend(loc="best")
         rate.set(title="of each noise level", ylabel="nats per unit of λ")
@@ -75,6 +76,8 @@ def level_figure(result: NeuralEntropy | TotalCorrelation, ax: Axes | None = Non
         drawn, (rate, sum_) = panels(ax, 2, 7.2)
         _rate(rate, result.curve, EXACT, None)
         _cumulative(sum_, result.curve, EXACT, None)
+        _beyond((sum_, rate), result.curve)
+        sum_.legend(loc="best")
         rate.set(title="of each noise level", ylabel="nats per unit of λ")
         sum_.set(title=f"{result.value} nats", ylabel="nats")
     return drawn
@@ -88,9 +91,26 @@ def pointwise_figure(result: PointwiseMutualInformation, ax: Axes | None = None)
         values = result.values.reshape(-1)
         draw_density(panel, values[values.isfinite()].numpy(), EXACT, fill=True)
         if math.isfinite(result.mean.value):
-            panel.axvline(result.mean.value, color=INK, lw=1.0)
+            panel.axvline(result.mean.value, color=INK, lw=1.0, label="mean")
+        error = result.stderr.square().mean().sqrt().item()
+        if math.isfinite(error):
+            at = result.mean.value if math.isfinite(result.mean.value) else 0.5 * sum(panel.get_xlim())
+            panel.errorbar(at, 0.5 * panel.get_ylim()[1], xerr=error, color=INK, capsize=3, label="± s.e. of one value")
+        if panel.get_legend_handles_labels()[1]:
+            panel.legend(loc="best")
         panel.set(title=f"mean {result.mean} nats", xlabel="i(x;y) of a pair, nats", ylabel="density")
     return drawn
+
+
+def _beyond(panels: tuple[Axes, ...], curve: InformationCurve) -> None:
+    """The noise levels that were not evaluated, above t_end and below t_eps, shaded; the first panel says so."""
+    low, high = curve.log_snr[0].item(), curve.log_snr[-1].item()
+    margin = 0.06 * (high - low)
+    for axes in panels:
+        label = "beyond t_eps, t_end" if axes is panels[0] else None
+        axes.axvspan(low - margin, low, color=MUTED, alpha=0.25, lw=0.0, label=label)
+        axes.axvspan(high, high + margin, color=MUTED, alpha=0.25, lw=0.0)
+        axes.set_xlim(low - margin, high + margin)
 
 
 def _rate(axes: Axes, curve: InformationCurve, colour: Colour, label: str | None) -> None:
