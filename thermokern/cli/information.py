@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from thermokern.cli import config as files
@@ -119,7 +120,7 @@ def _warn_of_labels(y: Tensor) -> None:
     """Where numbers look like labels: few whole ones, each often."""
     if y.shape[1:].numel() != 1 or (y.dim() == 1 and not y.is_floating_point()):
         return
-    different = y.unique()
+    different = torch.unique(y)
     if 1 < len(different) <= len(y) // 16 and bool((different == different.round()).all()):
         warnings.warn(
             f"y: its {len(different)} different whole numbers are taken as numbers; store integers (n,) where they are "
