@@ -196,6 +196,55 @@ def test_trained_on_labels_and_alone(seed: int) -> None:
     assert rms(alone.at(points.float(), t) - exact) < 0.3 * rms(exact)
 
 
+def test_how_scores_are_trained(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """A noise level from each stratum of λ, a share of absent conditions, no held-out point, a moving average."""
+    calls: list[tuple[Tensor, Tensor]] = []
+    steps: list[tuple[float, list[Tensor], list[Tensor]]] = []
+    forward, follow = tk.models.ConditionalMLP.forward, tk.models.fit._follow
+
+    def spied(self: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            calls.append((t, y))
+        return forward(self, x, t, y)
+
+    def followed(average: nn.Module, network: nn.Module, keep: float) -> None:
+        steps.append((keep, *([p.detach().clone() for p in each.parameters()] for each in (average, network))))
+        follow(average, network, keep)
+
+    monkeypatch.setattr("thermokern.models.conditional_mlp.ConditionalMLP.forward", spied)
+    monkeypatch.setattr("thermokern.models.fit._follow", followed)
+    x = 2.0 * tk.ops.normals(500, 2, seed=seed, dtype=F64)
+    rows = torch.arange(500, dtype=F64)[:, None]  # as conditions, which tell what was trained on
+    model = tk.fit_scores(x, rows, steps=25, batch_size=64, null_share=0.25, width=8, depth=1, process=VP, seed=seed)
+    held_out = model.network.history.held_out
+    assert len(calls) == len(steps) == 25
+    given = torch.cat([y[:, 0] for _, y in calls])
+    absent = given.isnan()
+    assert_z((absent.double().mean().item() - 0.25) / math.sqrt(0.25 * 0.75 / len(absent)), 4.0, "absent conditions")
+    assert not torch.isin(given[~absent].long(), held_out).any()
+    used = torch.ones(500, dtype=torch.bool).index_fill_(0, held_out, False)
+    low, high = VP.log_snr(1.0), VP.log_snr(1e-5)
+    ends = torch.tensor([low, high], dtype=F64)
+
+    def share(log_snr: Tensor) -> Tensor:
+        """Of the levels below: half even, half logistic about the scale of the data."""
+        bump, (first, last) = (
+            torch.sigmoid((levels + x[used].var(0).mean().log()) / 2.5) for levels in (log_snr, ends)
+        )
+        return 0.5 * (log_snr - low) / (high - low) + 0.5 * (bump - first) / (last - first)
+
+    for t, _ in calls:
+        place = 64.0 * share(torch.tensor([VP.log_snr(each) for each in t.tolist()], dtype=F64)).sort().values
+        assert ((place - torch.arange(64) - 0.5).abs() < 0.55).all()  # of a table of 2049 levels
+    average = steps[0][1]
+    for k, (keep, _, network) in enumerate(steps, 1):
+        assert keep == min(0.999, (1.0 + k) / (10.0 + k))
+        average = [keep * one + (1.0 - keep) * other for one, other in zip(average, network, strict=True)]
+    for one, other in zip(average, model.network.parameters(), strict=True):
+        assert rms(one - other) < 1e-5 * max(rms(one), 1e-3)
+    assert rms(other - steps[-1][2][-1]) > 0.0
+
+
 def test_what_cannot_be_trained_on() -> None:
     x = torch.zeros(20, 2)
     for match, call in {

@@ -94,5 +94,9 @@ def test_scores_in_each_other_s_place() -> None:
     with pytest.raises(ValueError, match="^x, unconditional: expected points of one shape"):
         tk.mutual_information(law, tk.Gaussian([0.0, 0.0], 1.0), process=VP, **QUICK)
     free = tk.ConditionalModel(lambda x, t, y: -x, VP, null=0.0)
-    with pytest.raises(ValueError, match=r"^null: expected the shape of one condition, \(2,\), got \(\)"):
+    with pytest.raises(ValueError, match=r"^y, null: expected one condition's shape, got \(2,\) and \(\)"):
         tk.mutual_information(free, None, x, y, **QUICK)
+    told = tk.ConditionalModel(lambda x, t, y: -x, VP, null=torch.zeros(5, 6))
+    for wrong, shape in ((torch.zeros(80, 5, 3), r"\(5, 3\)"), (torch.zeros(80, dtype=torch.int64), r"\(\)")):
+        with pytest.raises(ValueError, match=rf"^y, null: .* got {shape} and \(5, 6\)"):
+            tk.mutual_information(told, None, x, wrong, **QUICK)

@@ -91,9 +91,9 @@ class ConditionalModel(nn.Module):
         if self.null is None:
             return
         null = torch.as_tensor(self.null, device="cpu")
-        if y.is_floating_point() and null.shape != y.shape[1:]:
+        if (y.is_floating_point() or null.dim()) and null.shape != y.shape[1:]:
             raise ValueError(
-                f"null: expected the shape of one condition, {tuple(y.shape[1:])}, got {tuple(null.shape)}"
+                f"y, null: expected one condition's shape, got {tuple(y.shape[1:])} and {tuple(null.shape)}"
             )
         if not y.is_floating_point() and y.dim() == 1 and null.dim() == 0 and bool((y == null).any()):
             raise ValueError(f"y: {null.item()} is the model's null condition, which is no label of data")

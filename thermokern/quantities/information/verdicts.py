@@ -67,6 +67,8 @@ def information_in_words(
     share = ""
     if label_entropy is not None and label_entropy.value > 0.0:
         share = f", {value.value / label_entropy.value:.0%} of what the labels hold"
+    if value.value <= 2.0 * value.stderr:
+        return [first, f"No information is seen: {value} nats.", measured(value, below, above)]
     return [first, f"y tells {value} nats of x{share}.", measured(value, below, above)]
 
 
