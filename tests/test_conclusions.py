@@ -22,7 +22,7 @@ from thermokern.papers.kodama2025.limits import shipped_limits
 from thermokern.papers.kodama2025.penalty import shipped_penalty
 from thermokern.papers.premkumar2025 import autoencoder, bets, gaussian, guidance, images
 from thermokern.papers.premkumar2025.shipped import shipped
-from thermokern.quantities.information.verdicts import certain_in_words
+from thermokern.quantities.information.verdicts import certain_in_words, information_in_words
 from thermokern.quantities.learning.training_log import TrainingLog, TrainingMeasurement
 from thermokern.quantities.results.estimate import Estimate, exponential_average
 from thermokern.quantities.taep.conclusion import due_weight
@@ -337,3 +337,9 @@ def test_bets_that_earn_nothing_certify_nothing() -> None:
     ):
         said = certain_in_words(tk.Estimate(value, 0.062))
         assert said.startswith(word)
+
+
+def test_information_that_is_not_seen_is_not_told() -> None:
+    nothing = tk.Estimate(0.0, 0.0)
+    for value, words in ((-2.0, "No information is seen: -2.0 ± 1.4 nats."), (2.9, "y tells 2.9 ± 1.4 nats of x.")):
+        assert information_in_words(tk.Estimate(value, 1.4), None, (), nothing, nothing)[1] == words

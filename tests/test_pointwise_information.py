@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 
+import pytest
 import torch
 from information_cases import F64, case_a, case_b, log_ratio, three_classes
 from scipy import stats
-from tolerances import assert_z, rms
+from tolerances import assert_exact, assert_z, rms
 
 import thermokern as tk
+from thermokern.quantities.information import growth
 
 VP = tk.VP()
 Z = 4.0
@@ -35,6 +37,29 @@ def test_growth_with_many_pairs(seed: int) -> None:
     assert abs(found.growth.value - won) < 1e-12
     assert error < 0.004
     assert rms(found.posterior.sum(1) - 1.0) < 1e-12
+
+
+@pytest.mark.filterwarnings("ignore::thermokern.FewEvaluationsWarning")
+def test_bets_do_not_look_at_the_labels(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """The same labels in another order change no bet, bit for bit: else their growth would be no lower bound."""
+    law, seen = three_classes(), []
+    x, y = law.sample(200, seed)
+    estimate = growth.growth_estimate
+
+    def spied(values: torch.Tensor, own: torch.Tensor, weights: torch.Tensor) -> tk.Estimate:
+        seen.append((values, own))
+        return estimate(values, own, weights)
+
+    monkeypatch.setattr(growth, "growth_estimate", spied)
+    posteriors = []
+    for labels in (y, y.roll(1)):
+        tk.mutual_information(law, None, x, labels, VP, evaluations=512, seed=seed)
+        tried = {"candidates": torch.arange(3), "evaluations": 8, "seed": seed}
+        posteriors.append(tk.pointwise_mutual_information(law, None, x, labels, VP, **tried).posterior)
+    (one, own), (other, others) = seen
+    assert (own != others).any()
+    assert_exact(other, one)
+    assert_exact(posteriors[1], posteriors[0])
 
 
 def test_pointwise_losses_are_unbiased_for_every_point(seed: int) -> None:
