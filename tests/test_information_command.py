@@ -87,3 +87,25 @@ def test_labels_stored_as_numbers_are_told(tmp_path: Path, seed: int) -> None:
     result, _, _ = run_information(tmp_path / "pairs.npz", **how)
     assert result.label_entropy is not None
     assert result.label_entropy.value < math.log(2.0)
+
+
+def test_what_the_estimate_would_refuse_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: object, **__: object) -> None:
+        raise AssertionError("trained first")
+
+    monkeypatch.setattr("thermokern.cli.information.fit_scores", trained)
+    np.savez(tmp_path / "pairs.npz", x=np.zeros((30, 2)), y=np.zeros((30, 1)))
+    config = tmp_path / "run.yaml"
+    for line, match in (
+        ("estimator: best", "^estimator: expected one of"),
+        ("evaluations: 10", "^evaluations: expected an integer of at least 64"),
+        ("sampling: path", "^sampling: expected one of"),
+        ("growth: maybe", "^growth: "),
+        ("t_eps: 3.0", "^t_eps: "),
+        ("seed: -1", "^seed: "),
+    ):
+        config.write_text(f"data: pairs.npz\n{line}\n")
+        with pytest.raises((ValueError, TypeError), match=match):
+            run_information(config, progress=False)

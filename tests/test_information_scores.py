@@ -13,7 +13,7 @@ from tolerances import assert_exact, assert_z, rms
 
 import thermokern as tk
 from thermokern.papers.premkumar2025.laws import flattened
-from thermokern.quantities.information.estimates import _local_mean, beyond, level_estimate, recurring
+from thermokern.quantities.information.estimates import _local_mean, beyond, level_estimate, recurring, warn_of_few
 from thermokern.quantities.information.plan import FLOOR, Levels, adapted_density
 from thermokern.targets import law_score_at
 
@@ -332,6 +332,14 @@ def test_few_evaluations_are_told(seed: int) -> None:
     with pytest.warns(tk.FewEvaluationsWarning, match="effective pairs") as caught:
         tk.mutual_information(ring(4.0, 0.02), process=VP, evaluations=512, growth=False, seed=seed)
     assert caught[0].filename == __file__
+
+
+def test_a_bin_that_the_pilot_did_not_see_is_told() -> None:
+    """One bin of λ with more than half of the variance."""
+    even = torch.full((32,), 1.0 / 32.0, dtype=F64)
+    warn_of_few("f", 100.0, even)
+    with pytest.warns(tk.FewEvaluationsWarning, match="^f: one of 32 bins of λ holds 60 % of the variance"):
+        warn_of_few("f", 100.0, torch.cat([even[:31] * 0.4 * 32 / 31, torch.tensor([0.6], dtype=F64)]))
 
 
 def test_bad_arguments(seed: int) -> None:

@@ -16,8 +16,12 @@ from thermokern.cli.options import Parsers, hand_over, shows_bars
 from thermokern.cli.points import read_points
 from thermokern.cli.world import world
 from thermokern.models import ConditionalMLP, ConditionalModel, fit_scores
+from thermokern.ops.checks import check_flags, checked_choice
+from thermokern.processes import VP, LinearProcess
 from thermokern.quantities import MutualInformation, SampleEstimate, ksg_mutual_information, mutual_information
 from thermokern.quantities.engine import Group, Ranks
+from thermokern.quantities.information.integral import Options
+from thermokern.quantities.information.mutual_information import ESTIMATORS
 
 _FIT = ("width", "depth", "steps", "batch_size", "learning_rate", "null_share", "validation")
 _ESTIMATE = ("estimator", "evaluations", "sampling", "ends", "growth")
@@ -91,6 +95,8 @@ def run_information(
     x = x[:, None] if x.dim() == 1 else x
     _warn_of_labels(y)
     fit = {name: config[name] for name in _FIT if name in config}
+    how = {name: config[name] for name in _ESTIMATE if name in config}
+    _check_estimate({**how, **shared}, process)
     ranks = Ranks(group)
     model = ranks.object_of_first(lambda: fit_scores(x, y, process=process, progress=progress, **fit, **shared))
     assert isinstance(model, ConditionalModel)
@@ -98,7 +104,6 @@ def run_information(
     assert model.network.history is not None
     history = model.network.history
     rows = history.held_out
-    how = {name: config[name] for name in _ESTIMATE if name in config}
     result = mutual_information(model, None, x[rows], y[rows], group=group, progress=progress, **how, **shared)
     neighbours = None
     if y.is_floating_point():
@@ -109,6 +114,14 @@ def run_information(
         f"{history.validation[-1]:.4f} with the condition, {history.validation_null[-1]:.4f} without."
     )
     return result, neighbours, lead
+
+
+def _check_estimate(given: dict[str, Any], process: LinearProcess | None) -> None:
+    """Raise what the estimate would raise after the training."""
+    checked_choice("estimator", given.get("estimator", "both"), ESTIMATORS)
+    check_flags(ends=given.get("ends", True), growth=given.get("growth", True))
+    options = {name: value for name, value in given.items() if name not in ("estimator", "growth")}
+    Options(**options).checked(VP() if process is None else process)
 
 
 def _named(path: Path, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
