@@ -96,7 +96,7 @@ def run_information(
     _warn_of_labels(y)
     fit = {name: config[name] for name in _FIT if name in config}
     how = {name: config[name] for name in _ESTIMATE if name in config}
-    _check_estimate({**how, **shared}, process)
+    _check_estimate(how | {str(name): value for name, value in shared.items()}, process)
     ranks = Ranks(group)
     model = ranks.object_of_first(lambda: fit_scores(x, y, process=process, progress=progress, **fit, **shared))
     assert isinstance(model, ConditionalModel)
