@@ -162,13 +162,24 @@ def paths(dtype: torch.dtype) -> Iterator[Case]:
         name = f"gaussian_gap {dim} {'one level' if shared else 'own levels'}"
         yield name, lambda g=given: (ops.gaussian_gap(*g, seed=17, path_offset=2**34),)
     for dim, conditions in itertools.product((1, 3, 64), (1, 2, 5)):
-        sizes, hidden = (dim, 24, 40, 24, dim), (conditions, 24, PATHS)
+        sizes = (dim, 24, 40, 24, dim)
         weights = [randn(b, a, key=("gap", b), dtype=dtype) / a**0.5 for a, b in itertools.pairwise(sizes)]
-        own = randn(conditions * 24, PATHS, key="biases", dtype=dtype).reshape(hidden)
-        biases = [own, *(randn(rows, key="bias", dtype=dtype) for rows in sizes[2:])]
+        biases = [randn(rows, key="bias", dtype=dtype) for rows in sizes[1:]]
+        context = [randn(rows, 7 * (k % 2), key="context", dtype=dtype) for k, rows in enumerate(sizes[1:])]
+        seen = randn(4, PATHS, key="level", dtype=dtype), randn(conditions, 3, PATHS, key="condition", dtype=dtype)
         axes = [randn(dim, PATHS, key=key, dtype=dtype) for key in ("from centre", "enter", "scale", "skip")]
         v = torch.linspace(0.01, 0.99, PATHS, dtype=F64)
-        rest = (weights, biases, "silu", *axes[1:], randn(dim, key="centre"), (1.0 - v).sqrt(), v.sqrt())
+        rest = (
+            weights,
+            biases,
+            "silu",
+            context,
+            *seen,
+            *axes[1:],
+            randn(dim, key="centre"),
+            (1.0 - v).sqrt(),
+            v.sqrt(),
+        )
         run = partial(ops.mlp_gap, axes[0], *rest, residual=True, seed=17, path_offset=2**34)
         yield f"mlp_gap {dim}, {conditions} conditions", lambda run=run: (run(),)
 

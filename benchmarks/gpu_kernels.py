@@ -192,8 +192,16 @@ def every_kernel(device: torch.device) -> None:
             ops.langevin(x, matrix, matrix, matrix, torch.full((3,), 0.1))
             rows, level = x.T.contiguous(), torch.tensor(0.5)
             ops.gaussian_gap(rows, -rows, matrix, *3 * [torch.ones(dim)], level, level)
-            layers = [torch.eye(dim), torch.eye(dim)], [torch.stack([rows, -rows]), torch.ones(dim)]
-            ops.mlp_gap(rows, *layers, "silu", *3 * [rows], torch.ones(dim), *2 * [level.expand(rows.shape[1])])
+            layers = 2 * [torch.eye(dim)], 2 * [torch.ones(dim)], "silu", 2 * [torch.eye(dim)]
+            ops.mlp_gap(
+                rows,
+                *layers,
+                rows[:0],
+                torch.stack([rows, -rows]),
+                *3 * [rows],
+                torch.ones(dim),
+                *2 * [level.expand(rows.shape[1])],
+            )
         for dim in (1, 7, 64, 300, 4100):
             rows = ops.normals(33, dim, dtype=dtype, device=device)
             for kind in ops.PROBES:

@@ -111,10 +111,13 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
     ones, level = torch.ones(25, device=device), torch.full((n,), 0.5, device=device)
     gap = (torch.eye(25, device=device), ones, 2.0 * ones, ones, level, level)
     sizes = [25, *7 * [128], 25]
-    biased = torch.zeros(2, 128, n, device=device)
     layers = (
         [ops.normals(b, a, seed=a, device=device) / a**0.5 for a, b in itertools.pairwise(sizes)],
-        [biased if k in (0, 1, 3, 5) else torch.zeros(b, device=device) for k, b in enumerate(sizes[1:])],
+        [torch.zeros(b, device=device) for b in sizes[1:]],
+        "silu",
+        [torch.zeros(b, 15 if k in (0, 1, 3, 5) else 0, device=device) for k, b in enumerate(sizes[1:])],
+        torch.zeros(9, n, device=device),
+        torch.zeros(2, 6, n, device=device),
     )
     return {
         "normals": (Work(rows * long, 120, 4), lambda: ops.normals(rows, long, device=device)),
@@ -141,8 +144,8 @@ def kernels(device: torch.device, small: bool) -> dict[str, tuple[Work, Run]]:
             lambda: ops.gaussian_gap(pair[0], pair[1], *gap),
         ),
         "mlp_gap": (
-            Work(n, 2 * 2 * 6 * 128**2 + 2 * 7 * 40 * 128, 2 * 4 * 4 * 128 + 4 * 4 * 25),
-            lambda: ops.mlp_gap(pair[0], *layers, "silu", *3 * [pair[1]], ones, level, level, residual=True),
+            Work(n, 2 * 2 * 6 * 128**2 + 2 * 7 * 40 * 128, 4 * (9 + 2 * 6) + 4 * 4 * 25),
+            lambda: ops.mlp_gap(pair[0], *layers, *3 * [pair[1]], ones, level, level, residual=True),
         ),
         "hutchinson": (Work(rows * long, 130, 4), lambda: ops.hutchinson(wide)),
         "moments": (Work(len(values), 0, 4), lambda: ops.moments(values)),

@@ -5,7 +5,7 @@ residual blocks of 128 units) and a plain one of three hidden layers, on data of
 gap, loss and difference of entropies of points at noise levels of their own, both scores at each, float32, normals
 given to all. The compiled ones share between both scores what can be shared: the first product and all that the level
 gives. Every contestant takes the points in blocks of the size that suits it best; "as called" is what
-``mutual_information`` calls, "biases given" its kernel alone.
+``mutual_information`` calls, "features given" its kernel alone.
 """
 
 from __future__ import annotations
@@ -125,17 +125,19 @@ class Plain(nn.Module):
         return _columns(one, other, -root * point / (m * m + root * root), z)
 
     def fused(self, x: Tensor, y: Tensor, z: Tensor, m: Tensor, root: Tensor) -> Tensor:
-        """The same by the kernel, the level and condition as biases."""
-        by_x, by_level, by_given = self.first.weight.split([DIM, 9, GIVEN + 1], dim=1)
+        """The same by the kernel."""
+        by_x, context = self.first.weight.split([DIM, 9 + GIVEN + 1], dim=1)
         level, given, none = self.parts(m, root, y)
-        common = torch.addmm(self.first.bias[:, None], by_level, level.T)
-        own = torch.stack([torch.addmm(common, by_given, given.T), common + (by_given @ none)[:, None]])
+        layers = (self.first, *self.hidden, self.last)
         ones = torch.ones(DIM, len(x))
-        biases = [own, *(layer.bias[None, :, None] for layer in (*self.hidden, self.last))]
-        weights = [by_x.contiguous(), *(layer.weight for layer in (*self.hidden, self.last))]
+        weights = [by_x.contiguous(), *(layer.weight for layer in layers[1:])]
+        seen = [context.contiguous(), *(layer.weight[:, :0] for layer in layers[1:])]
+        features = level.T.contiguous(), torch.stack([given.T, none[:, None].expand(-1, len(x))])
         axes = (ones, -ones, torch.zeros_like(ones), torch.zeros(DIM), m[:, 0].contiguous(), root[:, 0].contiguous())
+        biases = [layer.bias for layer in layers]
+        rows = x.T.contiguous(), z.T.contiguous()
         out: Tensor = torch.ops.thermokern.mlp_gap(
-            x.T.contiguous(), "silu", weights, biases, False, *axes, 1.0, z.T.contiguous(), 0, 0
+            rows[0], "silu", weights, biases, seen, *features, False, *axes, 1.0, rows[1], 0, 0
         )
         return out[:, 0]
 
@@ -148,12 +150,12 @@ def alone(p: Problem, integrand: FusedRates) -> Callable[[slice], Tensor]:
     def run(which: slice) -> Tensor:
         key = which.start, which.stop
         if key not in kept:
-            layers = gap.network.layers_at(p.t[which], [p.y[which]])
-            biases = [bias if bias.dim() == 3 else bias[None, :, None] for bias in layers.biases]
-            weights = [weight.contiguous() for weight in layers.weights]
-            points, noise = ((part[which].T).float().contiguous() for part in (p.x - layers.centre, p.noise))
+            layers = gap.network.layers_at(p.m[which], p.root[which], [p.y[which]])
+            rows = [part[which].T.float().contiguous() for part in (p.x - layers.centre, p.noise)]
+            lists = [[each.contiguous() for each in part] for part in (layers.weights, layers.biases, layers.context)]
+            seen = layers.level.contiguous(), layers.condition.contiguous()
             axes = (layers.enter, layers.scale, layers.skip, layers.centre, p.m[which].float(), p.root[which].float())
-            kept[key] = (points, "silu", weights, biases, True, *axes, 1.0, noise, 0, 0)
+            kept[key] = (rows[0], "silu", *lists, *seen, True, *axes, 1.0, rows[1], 0, 0)
         out: Tensor = torch.ops.thermokern.mlp_gap(*kept[key])
         return out[:, 0]
 
@@ -178,7 +180,7 @@ def contestants(p: Problem) -> dict[tuple[str, str], Callable[[slice], Tensor]]:
         return lambda which: function(*(part[which] for part in p.single))
 
     return {
-        ("residual", "kernel, biases given"): kernel_alone,
+        ("residual", "kernel, features given"): kernel_alone,
         ("residual", "kernel, as called"): called,
         ("residual", "torch.compile, shared"): single(torch.compile(residual(network))),
         ("residual", "eager, shared"): single(residual(network)),

@@ -108,7 +108,8 @@ GAP |= {"first": torch.tensor([0.5, 2.0], dtype=F64), "second": torch.tensor([1.
 GAP |= {"centre": torch.tensor([0.2, -0.1], dtype=F64)}
 GAP |= {"mean_scale": torch.full((12,), 0.6, dtype=F64), "root": torch.full((12,), 0.8, dtype=F64)}
 MLP_GAP = {"from_centre": GAP["from_first"], "centre": GAP["centre"], "activation": "silu", "weights": MLP["weights"]}
-MLP_GAP |= {"biases": [cloud(4, 24).reshape(2, 4, 12), cloud(1, 2)[0]], "enter": cloud(2, 12), "scale": cloud(2, 12)}
+MLP_GAP |= {"biases": [cloud(1, 4)[0], cloud(1, 2)[0]], "context": [cloud(4, 3), cloud(2, 3)], "level": cloud(2, 12)}
+MLP_GAP |= {"condition": cloud(2, 12)[:, None], "enter": cloud(2, 12), "scale": cloud(2, 12)}
 MLP_GAP |= {"skip": cloud(2, 12), "mean_scale": GAP["mean_scale"], "root": GAP["root"]}
 LEAF = torch.ops.thermokern.neighbours_build(X, 64, True, 1.0, 1)
 SMALL = {"stderr": False, "bias": False}

@@ -93,9 +93,9 @@ def gaussian_gap(x: Tensor) -> Call:
 def mlp_gap(x: Tensor) -> Call:
     rows, ones = x.T.contiguous(), torch.ones(2, dtype=x.dtype)
     level = torch.full((len(x),), 0.5, dtype=x.dtype)
-    weights, biases = [torch.eye(2, dtype=x.dtype)] * 2, [torch.stack([rows, -rows]), ones]
-    axes = (rows, rows + 1.0, rows)
-    return lambda: (ops.mlp_gap(rows, weights, biases, "silu", *axes, ones, level, level),)
+    weights, context = [torch.eye(2, dtype=x.dtype)] * 2, [torch.eye(2, dtype=x.dtype)] * 2
+    seen, axes = (rows[:0], torch.stack([rows, -rows])), (rows, rows + 1.0, rows)
+    return lambda: (ops.mlp_gap(rows, weights, [ones, ones], "silu", context, *seen, *axes, ones, level, level),)
 
 
 def mixture(x: Tensor) -> Call:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import thermokern as tk
 from thermokern import ops
-from thermokern.models import biased_network
+from thermokern.models import network_under_conditions
 from thermokern.quantities.information.gaussian import FusedRates
 from thermokern.quantities.information.integral import Batch, Data
 from thermokern.quantities.information.integrands import information_rates, reference_rates
@@ -101,7 +101,7 @@ def test_what_the_kernel_does_not_take() -> None:
     model, _, y = model_of("numbers")
     other, _, _ = model_of("numbers", 1)
     assert y is not None
-    assert biased_network(model, model.unconditional, VP, 3) is not None
+    assert network_under_conditions(model, model.unconditional, VP, 3) is not None
     network = model.network
 
     class Own(type(network)):  # type: ignore[misc]
@@ -123,10 +123,13 @@ def test_what_the_kernel_does_not_take() -> None:
         "a class of the caller's": (tk.ConditionalModel(changed, VP, "epsilon"), None, VP, 3),
     }
     for what, arguments in refused.items():
-        assert biased_network(*arguments) is None, what
+        assert network_under_conditions(*arguments) is None, what
     hook = network.leave.register_forward_hook(lambda *_: None)
-    assert biased_network(model, None, VP, 3) is None
+    assert network_under_conditions(model, None, VP, 3) is None
     hook.remove()
-    assert biased_network(model, None, VP, 3) is not None
-    assert biased_network(tk.fit_scores(torch.randn(50, 2), steps=2, width=300, depth=1), None, VP, 2) is None
-    assert biased_network(tk.fit_scores(torch.randn(50, 2), steps=2, width=8, depth=8), None, VP, 2) is None
+    assert network_under_conditions(model, None, VP, 3) is not None
+    points = torch.randn(50, 2)
+    for options in ({"width": 300, "depth": 1}, {"width": 8, "depth": 8}):
+        assert network_under_conditions(tk.fit_scores(points, steps=2, **options), None, VP, 2) is None
+    labels = torch.arange(50) * 6  # 295 with the null, beside the nine features of a level
+    assert network_under_conditions(tk.fit_scores(points, labels, steps=2, width=8), None, VP, 2) is None

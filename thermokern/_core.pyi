@@ -13,6 +13,7 @@ lanes: int
 MAX_DIM: int
 MAX_GAP_DIM: int
 MAX_GAP_CONDITIONS: int
+MAX_GAP_FEATURES: int
 MAX_WIDTH: int
 MAX_LAYERS: int
 NODE_COLUMNS: int

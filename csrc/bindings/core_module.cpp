@@ -64,6 +64,7 @@ void define_constants(py::module_& module) {
     module.attr("MAX_DIM") = max_dim;
     module.attr("MAX_GAP_DIM") = max_gap_dim;
     module.attr("MAX_GAP_CONDITIONS") = max_gap_conditions;
+    module.attr("MAX_GAP_FEATURES") = max_gap_features;
     module.attr("MAX_WIDTH") = max_width;
     module.attr("MAX_LAYERS") = max_layers;
     module.attr("NODE_COLUMNS") = node_columns;

@@ -8,8 +8,9 @@ namespace tk {
 // Points of the kernels that follow paths have at most so many dimensions, and perceptrons so many units and layers.
 constexpr int max_dim = 16, max_width = 256, max_layers = 16;
 
-// Dimensions that scores whose differences are summed have at most, what is summed of two, and conditions at once.
-constexpr int max_gap_dim = 64, gap_columns = 3, max_gap_conditions = 16;
+// Dimensions that scores whose differences are summed have at most, what is summed of two, conditions at once, and
+// features of level and condition.
+constexpr int max_gap_dim = 64, gap_columns = 3, max_gap_conditions = 16, max_gap_features = 256;
 
 // Numbers a row of the tables that say what happens at a node, and observables that are averaged there.
 constexpr int node_columns = 19, rate_columns = 5, flow_columns = 2, part_columns = 4, observables = 7;
@@ -207,16 +208,19 @@ struct GaussianGapArguments {
 template <class S>
 struct MlpGapArguments {
     std::int64_t n, dim, conditions;  // the last condition is that which the others are compared with; or there is one
-    MlpArguments<S> mlp;              // its matrices, widths and activation alone
+    std::int64_t level_size, condition_size;  // features of a noise level, and of a condition
+    MlpArguments<S> mlp;                      // its matrices, widths and activation alone
     bool residual;                    // whether every second layer adds what stood before the activation two layers ago
-    const S* biases[max_layers + 1];  // of each layer: (conditions, rows, n), or (rows,)
-    bool own_biases[max_layers + 1];  // whether each condition and point has its own
-    const S* from_centre;             // (dim, n): x_0 minus the centre
-    const S *enter, *scale, *skip;    // (dim, n): the network's input and the pushed score, see MlpGapAxis
-    const S* centre;                  // (dim,)
-    const S *mean_scale, *root;       // (n,): m and √v
-    S reference;                      // variance of a Gaussian, isotropic and centred at zero
-    const S* noise;                   // (dim, n), or null: numbers 0 … dim − 1 of each path's stream
+    const S* biases[max_layers + 1];  // of each layer, (rows,)
+    const S* context[max_layers + 1];  // (rows, level_size + condition_size), or null: the layer sees neither
+    const S* level;                    // (level_size, n)
+    const S* condition;                // (conditions, condition_size, n)
+    const S* from_centre;              // (dim, n): x_0 minus the centre
+    const S *enter, *scale, *skip;     // (dim, n): the network's input and the pushed score, see MlpGapAxis
+    const S* centre;                   // (dim,)
+    const S *mean_scale, *root;        // (n,): m and √v
+    S reference;                       // variance of a Gaussian, isotropic and centred at zero
+    const S* noise;                    // (dim, n), or null: numbers 0 … dim − 1 of each path's stream
     std::uint64_t seed, path_offset;
     S* out;  // (gap_columns, pairs, n), of each condition and the last; of one, of it and the reference
 };

@@ -114,14 +114,9 @@ TK_HD void activate_layer(Activation kind, V* layer, int width, int columns) {
     }
 }
 
-// C columns of one panel of out = W in, the accumulators in registers.
+// C columns of one panel of W in onto sums that stay in registers.
 template <int C, class V>
-TK_HD void multiply_panel(const ScalarOf<V>* panel, int fan_in, const V* in, int columns, V sums[panel_rows][C]) {
-    TK_UNROLL
-    for (int r = 0; r < panel_rows; ++r) {
-        TK_UNROLL
-        for (int c = 0; c < C; ++c) sums[r][c] = V{};
-    }
+TK_HD void accumulate_panel(const ScalarOf<V>* panel, int fan_in, const V* in, int columns, V sums[panel_rows][C]) {
     for (int i = 0; i < fan_in; ++i) {
         V value[C];
         TK_UNROLL
@@ -132,6 +127,17 @@ TK_HD void multiply_panel(const ScalarOf<V>* panel, int fan_in, const V* in, int
             for (int c = 0; c < C; ++c) sums[r][c] = sums[r][c] + panel[i * panel_rows + r] * value[c];
         }
     }
+}
+
+// The same from zero.
+template <int C, class V>
+TK_HD void multiply_panel(const ScalarOf<V>* panel, int fan_in, const V* in, int columns, V sums[panel_rows][C]) {
+    TK_UNROLL
+    for (int r = 0; r < panel_rows; ++r) {
+        TK_UNROLL
+        for (int c = 0; c < C; ++c) sums[r][c] = V{};
+    }
+    accumulate_panel(panel, fan_in, in, columns, sums);
 }
 
 template <int C, class V>

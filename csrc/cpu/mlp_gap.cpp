@@ -1,154 +1,222 @@
-// Differences of the scores of a perceptron under several conditions: a few registers of points, times conditions,
-// side by side, so that a matrix is read once for all of them.
+// Differences of the scores of a perceptron under several conditions: a few registers of points at a time go through
+// the network once for each condition.
 //
-// The first product does not know the condition and is made once; what each condition adds is a bias.
+// What all conditions of a point share, the first product and all that the level gives, is made once, and the sums of
+// every condition start from there.
 #include "../core/mlp_gap.hpp"
 
 #include "point_columns.hpp"
 
 TK_BEGIN_NAMESPACE
 
-constexpr int gap_values = 6;  // registers of a row that are computed together
+constexpr int gap_registers = 3;  // of points that are computed together: with panel_rows, 24 sums in registers
 
-// Registers of points, so that with their conditions they are about gap_values.
-constexpr int registers_of(int conditions) { return conditions < gap_values ? gap_values / conditions : 1; }
-
-// All matrices in panels.
+// A layer, its matrices in panels and everything padded to whole panels.
 template <class S>
-class PackedLayers {
+struct GapLayer {
+    int rows, fan_in;
+    const S *weights, *context, *biases;
+    bool sees;    // level and condition
+    bool starts;  // from more than its biases, the same under all conditions
+};
+
+template <class S>
+class GapLayers {
  public:
-    explicit PackedLayers(const MlpView<S>& mlp) : view_(mlp), packed_(packed_size(mlp)) {
+    explicit GapLayers(const MlpGapArguments<S>& a)
+        : count_(static_cast<int>(a.mlp.hidden_layers) + 1),
+          context_(static_cast<int>(a.level_size + a.condition_size)),
+          packed_(size_of(a)) {
         S* to = packed_.get();
-        for (int l = 0; l <= mlp.hidden_layers; ++l) {
-            pack_matrix(mlp.weights[l], rows(mlp, l), fan_in(mlp, l), to);
-            view_.weights[l] = to;
-            to += padded_rows(rows(mlp, l)) * fan_in(mlp, l);
+        const auto pack = [&to](const S* matrix, int rows, int columns) {
+            const S* const packed = to;
+            pack_matrix(matrix, rows, columns, to);
+            to += padded_rows(rows) * columns;
+            return packed;
+        };
+        for (int l = 0; l < count_; ++l) {
+            GapLayer<S>& layer = layers_[l];
+            layer.rows = rows_of(a, l);
+            layer.fan_in = fan_in_of(a, l);
+            layer.sees = a.context[l] != nullptr;
+            layer.starts = l == 0 || (layer.sees && a.level_size > 0);
+            layer.weights = pack(a.mlp.weights[l], layer.rows, layer.fan_in);
+            layer.context = layer.sees ? pack(a.context[l], layer.rows, context_) : nullptr;
+            layer.biases = pack(a.biases[l], layer.rows, 1);
+            const int rows = padded_rows(layer.rows);
+            if (rows > widest_) widest_ = rows;
+            if (layer.starts) starts_ += rows;
+            products_ += static_cast<double>(rows) * (layer.fan_in + (layer.sees ? context_ : 0));
+            units_ += rows;
         }
     }
-    const MlpView<S>& view() const { return view_; }
-    int rows(int layer) const { return rows(view_, layer); }
-    int fan_in(int layer) const { return fan_in(view_, layer); }
-    int widest_layer() const { return widest(view_) > view_.dim ? widest(view_) : view_.dim; }
-    // out = W in, both (·, columns).
-    void multiply_layer(int layer, const Native<S>* in, int columns, Native<S>* out) const {
-        multiply(view_.weights[layer], rows(layer), fan_in(layer), in, columns, out);
-    }
+    const GapLayer<S>& operator[](int layer) const { return layers_[layer]; }
+    int count() const { return count_; }
+    int context() const { return context_; }
+    int widest_layer() const { return widest_; }
+    int starts() const { return starts_; }  // rows of all layers that start from more than their biases
     // Operations of a point.
-    double work(int conditions) const {
-        double products = 0, units = 0;
-        for (int l = 0; l <= view_.hidden_layers; ++l) {
-            products += static_cast<double>(rows(l)) * fan_in(l);
-            units += rows(l);
-        }
-        return conditions * (2 * products + 40 * units);
+    double work(std::int64_t conditions) const {
+        return static_cast<double>(conditions) * (2 * products_ + 40 * units_);
     }
 
  private:
-    static int rows(const MlpView<S>& mlp, int layer) {
-        return layer < mlp.hidden_layers ? mlp.widths[layer] : mlp.dim;
+    static int rows_of(const MlpGapArguments<S>& a, int layer) {
+        return static_cast<int>(layer < a.mlp.hidden_layers ? a.mlp.widths[layer] : a.dim);
     }
-    static int fan_in(const MlpView<S>& mlp, int layer) { return layer > 0 ? mlp.widths[layer - 1] : mlp.dim; }
-    static std::int64_t packed_size(const MlpView<S>& mlp) {
+    static int fan_in_of(const MlpGapArguments<S>& a, int layer) {
+        return static_cast<int>(layer > 0 ? a.mlp.widths[layer - 1] : a.dim);
+    }
+    static std::int64_t size_of(const MlpGapArguments<S>& a) {
         std::int64_t size = 0;
-        for (int l = 0; l <= mlp.hidden_layers; ++l) size += padded_rows(rows(mlp, l)) * fan_in(mlp, l);
+        for (int l = 0; l <= a.mlp.hidden_layers; ++l)
+            size += padded_rows(rows_of(a, l)) * (fan_in_of(a, l) + a.level_size + a.condition_size + 1);
         return size;
     }
 
-    MlpView<S> view_;
+    GapLayer<S> layers_[max_layers + 1];
+    int count_, context_, widest_ = 0, starts_ = 0;
+    double products_ = 0, units_ = 0;
     Buffer<S> packed_;
 };
 
 template <class S>
 struct MlpGapTile {
     using V = Native<S>;
+    static constexpr int registers = gap_registers;
     const MlpGapArguments<S>& a;
-    const PackedLayers<S>& layers;
-    int registers, columns;           // of points; times conditions
-    V *noise, *inputs;                // (dim, registers)
-    V *values, *next, *kept, *first;  // (rows, columns), the last (rows, registers)
+    const GapLayers<S>& layers;
+    V *noise, *inputs, *level, *condition;  // (numbers, registers)
+    V *starts, *values, *next, *kept;       // (rows, registers)
+    V* outputs;                             // (conditions, padded dim, registers)
 
-    static std::int64_t scratch(std::int64_t dim, int widest_layer, int registers, int columns) {
-        return 2 * dim * registers + static_cast<std::int64_t>(widest_layer) * (3 * columns + registers);
+    static std::int64_t scratch(const MlpGapArguments<S>& a, const GapLayers<S>& layers) {
+        return registers * (2 * a.dim + layers.context() + layers.starts() + 3 * layers.widest_layer() +
+                            a.conditions * padded_rows(static_cast<int>(a.dim)));
     }
-    MlpGapTile(const MlpGapArguments<S>& arguments, const PackedLayers<S>& packed, int of_points, int all, V* from)
-        : a(arguments), layers(packed), registers(of_points), columns(all) {
-        const std::int64_t points = a.dim * registers, layer = static_cast<std::int64_t>(layers.widest_layer());
-        noise = from;
-        inputs = noise + points;
-        values = inputs + points;
-        next = values + layer * columns;
-        kept = next + layer * columns;
-        first = kept + layer * columns;
+    MlpGapTile(const MlpGapArguments<S>& arguments, const GapLayers<S>& packed, V* from)
+        : a(arguments), layers(packed) {
+        const auto take = [&from](std::int64_t rows) {
+            V* const taken = from;
+            from += rows * registers;
+            return taken;
+        };
+        noise = take(a.dim), inputs = take(a.dim);
+        level = take(a.level_size), condition = take(a.condition_size);
+        starts = take(layers.starts());
+        values = take(layers.widest_layer()), next = take(layers.widest_layer()), kept = take(layers.widest_layer());
+        outputs = take(0);
     }
 
-    GapLevel<V> level(std::int64_t row) const {
+    GapLevel<V> level_at(std::int64_t row) const {
         return {points_at(a.mean_scale, row, a.n), points_at(a.root, row, a.n)};
     }
-    V reference_gain(const GapLevel<V>& at) const { return at.gain(splat<V>(a.reference)); }
     MlpGapAxis<V> axis(const GapLevel<V>& at, V gain, int i, int r, std::int64_t row) const {
         return {at, points_at(a.from_centre + i * a.n, row, a.n), a.centre[i], noise[i * registers + r], gain};
     }
-
-    // Biases of a layer, and what two layers before kept, onto its products.
-    void add_biases(int layer, std::int64_t start, V* to) const {
-        const int rows = layers.rows(layer), conditions = static_cast<int>(a.conditions);
-        const bool with_kept = adds_kept(a.residual, layer);
-        for (int condition = 0; condition < conditions; ++condition) {
-            for (int row = 0; row < rows; ++row) {
-                const std::int64_t place = row * columns + condition * registers;
-                const S* own = a.biases[layer] + (static_cast<std::int64_t>(condition) * rows + row) * a.n;
-                for (int r = 0; r < registers; ++r) {
-                    V bias = a.own_biases[layer] ? points_at(own, start + r * lanes<S>, a.n)
-                                                 : splat<V>(a.biases[layer][row]);
-                    if (with_kept) bias = bias + kept[place + r];
-                    to[place + r] = to[place + r] + bias;
-                }
-            }
-        }
+    // Numbers (count, n) of the points from `start` on.
+    void read(const S* numbers, std::int64_t count, std::int64_t start, V* to) const {
+        for (std::int64_t i = 0; i < count; ++i)
+            for (int r = 0; r < registers; ++r)
+                to[i * registers + r] = points_at(numbers + i * a.n, start + r * lanes<S>, a.n);
     }
 
     void operator()(std::int64_t start) {
-        const int dim = static_cast<int>(a.dim), conditions = static_cast<int>(a.conditions);
+        const int dim = static_cast<int>(a.dim), outputs_rows = padded_rows(dim);
         for (int r = 0; r < registers; ++r) {
             const std::int64_t row = start + r * lanes<S>;
-            const GapLevel<V> at = level(row);
+            const GapLevel<V> at = level_at(row);
             make_noise<S>(a, row, registers, noise + r);
             for (int i = 0; i < dim; ++i)
                 inputs[i * registers + r] = points_at(a.enter + i * a.n, row, a.n) * axis(at, V{}, i, r, row).apart;
         }
-        layers.multiply_layer(0, inputs, registers, first);
-        for (int row = 0; row < layers.rows(0); ++row)
-            for (int condition = 0; condition < conditions; ++condition)
-                for (int r = 0; r < registers; ++r)
-                    values[row * columns + condition * registers + r] = first[row * registers + r];
-        add_biases(0, start, values);
-        for (int l = 1; l <= layers.view().hidden_layers; ++l) {
-            const int size = layers.rows(l - 1) * columns;
-            if (keeps(a.residual, l - 1))
-                for (int i = 0; i < size; ++i) kept[i] = values[i];
-            activate_values(layers.view().activation, values, size);
-            layers.multiply_layer(l, values, columns, next);
-            add_biases(l, start, next);
-            V* swap = values;
-            values = next;
-            next = swap;
+        read(a.level, a.level_size, start, level);
+        make_starts();
+        for (std::int64_t c = 0; c < a.conditions; ++c) {
+            read(a.condition + c * a.condition_size * a.n, a.condition_size, start, condition);
+            const V* from = starts;
+            for (int l = 0; l < layers.count(); ++l) {
+                make_layer(l, from, l + 1 < layers.count() ? next : outputs + c * outputs_rows * registers);
+                if (layers[l].starts) from += padded_rows(layers[l].rows) * registers;
+                V* const swap = values;
+                values = next;
+                next = swap;
+            }
         }
         for (int r = 0; r < registers && start + r * lanes<S> < a.n; ++r) compare(start + r * lanes<S>, r);
     }
 
-    // Sums over axes of each condition and the last, from the outputs in `values`.
+    // Biases, the level's part and the first product.
+    void make_starts() const {
+        V* to = starts;
+        for (int l = 0; l < layers.count(); ++l) {
+            const GapLayer<S>& layer = layers[l];
+            if (!layer.starts) continue;
+            for (int row = 0; row < layer.rows; row += panel_rows) {
+                V sums[panel_rows][registers];
+                from_biases(layer, row, sums);
+                if (l == 0)
+                    accumulate_panel<registers>(layer.weights + row * layer.fan_in, layer.fan_in, inputs, registers,
+                                                sums);
+                if (layer.sees)
+                    accumulate_panel<registers>(layer.context + row * layers.context(), static_cast<int>(a.level_size),
+                                                level, registers, sums);
+                put(sums, to);
+                to += panel_rows * registers;
+            }
+        }
+    }
+
+    // A layer under one condition, from where its sums start and the `values` below it.
+    void make_layer(int l, const V* from, V* out) const {
+        const GapLayer<S>& layer = layers[l];
+        const int conditions = static_cast<int>(a.condition_size);
+        for (int row = 0; row < layer.rows; row += panel_rows) {
+            V sums[panel_rows][registers];
+            if (layer.starts)
+                for (int r = 0; r < panel_rows; ++r)
+                    for (int c = 0; c < registers; ++c) sums[r][c] = from[(row + r) * registers + c];
+            else
+                from_biases(layer, row, sums);
+            if (layer.sees)
+                accumulate_panel<registers>(layer.context + row * layers.context() + a.level_size * panel_rows,
+                                            conditions, condition, registers, sums);
+            if (l > 0)
+                accumulate_panel<registers>(layer.weights + row * layer.fan_in, layer.fan_in, values, registers, sums);
+            V* const beside = kept + row * registers;
+            if (adds_kept(a.residual, l))
+                for (int r = 0; r < panel_rows; ++r)
+                    for (int c = 0; c < registers; ++c) sums[r][c] = sums[r][c] + beside[r * registers + c];
+            put(sums, out + row * registers);
+            if (keeps(a.residual, l)) put(sums, beside);
+        }
+        // All units at once: a processor overlaps what it makes of one number with the next.
+        if (l + 1 < layers.count())
+            activate_values(static_cast<Activation>(a.mlp.activation), out, padded_rows(layer.rows) * registers);
+    }
+
+    static void from_biases(const GapLayer<S>& layer, int row, V sums[panel_rows][registers]) {
+        for (int r = 0; r < panel_rows; ++r)
+            for (int c = 0; c < registers; ++c) sums[r][c] = splat<V>(layer.biases[row + r]);
+    }
+    static void put(const V sums[panel_rows][registers], V* to) {
+        for (int r = 0; r < panel_rows; ++r)
+            for (int c = 0; c < registers; ++c) to[r * registers + c] = sums[r][c];
+    }
+
+    // Sums over axes of each condition and the last, from the outputs.
     void compare(std::int64_t row, int r) const {
         const int dim = static_cast<int>(a.dim), last = static_cast<int>(a.conditions) - 1;
         const int pairs = gap_pairs(last + 1);
-        const GapLevel<V> at = level(row);
-        const V gain = reference_gain(at);
+        const GapLevel<V> at = level_at(row);
+        const V gain = at.gain(splat<V>(a.reference));
         for (int pair = 0; pair < pairs; ++pair) {
             GapSums<V> sums;
             for (int i = 0; i < dim; ++i) {
                 const MlpGapAxis<V> x = axis(at, gain, i, r, row);
                 const V scale = points_at(a.scale + i * a.n, row, a.n), skip = points_at(a.skip + i * a.n, row, a.n);
                 const auto score = [&](int condition) {
-                    return x.score(scale, values[i * columns + condition * registers + r], skip);
+                    return x.score(scale, outputs[(condition * padded_rows(dim) + i) * registers + r], skip);
                 };
                 sums.add(score(pair), last > 0 ? score(last) : x.reference, x.noise, x.reference);
             }
@@ -162,16 +230,12 @@ struct MlpGapTile {
 template <class S>
 bool mlp_gap(const MlpGapArguments<S>& a, int threads, Interrupt interrupt) {
     if (a.n == 0) return true;
-    const PackedLayers<S> layers(mlp_view(a.mlp, a.dim));
-    const int conditions = static_cast<int>(a.conditions), registers = registers_of(conditions);
-    const int columns = registers * conditions;
-    const std::int64_t size = MlpGapTile<S>::scratch(a.dim, layers.widest_layer(), registers, columns);
+    const GapLayers<S> layers(a);
+    const std::int64_t size = MlpGapTile<S>::scratch(a, layers);
     const Buffer<Native<S>> scratch(threads * size);
-    return for_each_stretch(a.n, registers * lanes<S>, layers.work(conditions), threads, interrupt,
-                            [&](std::int64_t first, int thread) {
-                                Native<S>* own = scratch.get() + thread * size;
-                                MlpGapTile<S>(a, layers, registers, columns, own)(first);
-                            });
+    return for_each_stretch(
+        a.n, gap_registers * lanes<S>, layers.work(a.conditions), threads, interrupt,
+        [&](std::int64_t first, int thread) { MlpGapTile<S>(a, layers, scratch.get() + thread * size)(first); });
 }
 
 template bool mlp_gap(const MlpGapArguments<float>&, int, Interrupt);

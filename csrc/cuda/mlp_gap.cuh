@@ -17,25 +17,23 @@ struct GapBlock {
 
     TK_HD std::int64_t point(int p) const { return first + p < a.n ? first + p : a.n - 1; }
     TK_HD int columns() const { return points * static_cast<int>(a.conditions); }
-    TK_HD S bias(int layer, int rows, int column, int row) const {
-        if (!a.own_biases[layer]) return a.biases[layer][row];
-        const std::int64_t place = static_cast<std::int64_t>(column / points) * rows + row;
-        return a.biases[layer][place * a.n + point(column % points)];
+    // Of a column, the level's in front.
+    TK_HD S feature(int column, int i) const {
+        const std::int64_t own = point(column % points), given = i - a.level_size;
+        return given < 0 ? a.level[i * a.n + own]
+                         : a.condition[(column / points * a.condition_size + given) * a.n + own];
     }
 };
 
-// Biases of a layer, and what two layers before kept.
+// What two layers before kept, added to a layer's sums; or nothing.
 template <class S>
-struct GapBiases {
+struct GapKept {
     const GapBlock<S>& block;
-    int layer, rows;
-    const S* kept;  // or null
-    int kept_stride;
+    const S* kept;
+    int stride;
 
     TK_HD S of(int column, int row) const {
-        if (column >= block.columns()) return S(0);
-        const S bias = block.bias(layer, rows, column, row);
-        return kept == nullptr ? bias : bias + kept[row * kept_stride + column];
+        return kept == nullptr || column >= block.columns() ? S(0) : kept[row * stride + column];
     }
 };
 
@@ -48,7 +46,9 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
     const MlpView<S>& view = network.view;
     S* const inputs = units + tile.points;
     S* const noises = units + tile.outputs;
-    S* const kept = units + tile.more;
+    const int seen = static_cast<int>(a.level_size + a.condition_size), level_size = static_cast<int>(a.level_size);
+    S* const features = units + tile.more;
+    S* const kept = features + seen * tile.stride;
     const int dim = static_cast<int>(a.dim), thread = static_cast<int>(threadIdx.x);
     const GapBlock<S> block{a, static_cast<std::int64_t>(blockIdx.x) * points, points};
     if (thread < points) {
@@ -70,13 +70,25 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
             }
         }
     }
+    for (int place = thread; place < seen * tile.stride; place += network_threads) {
+        const int column = place % tile.stride;
+        features[place] = column < block.columns() ? block.feature(column, place / tile.stride) : S(0);
+    }
     __syncthreads();
     for (int unit = thread; unit < view.widths[0] * points; unit += network_threads) {
         const int row = unit / points, p = unit % points;
-        S product{};
-        for (int i = 0; i < dim; ++i) product = product + view.weights[0][row * dim + i] * inputs[p * dim + i];
-        for (int column = p; column < block.columns(); column += points)
-            units[row * tile.stride + column] = product + block.bias(0, view.widths[0], column, row);
+        const S* const weights = view.weights[0] + row * dim;
+        const S* const context = a.context[0] == nullptr ? nullptr : a.context[0] + row * seen;
+        S start = a.biases[0][row];
+        for (int i = 0; i < dim; ++i) start = start + weights[i] * inputs[p * dim + i];
+        for (int i = 0; context != nullptr && i < level_size; ++i)
+            start = start + context[i] * features[i * tile.stride + p];
+        for (int column = p; column < block.columns(); column += points) {
+            S sum = start;
+            for (int i = level_size; context != nullptr && i < seen; ++i)
+                sum = sum + context[i] * features[i * tile.stride + column];
+            units[row * tile.stride + column] = sum;
+        }
     }
     for (int l = 1; l <= view.hidden_layers; ++l) {
         const int rows = l < view.hidden_layers ? view.widths[l] : dim, before = view.widths[l - 1];
@@ -84,11 +96,21 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
         if (keeps(a.residual, l - 1))
             for (int unit = thread; unit < before * block.columns(); unit += network_threads) {
                 const int row = unit / block.columns(), column = unit % block.columns();
-                kept[row * tile.paths + column] = units[row * tile.stride + column];
+                kept[row * tile.stride + column] = units[row * tile.stride + column];
             }
         network.activate_units(units, before);
-        const GapBiases<S> biases{block, l, rows, adds_kept(a.residual, l) ? kept : nullptr, tile.paths};
-        network.multiply_units(view.weights[l], biases, rows, before, units, units + tile.stage);
+        const int first = network.place_of(rows).row;
+        S sums[tile_rows][tile_columns];
+        TK_UNROLL
+        for (int r = 0; r < tile_rows; ++r) {
+            const S bias = first + r < rows ? a.biases[l][first + r] : S(0);
+            TK_UNROLL
+            for (int c = 0; c < tile_columns; ++c) sums[r][c] = bias;
+        }
+        S* const stage = units + tile.stage;
+        if (a.context[l] != nullptr) network.accumulate(a.context[l], rows, seen, features, stage, sums);
+        network.accumulate(view.weights[l], rows, before, units, stage, sums);
+        network.put_units(GapKept<S>{block, adds_kept(a.residual, l) ? kept : nullptr, tile.stride}, rows, sums, units);
     }
     __syncthreads();
     const int last = static_cast<int>(a.conditions) - 1, pairs = gap_pairs(last + 1);

@@ -138,11 +138,27 @@ struct BlockMlp : BlockNetwork<S, BlockMlp<S>> {
     template <class Biases>
     __device__ __forceinline__ void multiply_units(const S* weights, const Biases& biases, int width, int fan_in,
                                                    S* units, S* stage) const {
-        const int thread = static_cast<int>(threadIdx.x);
-        const int column_groups = network_threads / tile.row_groups;
-        const int row = thread / column_groups * tile_rows, column = thread % column_groups * tile_columns;
-        const bool busy = row < width && column < tile.stride;
         S sums[tile_rows][tile_columns] = {};
+        accumulate(weights, width, fan_in, units, stage, sums);
+        put_units(biases, width, sums, units);
+    }
+
+    // What this thread's sums are of: rows and columns of a layer of that width.
+    struct Place {
+        int row, column;
+        bool busy;
+    };
+    __device__ __forceinline__ Place place_of(int width) const {
+        const int thread = static_cast<int>(threadIdx.x), column_groups = network_threads / tile.row_groups;
+        const int row = thread / column_groups * tile_rows, column = thread % column_groups * tile_columns;
+        return {row, column, row < width && column < tile.stride};
+    }
+
+    // A matrix (width, fan_in) times units onto the sums of all threads, between two barriers.
+    __device__ __forceinline__ void accumulate(const S* weights, int width, int fan_in, const S* units, S* stage,
+                                               S sums[tile_rows][tile_columns]) const {
+        const int thread = static_cast<int>(threadIdx.x);
+        const Place own = place_of(width);
         for (int first = 0; first < fan_in; first += slice_columns) {
             const int count = fan_in - first < slice_columns ? fan_in - first : slice_columns;
             for (int i = thread; i < round_up(width, tile_rows) * slice_columns; i += network_threads) {
@@ -150,11 +166,11 @@ struct BlockMlp : BlockNetwork<S, BlockMlp<S>> {
                 stage[c * tile.stage_stride + r] = r < width && c < count ? weights[r * fan_in + first + c] : S(0);
             }
             __syncthreads();
-            if (busy) {
+            if (own.busy) {
                 for (int k = 0; k < count; ++k) {
                     S weight[tile_rows], value[tile_columns];
-                    load_packs<tile_rows>(stage + k * tile.stage_stride + row, weight);
-                    load_packs<tile_columns>(units + (first + k) * tile.stride + column, value);
+                    load_packs<tile_rows>(stage + k * tile.stage_stride + own.row, weight);
+                    load_packs<tile_columns>(units + (first + k) * tile.stride + own.column, value);
                     TK_UNROLL
                     for (int r = 0; r < tile_rows; ++r) {
                         TK_UNROLL
@@ -164,6 +180,13 @@ struct BlockMlp : BlockNetwork<S, BlockMlp<S>> {
             }
             __syncthreads();
         }
+    }
+
+    // The units that all threads' sums and biases make.
+    template <class Biases>
+    __device__ __forceinline__ void put_units(const Biases& biases, int width, const S sums[tile_rows][tile_columns],
+                                              S* units) const {
+        const auto [row, column, busy] = place_of(width);
         if (!busy) return;
         TK_UNROLL
         for (int r = 0; r < tile_rows; ++r) {

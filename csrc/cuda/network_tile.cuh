@@ -16,7 +16,7 @@ inline void place_points(NetworkTile& tile, int begin, int dim, int more) {
     tile.outputs = tile.points + points;
     tile.derivatives = tile.outputs + points;
     tile.more = tile.derivatives + points;
-    tile.size = tile.more + round_up(tile.paths * more, 4);
+    tile.size = tile.more + round_up(tile.paths, tile_columns) * more;
 }
 
 // `more`: numbers of each path that a kernel keeps beside.

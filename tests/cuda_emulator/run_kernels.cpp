@@ -177,14 +177,16 @@ void mlp_gap(Numbers& random, std::int64_t n, std::int64_t dim, std::int64_t con
     const auto given = [&](std::int64_t count) { return numbers.emplace_back(random.vector<S>(count)).data(); };
     tk::MlpGapArguments<S> a{};
     a.n = n, a.dim = dim, a.conditions = conditions, a.residual = residual;
+    a.level_size = dim, a.condition_size = 2;
     a.mlp.hidden_layers = layers - 1;
     for (std::int64_t l = 0; l < layers; ++l) {
         const std::int64_t rows = l + 1 < layers ? width : dim;
         if (l + 1 < layers) a.mlp.widths[l] = rows;
         a.mlp.weights[l] = given(rows * (l > 0 ? width : dim));
-        a.own_biases[l] = l % 2 == 0;
-        a.biases[l] = given(l % 2 == 0 ? conditions * rows * n : rows);
+        a.biases[l] = given(rows);
+        a.context[l] = l % 2 == 0 ? given(rows * (a.level_size + a.condition_size)) : nullptr;
     }
+    a.level = given(a.level_size * n), a.condition = given(conditions * a.condition_size * n);
     a.from_centre = given(n * dim), a.enter = given(n * dim), a.scale = given(n * dim), a.skip = given(n * dim);
     a.noise = residual ? given(n * dim) : nullptr;
     a.centre = given(dim), a.mean_scale = given(n), a.root = given(n);

@@ -113,24 +113,28 @@ tk::MlpGapArguments<S> mlp_gap_arguments(Arguments<S>& a) {
     out.n = a.array(0).size(1);
     out.mlp = a.network(a.text(1), a.list(2), a.list(2).size());
     for (std::size_t l = 0; l < a.list(3).size(); ++l) {
-        Array& bias = a.list(3)[l].array;
-        if (l == 0) out.conditions = bias.size(0);
-        out.own_biases[l] = bias.size(0) == out.conditions && bias.size(2) == out.n;
-        out.biases[l] = bias.template data<S>();
+        out.biases[l] = a.list(3)[l].array.template data<S>();
+        Array& context = a.list(4)[l].array;
+        out.context[l] = context.size(1) == 0 ? nullptr : context.template data<S>();
     }
-    out.residual = a.flag(4);
+    out.level_size = a.array(5).size(0);
+    out.level = a.numbers(5);
+    out.conditions = a.array(6).size(0);
+    out.condition_size = a.array(6).size(1);
+    out.condition = a.numbers(6);
+    out.residual = a.flag(7);
     out.from_centre = a.numbers(0);
-    out.enter = a.numbers(5);
-    out.scale = a.numbers(6);
-    out.skip = a.numbers(7);
-    out.centre = a.numbers(8);
-    out.mean_scale = a.numbers(9);
-    out.root = a.numbers(10);
-    out.reference = static_cast<S>(a.number(11));
-    out.noise = a.numbers(12);
-    out.seed = a.word(13);
-    out.path_offset = a.word(14);
-    out.out = a.numbers(15);
+    out.enter = a.numbers(8);
+    out.scale = a.numbers(9);
+    out.skip = a.numbers(10);
+    out.centre = a.numbers(11);
+    out.mean_scale = a.numbers(12);
+    out.root = a.numbers(13);
+    out.reference = static_cast<S>(a.number(14));
+    out.noise = a.numbers(15);
+    out.seed = a.word(16);
+    out.path_offset = a.word(17);
+    out.out = a.numbers(18);
     return out;
 }
 

@@ -2,7 +2,7 @@
 
 from thermokern.models.checkpoint import load_checkpoint, read_record, save_checkpoint
 from thermokern.models.conditional import ConditionalModel, conditional_score_at
-from thermokern.models.conditional_fusion import BiasedNetwork, biased_network
+from thermokern.models.conditional_fusion import NetworkUnderConditions, network_under_conditions
 from thermokern.models.conditional_mlp import ConditionalMLP, FitHistory
 from thermokern.models.diffusers import from_diffusers
 from thermokern.models.fit import fit_scores
@@ -16,14 +16,14 @@ from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import ScoreLike, ScoreModel, one_process
 
 __all__ = [
-    "BiasedNetwork",
+    "NetworkUnderConditions",
     "ConditionalMLP",
     "ConditionalModel",
     "FitHistory",
     "ScoreLike",
     "ScoreMLP",
     "ScoreModel",
-    "biased_network",
+    "network_under_conditions",
     "conditional_score_at",
     "exact_divergence",
     "fit_scores",

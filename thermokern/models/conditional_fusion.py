@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from thermokern.models.conditional import ConditionalModel, condition_of
-from thermokern.models.conditional_mlp import BiasedLayers, ConditionalMLP
+from thermokern.models.conditional_mlp import ConditionalLayers, ConditionalMLP
 from thermokern.models.score_model import ScoreModel
-from thermokern.ops import MAX_GAP_DIM
+from thermokern.ops import MAX_GAP_DIM, MAX_GAP_FEATURES
 from thermokern.ops.checks import PRECISIONS
 from thermokern.ops.contexts import plain_precision
 from thermokern.ops.mlp_score_divergence import MAX_LAYERS, MAX_WIDTH
@@ -20,8 +20,8 @@ from thermokern.processes import LinearProcess
 
 
 @dataclass(frozen=True, eq=False)
-class BiasedNetwork:
-    """A perceptron whose conditions enter as biases, under those of each sample and of scores to compare with.
+class NetworkUnderConditions:
+    """A perceptron under the conditions of each sample and of scores to compare with.
 
     Parameters
     ----------
@@ -41,20 +41,17 @@ class BiasedNetwork:
         """A tensor of the precision and on the device of the network."""
         return self.network.enter.weight
 
-    @property
-    def biases(self) -> int:
-        """How many a point has under each condition."""
-        return len(self.numbers) * (1 + len(self.network.level))
-
-    def layers_at(self, t: Tensor, own: Sequence[Tensor]) -> BiasedLayers:
-        """At times `t` (n,) float64, under the samples' own conditions (n, …), one after the other, and the fixed."""
+    def layers_at(self, mean_scale: Tensor, root: Tensor, own: Sequence[Tensor]) -> ConditionalLayers:
+        """At levels (n,) float64, under the samples' own conditions (n, …), one after the other, and the fixed."""
         like, given = self.numbers, [*own, *self.fixed]
         cast = [y if y is None else (y.to(like) if y.is_floating_point() else y.to(like.device)) for y in given]
         with torch.no_grad(), plain_precision():
-            return self.network.layers_at(t.to(like.device), cast)
+            return self.network.layers_at(mean_scale.to(like.device), root.to(like.device), cast)
 
 
-def biased_network(first: object, second: object | None, process: LinearProcess, dim: int) -> BiasedNetwork | None:
+def network_under_conditions(
+    first: object, second: object | None, process: LinearProcess, dim: int
+) -> NetworkUnderConditions | None:
     """The network of both scores, or of one; None where they have none of a form that the kernel takes."""
     scores = [_under(score) for score in (first, *(() if second is None else (second,)))]
     known = [score for score in scores if score is not None]
@@ -67,7 +64,7 @@ def biased_network(first: object, second: object | None, process: LinearProcess,
     takes_condition = bool(network.labels or len(network.condition_mean))
     if any((condition is None) is takes_condition for condition in fixed):
         return None
-    return BiasedNetwork(network, known[0].by_sample, fixed)
+    return NetworkUnderConditions(network, known[0].by_sample, fixed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +94,7 @@ def _fits(network: ConditionalMLP, process: LinearProcess, dim: int) -> bool:
         network.process == process
         and len(network.mean) == dim <= MAX_GAP_DIM
         and len(weight) <= MAX_WIDTH
+        and weight.shape[1] - dim <= MAX_GAP_FEATURES
         and 2 * len(network.inner) + 1 <= MAX_LAYERS
         and weight.dtype in PRECISIONS
         and uniform

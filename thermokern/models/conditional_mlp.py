@@ -36,15 +36,18 @@ class FitHistory:
     held_out: Tensor
 
 
-class BiasedLayers(NamedTuple):
+class ConditionalLayers(NamedTuple):
     """A perceptron at points of given noise levels, under conditions, as :func:`thermokern.ops.mlp_gap` has it.
 
     In the precision of the network.
     """
 
     weights: list[Tensor]  # (out, in)
-    biases: list[Tensor]  # (conditions, out, n) or (out,)
+    biases: list[Tensor]  # (out,)
     activation: str
+    context: list[Tensor]  # (out, level's features + condition's), or (out, 0)
+    level: Tensor  # (features, n)
+    condition: Tensor  # (conditions, features, n)
     residual: bool
     centre: Tensor  # (d,)
     enter: Tensor  # (d, n)
@@ -131,39 +134,34 @@ class ConditionalMLP(nn.Module):
         elif y.shape[1:] != (width,) and not (width == 1 and y.dim() == 1 and y.is_floating_point()):
             raise ValueError(f"y: expected numbers (n, {width}) as in training, got {described(y)}")
 
-    def layers_at(self, t: Tensor, conditions: Sequence[Tensor | None]) -> BiasedLayers:
-        """The network at `t` (n,), under each of the conditions (n, …) or (1, …), as layers of ``−ε̂``."""
-        time, weight = t.double(), self.enter.weight
-        m, v = self.process.mean_scale(time), self.process.variance(time)
-        std = self.std.double()[:, None]
-        spread = (m.square() * std.square() + v).sqrt()  # (d, n)
-        level = self._level(self.process.log_snr(time).to(weight)).T  # (features, n)
-        one = torch.ones_like(level[:1])
-        given = [self._condition(y, weight).T.expand(-1, len(t)) for y in conditions]
-        seen = torch.stack([torch.cat([level, part, one]) for part in given])  # (conditions, features + 1, n)
-
-        def own(by_seen: Tensor, bias: Tensor) -> Tensor:
-            """Of a layer that sees level and condition: one product for each condition."""
-            return torch.cat([by_seen, bias[:, None]], dim=1) @ seen
-
-        dim = len(spread)
-        weights: list[Tensor] = [weight[:, :dim]]
-        biases: list[Tensor] = [own(weight[:, dim:], self.enter.bias)]
-        for inner, level_of, outer in zip(self.inner, self.level, self.outer, strict=True):
+    def layers_at(self, mean_scale: Tensor, root: Tensor, conditions: Sequence[Tensor | None]) -> ConditionalLayers:
+        """The network at levels m and √v (n,), under each of the conditions (n, …) or (1, …), as layers of ``−ε̂``."""
+        weight, dim = self.enter.weight, len(self.mean)
+        log_snr = 2.0 * (mean_scale / root).log()
+        m, root = mean_scale.to(weight), root.to(weight)
+        spread = (m * self.std[:, None]).square().add_(root.square()).sqrt_()  # (d, n)
+        enter = spread.reciprocal()
+        weights, biases, context = [weight[:, :dim]], [self.enter.bias], [weight[:, dim:]]
+        for inner, level, outer in zip(self.inner, self.level, self.outer, strict=True):
             assert isinstance(inner, nn.Linear)
-            assert isinstance(level_of, nn.Linear)
+            assert isinstance(level, nn.Linear)
             assert isinstance(outer, nn.Linear)
             weights += [inner.weight, outer.weight]
-            biases += [own(level_of.weight, inner.bias + level_of.bias), outer.bias]
-        return BiasedLayers(
+            biases += [inner.bias + level.bias, outer.bias]
+            context += [level.weight, level.weight[:, :0]]
+        given = [self._condition(y, weight).T.expand(-1, len(m)) for y in conditions]
+        return ConditionalLayers(
             weights=[*weights, self.leave.weight],
             biases=[*biases, self.leave.bias],
             activation="silu",
+            context=[*context, self.leave.weight[:, :0]],
+            level=self._level(log_snr.to(weight)).T,
+            condition=torch.stack(given),
             residual=True,
             centre=self.mean,
-            enter=(1.0 / spread).to(weight),
-            scale=(-m * std / spread).to(weight),
-            skip=(-v.sqrt() / spread.square()).to(weight),
+            enter=enter,
+            scale=enter * m * -self.std[:, None],
+            skip=enter.square() * -root,
         )
 
     def _seen(self, log_snr: Tensor, y: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from thermokern.ops.hutchinson import PROBES, hutchinson, hutchinson_reference, 
 from thermokern.ops.kdtree import KDTree
 from thermokern.ops.langevin import LangevinSums, langevin, langevin_reference
 from thermokern.ops.mixture_score import MixtureScore, mixture_score, mixture_score_reference
-from thermokern.ops.mlp_gap import MAX_GAP_CONDITIONS, mlp_gap, mlp_gap_reference
+from thermokern.ops.mlp_gap import MAX_GAP_CONDITIONS, MAX_GAP_FEATURES, mlp_gap, mlp_gap_reference
 from thermokern.ops.mlp_score_divergence import PRODUCTS, mlp_score_divergence, mlp_score_divergence_reference
 from thermokern.ops.neighbours import Neighbours, count_within_reference, distances_reference, neighbours_reference
 from thermokern.ops.normals import normals, normals_reference
@@ -62,6 +62,7 @@ __all__ = [
     "FLOW_NEEDS_FINER",
     "FORMS",
     "MAX_GAP_CONDITIONS",
+    "MAX_GAP_FEATURES",
     "MAX_GAP_DIM",
     "OBSERVABLES",
     "PROBES",

@@ -15,7 +15,7 @@ from thermokern.ops.mlp_score_divergence import ACTIVATIONS, MAX_WIDTH, check_ma
 from thermokern.ops.normals import normals_reference
 from thermokern.ops.registry import register, run_kernel
 
-MAX_GAP_CONDITIONS = _core.MAX_GAP_CONDITIONS
+MAX_GAP_CONDITIONS, MAX_GAP_FEATURES = _core.MAX_GAP_CONDITIONS, _core.MAX_GAP_FEATURES
 
 
 @plain_precision()
@@ -24,6 +24,9 @@ def mlp_gap_reference(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str,
+    context: Sequence[Tensor],
+    level: Tensor,
+    condition: Tensor,
     enter: Tensor,
     scale: Tensor,
     skip: Tensor,
@@ -38,7 +41,8 @@ def mlp_gap_reference(
     path_offset: int = 0,
 ) -> Tensor:
     """:func:`mlp_gap` in PyTorch, in the dtype of `from_centre`: the specification. Differentiable."""
-    _check(from_centre, weights, biases, activation, enter, scale, skip, centre, mean_scale, root, noise, residual)
+    parts = (enter, scale, skip, centre, mean_scale, root)
+    _check(from_centre, weights, biases, activation, context, level, condition, *parts, noise, residual)
     reference = checked_number("reference", reference, above=0.0)
     dim, n = from_centre.shape
     if noise is None:
@@ -48,16 +52,18 @@ def mlp_gap_reference(
     m, r = mean_scale.to(from_centre), root.to(from_centre)
     apart = m * from_centre + r * z  # (d, n), x minus m times the centre
     rest = -r * (apart + m * centre.to(from_centre)[:, None]) / (m.square() * reference + r.square())
+    features = torch.cat([level.expand(len(condition), -1, -1), condition], dim=1).to(from_centre)  # (conditions, ·, n)
     before, kept = enter * apart, None
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+    for layer, (weight, bias, seen) in enumerate(zip(weights, biases, context, strict=True)):
         value = before if layer == 0 else ACTIVATIONS[activation](before)
-        shift = bias.to(from_centre)
-        after = weight.to(from_centre) @ value + (shift if bias.dim() == 3 else shift[:, None])
+        after = weight.to(from_centre) @ value + bias.to(from_centre)[:, None]
+        if seen.shape[1]:
+            after = after + seen.to(from_centre) @ features
         if residual and layer % 2 == 0:
             after = after if kept is None else after + kept
             kept = after
         before = after
-    scores = scale * before + skip * apart  # (conditions, d, n), pushed
+    scores = (scale * before + skip * apart).expand(len(condition), -1, -1)  # (conditions, d, n), pushed
     first, second = (scores, rest) if len(scores) == 1 else (scores[:-1], scores[-1])
     gap, both = first - second, first + second
     columns = gap.square(), -gap * (both + 2.0 * z), gap * (both - 2.0 * rest)
@@ -69,6 +75,9 @@ def mlp_gap(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str,
+    context: Sequence[Tensor],
+    level: Tensor,
+    condition: Tensor,
     enter: Tensor,
     scale: Tensor,
     skip: Tensor,
@@ -86,10 +95,11 @@ def mlp_gap(
 
     ``√v s = scale F(enter (x − m centre)) + skip (x − m centre)``, axis by axis, with the network F of
 
-        a_0 = W_0 · + b_0,   a_l = W_l σ(a_{l−1}) + b_l,   F = a_L;
+        a_0 = W_0 · + V_0 f + b_0,   a_l = W_l σ(a_{l−1}) + V_l f + b_l,   F = a_L;
 
-    a residual network adds ``a_{l−2}`` to ``a_l`` of every even l ≥ 2. Conditions and noise levels enter as biases. The
-    last condition is u; τ = −z/√v, and s_r is the score of ``N(0, σ² 1)`` diffused alike.
+    a residual network adds ``a_{l−2}`` to ``a_l`` of every even l ≥ 2. The features f are those of a point's noise level
+    and, behind them, those of a condition. The last condition is u; τ = −z/√v, and s_r is the score of ``N(0, σ² 1)``
+    diffused alike.
 
     Parameters
     ----------
@@ -99,8 +109,14 @@ def mlp_gap(
         Matrices (out, in), hidden layers first; at least two, hidden widths at most 256. Residual ones are even in
         number, and the layers of even l have one width.
     biases : sequence of Tensor
-        Of each layer (C, rows, n), of condition and point, 1 ≤ C ≤ 16; or, all but the first, (rows,).
+        (out,) of each layer.
     activation : {"silu", "tanh", "relu", "gelu-tanh"}
+    context : sequence of Tensor
+        Matrices V of each layer, (out, F + G), or (out, 0) of a layer that sees neither level nor condition.
+    level : Tensor
+        (F, n), features of each point's noise level.
+    condition : Tensor
+        (C, G, n), features of each condition at each point; 1 ≤ C ≤ 16, F + G ≤ 256. F and G may be 0.
     enter, scale, skip : Tensor
         (d, n).
     centre : Tensor
@@ -124,22 +140,22 @@ def mlp_gap(
     Notes
     -----
     Every point is bit-identical, on one instruction set, for any number of threads, any chunking and any
-    `path_offset`. Cost: 2 C Σ (out · in) operations a point, where the first matrix counts once; memory for the output
-    alone. No gradient: see :func:`mlp_gap_reference`.
+    `path_offset`. Cost: 2 C Σ out (in + G) + 2 Σ out F operations a point, where the first matrix counts once; memory for
+    the output alone. No gradient: see :func:`mlp_gap_reference`.
 
     References
     ----------
     Premkumar, *Diffusion models are Kelly gamblers*, Eq. 13 and App. D; Kong, Brekelmans and Ver Steeg,
     *Information-theoretic diffusion*, 2023, Eq. 9.
     """
-    parts = (enter, scale, skip, centre, mean_scale, root)
-    _check(from_centre, weights, biases, activation, *parts, noise, residual)
-    names = ("enter", "scale", "skip", "centre", "mean_scale", "root")
+    parts = (level, condition, enter, scale, skip, centre, mean_scale, root)
+    _check(from_centre, weights, biases, activation, context, *parts, noise, residual)
+    names = ("level", "condition", "enter", "scale", "skip", "centre", "mean_scale", "root")
     given: dict[str, Tensor] = {"from_centre": from_centre, **dict(zip(names, parts, strict=True))}
     if noise is not None:
         given["noise"] = noise
-    given |= {f"weights[{k}]": weight for k, weight in enumerate(weights)}
-    given |= {f"biases[{k}]": bias for k, bias in enumerate(biases)}
+    for name, tensors in {"weights": weights, "biases": biases, "context": context}.items():
+        given |= {f"{name}[{k}]": tensor for k, tensor in enumerate(tensors)}
     refuse_gradient(**given)
     variance = checked_number("reference", reference, above=0.0)
     seed, path_offset = checked_seed(seed, path_offset)
@@ -149,9 +165,10 @@ def mlp_gap(
 
     (points,) = cast([from_centre])
     drawn = None if noise is None else cast([noise])[0]
-    shaped = [bias if bias.dim() == 3 else bias[None, :, None] for bias in cast(biases)]
+    lists = cast(weights), cast(biases), cast(context)
+    seen, rest = cast(parts[:2]), cast(parts[2:])
     out: Tensor = torch.ops.thermokern.mlp_gap(
-        points, activation, cast(weights), shaped, residual, *cast(parts), variance, drawn, seed, path_offset
+        points, activation, *lists, *seen, residual, *rest, variance, drawn, seed, path_offset
     )
     return out
 
@@ -161,6 +178,9 @@ def _check(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str,
+    context: Sequence[Tensor],
+    level: Tensor,
+    condition: Tensor,
     enter: Tensor,
     scale: Tensor,
     skip: Tensor,
@@ -182,15 +202,21 @@ def _check(
             "weights: expected an even number of matrices of a residual network, every second from the first on with "
             f"as many rows as the first, got rows {[len(weight) for weight in weights]}"
         )
-    if not isinstance(biases, Sequence) or len(biases) != len(weights):
-        raise ValueError(f"biases: expected one tensor for each of {len(weights)} layers")
-    check_tensor("biases[0]", biases[0], "conditions", len(weights[0]), n)
-    conditions = len(biases[0])
+    for name, tensors in {"biases": biases, "context": context}.items():
+        if not isinstance(tensors, Sequence) or len(tensors) != len(weights):
+            raise ValueError(f"{name}: expected one tensor for each of {len(weights)} layers")
+    check_tensor("level", level, "features", n)
+    check_tensor("condition", condition, "conditions", "features", n)
+    conditions, features = len(condition), len(level) + condition.shape[1]
     if not 1 <= conditions <= MAX_GAP_CONDITIONS:
-        raise ValueError(f"biases[0]: expected 1 to {MAX_GAP_CONDITIONS} conditions, got {conditions}")
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        own = layer == 0 or (isinstance(bias, Tensor) and bias.dim() == 3)
-        check_tensor(f"biases[{layer}]", bias, *((conditions, len(weight), n) if own else (len(weight),)))
+        raise ValueError(f"condition: expected 1 to {MAX_GAP_CONDITIONS} conditions, got {conditions}")
+    if features > MAX_GAP_FEATURES:
+        raise ValueError(f"level and condition: expected at most {MAX_GAP_FEATURES} features together, got {features}")
+    for layer, (weight, bias, seen) in enumerate(zip(weights, biases, context, strict=True)):
+        check_tensor(f"biases[{layer}]", bias, len(weight))
+        check_tensor(f"context[{layer}]", seen, len(weight), "features")
+        if seen.shape[1] not in (0, features):
+            raise ValueError(f"context[{layer}]: expected {features} columns, or none, got {seen.shape[1]}")
     for name, tensor in {"enter": enter, "scale": scale, "skip": skip}.items():
         check_tensor(name, tensor, dim, n)
     check_tensor("centre", centre, dim)
@@ -205,6 +231,9 @@ def _mlp_gap(
     activation: str,
     weights: list[Tensor],
     biases: list[Tensor],
+    context: list[Tensor],
+    level: Tensor,
+    condition: Tensor,
     residual: bool,
     enter: Tensor,
     scale: Tensor,
@@ -217,21 +246,30 @@ def _mlp_gap(
     seed: int,
     path_offset: int,
 ) -> Tensor:
-    out = _mlp_gap_fake(from_centre, activation, weights, biases)
+    network = (from_centre, activation, weights, biases, context, level, condition, residual)
+    out = _mlp_gap_fake(*network)
     axes = (enter, scale, skip, centre, mean_scale, root)
-    network = (from_centre, activation, weights, biases, residual)
     run_kernel("mlp_gap", out, *network, *axes, reference, noise, seed, path_offset, out)
     return out
 
 
-def _mlp_gap_fake(from_centre: Tensor, _: str, __: list[Tensor], biases: list[Tensor], *___: object) -> Tensor:
-    return from_centre.new_empty(3, max(biases[0].shape[0] - 1, 1), from_centre.shape[1])
+def _mlp_gap_fake(
+    from_centre: Tensor,
+    _: str,
+    __: list[Tensor],
+    ___: list[Tensor],
+    ____: list[Tensor],
+    level: Tensor,
+    condition: Tensor,
+    *_____: object,
+) -> Tensor:
+    return from_centre.new_empty(3, max(condition.shape[0] - 1, 1), from_centre.shape[1])
 
 
 register(
-    "mlp_gap(Tensor from_centre, str activation, Tensor[] weights, Tensor[] biases, bool residual, Tensor enter,"
-    " Tensor scale, Tensor skip, Tensor centre, Tensor mean_scale, Tensor root, float reference, Tensor? noise,"
-    " int seed, int path_offset) -> Tensor",
+    "mlp_gap(Tensor from_centre, str activation, Tensor[] weights, Tensor[] biases, Tensor[] context, Tensor level,"
+    " Tensor condition, bool residual, Tensor enter, Tensor scale, Tensor skip, Tensor centre, Tensor mean_scale,"
+    " Tensor root, float reference, Tensor? noise, int seed, int path_offset) -> Tensor",
     _mlp_gap,
     _mlp_gap_fake,
 )

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
-from thermokern.models import BiasedNetwork, ConditionalModel, ScoreLike, biased_network
+from thermokern.models import ConditionalModel, NetworkUnderConditions, ScoreLike, network_under_conditions
 from thermokern.processes import LinearProcess
 from thermokern.quantities.information.gaussian import FusedRates
 from thermokern.quantities.information.integral import Data, Integrand
 from thermokern.targets import ConditionalLaw
-
-_NUMBERS, _FEWEST_ROWS = 2**22, 192  # biases that are made at once; points of a block
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class NetworkGap:
 
     Parameters
     ----------
-    network : BiasedNetwork
+    network : NetworkUnderConditions
     std : float
         Of the reference that the difference of entropies is taken to, or a single score.
     columns : sequence of int
@@ -33,7 +31,7 @@ class NetworkGap:
         Whether each sample has several conditions, (n, candidates, …).
     """
 
-    network: BiasedNetwork
+    network: NetworkUnderConditions
     std: float = 1.0
     columns: Sequence[int] = (0, 1, 2)
     candidates: bool = False
@@ -49,30 +47,29 @@ class NetworkGap:
         return torch.cat([self._rates(data, group) for group in groups], dim=1)
 
     def _rates(self, data: Data, own: list[Tensor]) -> Tensor:
-        rows = max(_FEWEST_ROWS, _NUMBERS // (self.network.biases * (len(own) + len(self.network.fixed))))
-        blocks = [slice(low, low + rows) for low in range(0, len(data.x), rows)]
-        return torch.cat([self._block(data, [y[which] for y in own], which) for which in blocks])
+        layers = self.network.layers_at(data.mean_scale, data.root, own)
+        like = layers.enter
 
-    def _block(self, data: Data, own: list[Tensor], which: slice) -> Tensor:
-        layers = self.network.layers_at(data.t[which], own)
-
-        def cast(numbers: Tensor) -> Tensor:
-            return numbers.to(layers.enter)
+        def rows(numbers: Tensor) -> Tensor:
+            return numbers.to(like).T.contiguous()
 
         out = ops.mlp_gap(
-            cast((data.x[which] - layers.centre.to(data.x)).T),
+            rows(data.x - layers.centre.to(data.x)),
             layers.weights,
             layers.biases,
             layers.activation,
-            layers.enter,
+            layers.context,
+            layers.level,
+            layers.condition,
+            like,
             layers.scale,
             layers.skip,
             layers.centre,
-            cast(data.mean_scale[which]),
-            cast(data.root[which]),
+            data.mean_scale.to(like),
+            data.root.to(like),
             residual=layers.residual,
             reference=self.std**2,
-            noise=cast(data.noise[which].T),
+            noise=rows(data.noise),
         )
         return out[list(self.columns)].flatten(0, 1).T.to("cpu", torch.float64)
 
@@ -88,5 +85,5 @@ def network_rates(
     candidates: bool = False,
 ) -> Integrand:
     """`plain`, beside it the kernel where both scores, or the only one, are one perceptron's, see NetworkGap."""
-    network = biased_network(first, second, process, shape.numel())
+    network = network_under_conditions(first, second, process, shape.numel())
     return plain if network is None else FusedRates(plain, [NetworkGap(network, std, columns, candidates)])
