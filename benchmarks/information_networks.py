@@ -103,14 +103,28 @@ class Plain(nn.Module):
         self.hidden = nn.ModuleList([nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)])
         self.last = nn.Linear(WIDTH, DIM)
 
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The noise in x, as a network of one's own is written; no condition is NaN."""
+        log_snr = VP.log_snr(t.double()).to(x)[:, None]
+        absent = y.isnan().any(1, keepdim=True)
+        given = torch.cat([torch.where(absent, 0.0, y), absent.to(x)], dim=1)
+        h = self.first(torch.cat([x, self.level(log_snr), given], dim=1))
+        for layer in self.hidden:
+            h = layer(silu(h))
+        out: Tensor = self.last(silu(h))
+        return out
+
+    def level(self, log_snr: Tensor) -> Tensor:
+        """Features of a noise level."""
+        angles = log_snr * self.frequencies
+        return torch.cat([0.1 * log_snr, angles.sin(), angles.cos()], dim=1)
+
     def parts(self, m: Tensor, root: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features of the level and of the condition, and those of none."""
         log_snr = 2.0 * (m.log() - root.log())
-        angles = log_snr * self.frequencies
         none = torch.zeros(GIVEN + 1)
         none[-1] = 1.0
-        level = torch.cat([0.1 * log_snr, angles.sin(), angles.cos()], dim=1)
-        return level, torch.cat([y, torch.zeros_like(log_snr)], dim=1), none
+        return self.level(log_snr), torch.cat([y, torch.zeros_like(log_snr)], dim=1), none
 
     def rates(self, x: Tensor, y: Tensor, z: Tensor, m: Tensor, root: Tensor) -> Tensor:
         """Of both scores, below each other in every product but the first."""
@@ -150,7 +164,7 @@ def alone(p: Problem, integrand: FusedRates) -> Callable[[slice], Tensor]:
     def run(which: slice) -> Tensor:
         key = which.start, which.stop
         if key not in kept:
-            layers = gap.network.layers_at(p.m[which], p.root[which], [p.y[which]])
+            layers = gap.network.layers_at(p.t[which], p.m[which], p.root[which], [p.y[which]])
             rows = [part[which].T.float().contiguous() for part in (p.x - layers.centre, p.noise)]
             lists = [[each.contiguous() for each in part] for part in (layers.weights, layers.biases, layers.context)]
             seen = layers.level.contiguous(), layers.condition.contiguous()
@@ -164,30 +178,37 @@ def alone(p: Problem, integrand: FusedRates) -> Callable[[slice], Tensor]:
 
 def contestants(p: Problem) -> dict[tuple[str, str], Callable[[slice], Tensor]]:
     """By network and name: rates (3, n) of a block of points."""
-    integrand = information_rates(p.model, p.model.unconditional, VP, SHAPE)
-    kernel_alone = alone(p, integrand)
     network, plain = p.model.network, Plain().requires_grad_(False)
+    null = torch.full((GIVEN,), torch.nan)
+    integrand, of_plain = (
+        information_rates(model, model.unconditional, VP, SHAPE)
+        for model in (p.model, tk.ConditionalModel(plain, VP, "epsilon", null))
+    )
 
-    def streamed(which: slice) -> Tensor:
+    def streamed(rates: FusedRates, which: slice) -> Tensor:
         root = p.root[which, None]
         x = p.m[which, None] * p.x[which] + root * p.noise[which]
-        return integrand(Batch(x, p.t[which], p.noise[which], root, p.y[which])).T
+        return rates(Batch(x, p.t[which], p.noise[which], root, p.y[which])).T
 
-    def called(which: slice) -> Tensor:
-        return integrand.fused(Data(p.x[which], p.noise[which], p.y[which], p.m[which], p.root[which], p.t[which])).T
+    def called(rates: FusedRates, which: slice) -> Tensor:
+        found = rates.fused(Data(p.x[which], p.noise[which], p.y[which], p.m[which], p.root[which], p.t[which]))
+        assert found is not None, rates.refused
+        return found.T
 
     def single(function: Callable[..., Tensor]) -> Callable[[slice], Tensor]:
         return lambda which: function(*(part[which] for part in p.single))
 
     return {
-        ("residual", "kernel, features given"): kernel_alone,
-        ("residual", "kernel, as called"): called,
+        ("residual", "kernel, features given"): alone(p, integrand),
+        ("residual", "kernel, as called"): partial(called, integrand),
         ("residual", "torch.compile, shared"): single(torch.compile(residual(network))),
         ("residual", "eager, shared"): single(residual(network)),
-        ("residual", "PyTorch, as called"): streamed,
-        ("plain", "kernel"): single(plain.fused),
+        ("residual", "PyTorch, as called"): partial(streamed, integrand),
+        ("plain", "kernel, its features made"): single(plain.fused),
+        ("plain", "kernel, as called"): partial(called, of_plain),
         ("plain", "torch.compile, shared"): single(torch.compile(plain.rates)),
         ("plain", "eager, shared"): single(plain.rates),
+        ("plain", "PyTorch, as called"): partial(streamed, of_plain),
     }
 
 

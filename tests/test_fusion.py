@@ -43,6 +43,19 @@ class Preconditioned(nn.Module):
         return (1.0 - t)[:, None] * x / 2 + t[:, None] ** 2 * out
 
 
+class Casting(Preconditioned):
+    """Numbers of time that it makes in float64 and casts to what x is."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        x = x.to(dtype=x.dtype)
+        return self.body(torch.cat((x, t.double().square()[:, None].to(x)), dim=1)) * t.double().type_as(x)[:, None]
+
+
+class Coarse(Preconditioned):
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return super().forward(x.to(torch.bfloat16).to(x.dtype), t)
+
+
 class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +116,7 @@ RECOGNISED = {
     "tanh": lambda: tk.ScoreMLP(2, width=9, depth=4, activation="tanh"),
     "Fourier": FourierNet,
     "preconditioned": Preconditioned,
+    "casts": Casting,
     "hook": Hooked,
     "no time": lambda: small(nn.Linear(2, 7), nn.ReLU(), nn.Dropout(0.5).eval(), nn.Linear(7, 2, bias=False)),
 }
@@ -111,6 +125,7 @@ REFUSED = {
     "exact GELU": (lambda: small(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 2)), "operation gelu"),
     "wide": (lambda: tk.ScoreMLP(2, width=257, depth=1), "at most 256 units"),
     "mixed": (lambda: small(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2)), "mixes"),
+    "coarser": (Coarse, "casts x to another precision"),
     "residual": (Residual, "skips a layer"),
     "control flow": (Branching, "do not know the operation sum"),
     "linear": (lambda: small(nn.Linear(2, 2)), "last hidden layer"),

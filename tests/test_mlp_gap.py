@@ -30,9 +30,9 @@ def problem(
     features: tuple[int, int] = (3, 2),
     key: int = 0,
 ) -> dict[str, Any]:
-    """A perceptron, points about its centre at levels from clean to noise; every second layer sees level and condition.
+    """A perceptron, points about its centre at levels from clean to noise; float64.
 
-    `features` are those of a level and of a condition; float64.
+    Every second layer sees level and condition, of so many `features`.
     """
     generator = torch.Generator().manual_seed(1000 * dim + 10 * n + conditions + key)
 

@@ -17,7 +17,7 @@ struct GapLayer {
     int rows, fan_in;
     const S *weights, *context, *biases;
     bool sees;    // level and condition
-    bool starts;  // from more than its biases, the same under all conditions
+    bool starts;  // from what is the same under all conditions
 };
 
 template <class S>
@@ -42,8 +42,8 @@ class GapLayers {
             layer.starts = l == 0 || (layer.sees && a.level_size > 0);
             layer.weights = pack(a.mlp.weights[l], layer.rows, layer.fan_in);
             layer.context = layer.sees ? pack(a.context[l], layer.rows, context_) : nullptr;
-            layer.biases = pack(a.biases[l], layer.rows, 1);
             const int rows = padded_rows(layer.rows);
+            layer.biases = a.biases[l];
             if (rows > widest_) widest_ = rows;
             if (layer.starts) starts_ += rows;
             products_ += static_cast<double>(rows) * (layer.fan_in + (layer.sees ? context_ : 0));
@@ -54,7 +54,7 @@ class GapLayers {
     int count() const { return count_; }
     int context() const { return context_; }
     int widest_layer() const { return widest_; }
-    int starts() const { return starts_; }  // rows of all layers that start from more than their biases
+    int starts() const { return starts_; }  // rows of all layers that start from something
     // Operations of a point.
     double work(std::int64_t conditions) const {
         return static_cast<double>(conditions) * (2 * products_ + 40 * units_);
@@ -70,7 +70,7 @@ class GapLayers {
     static std::int64_t size_of(const MlpGapArguments<S>& a) {
         std::int64_t size = 0;
         for (int l = 0; l <= a.mlp.hidden_layers; ++l)
-            size += padded_rows(rows_of(a, l)) * (fan_in_of(a, l) + a.level_size + a.condition_size + 1);
+            size += padded_rows(rows_of(a, l)) * (fan_in_of(a, l) + a.level_size + a.condition_size);
         return size;
     }
 
@@ -146,15 +146,14 @@ struct MlpGapTile {
         for (int r = 0; r < registers && start + r * lanes<S> < a.n; ++r) compare(start + r * lanes<S>, r);
     }
 
-    // Biases, the level's part and the first product.
+    // The first product and the level's parts.
     void make_starts() const {
         V* to = starts;
         for (int l = 0; l < layers.count(); ++l) {
             const GapLayer<S>& layer = layers[l];
             if (!layer.starts) continue;
             for (int row = 0; row < layer.rows; row += panel_rows) {
-                V sums[panel_rows][registers];
-                from_biases(layer, row, sums);
+                V sums[panel_rows][registers] = {};
                 if (l == 0)
                     accumulate_panel<registers>(layer.weights + row * layer.fan_in, layer.fan_in, inputs, registers,
                                                 sums);
@@ -173,20 +172,15 @@ struct MlpGapTile {
         const int conditions = static_cast<int>(a.condition_size);
         for (int row = 0; row < layer.rows; row += panel_rows) {
             V sums[panel_rows][registers];
-            if (layer.starts)
-                for (int r = 0; r < panel_rows; ++r)
-                    for (int c = 0; c < registers; ++c) sums[r][c] = from[(row + r) * registers + c];
-            else
-                from_biases(layer, row, sums);
+            for (int r = 0; r < panel_rows; ++r)
+                for (int c = 0; c < registers; ++c) sums[r][c] = layer.starts ? from[(row + r) * registers + c] : V{};
             if (layer.sees)
                 accumulate_panel<registers>(layer.context + row * layers.context() + a.level_size * panel_rows,
                                             conditions, condition, registers, sums);
             if (l > 0)
                 accumulate_panel<registers>(layer.weights + row * layer.fan_in, layer.fan_in, values, registers, sums);
             V* const beside = kept + row * registers;
-            if (adds_kept(a.residual, l))
-                for (int r = 0; r < panel_rows; ++r)
-                    for (int c = 0; c < registers; ++c) sums[r][c] = sums[r][c] + beside[r * registers + c];
+            add_rest(layer, row, adds_kept(a.residual, l) ? beside : nullptr, sums);
             put(sums, out + row * registers);
             if (keeps(a.residual, l)) put(sums, beside);
         }
@@ -195,10 +189,15 @@ struct MlpGapTile {
             activate_values(static_cast<Activation>(a.mlp.activation), out, padded_rows(layer.rows) * registers);
     }
 
-    static void from_biases(const GapLayer<S>& layer, int row, V sums[panel_rows][registers]) {
-        for (int r = 0; r < panel_rows; ++r)
-            for (int c = 0; c < registers; ++c) sums[r][c] = splat<V>(layer.biases[row + r]);
+    // A layer's biases, and what was kept if anything was.
+    static void add_rest(const GapLayer<S>& layer, int row, const V* beside, V sums[panel_rows][registers]) {
+        for (int r = 0; r < panel_rows && row + r < layer.rows; ++r) {
+            const V bias = splat<V>(layer.biases[row + r]);
+            for (int c = 0; c < registers; ++c)
+                sums[r][c] = sums[r][c] + (beside == nullptr ? bias : bias + beside[r * registers + c]);
+        }
     }
+
     static void put(const V sums[panel_rows][registers], V* to) {
         for (int r = 0; r < panel_rows; ++r)
             for (int c = 0; c < registers; ++c) to[r * registers + c] = sums[r][c];

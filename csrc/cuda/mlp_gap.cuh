@@ -25,15 +25,17 @@ struct GapBlock {
     }
 };
 
-// What two layers before kept, added to a layer's sums; or nothing.
+// What is added to a layer's sums at their end: its biases, and what two layers before kept.
 template <class S>
-struct GapKept {
+struct GapRest {
     const GapBlock<S>& block;
-    const S* kept;
+    const S* biases;  // (rows,)
+    const S* kept;    // or null
     int stride;
 
     TK_HD S of(int column, int row) const {
-        return kept == nullptr || column >= block.columns() ? S(0) : kept[row * stride + column];
+        if (kept == nullptr || column >= block.columns()) return biases[row];
+        return biases[row] + kept[row * stride + column];
     }
 };
 
@@ -79,7 +81,7 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
         const int row = unit / points, p = unit % points;
         const S* const weights = view.weights[0] + row * dim;
         const S* const context = a.context[0] == nullptr ? nullptr : a.context[0] + row * seen;
-        S start = a.biases[0][row];
+        S start{};
         for (int i = 0; i < dim; ++i) start = start + weights[i] * inputs[p * dim + i];
         for (int i = 0; context != nullptr && i < level_size; ++i)
             start = start + context[i] * features[i * tile.stride + p];
@@ -87,7 +89,7 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
             S sum = start;
             for (int i = level_size; context != nullptr && i < seen; ++i)
                 sum = sum + context[i] * features[i * tile.stride + column];
-            units[row * tile.stride + column] = sum;
+            units[row * tile.stride + column] = sum + a.biases[0][row];
         }
     }
     for (int l = 1; l <= view.hidden_layers; ++l) {
@@ -99,18 +101,12 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
                 kept[row * tile.stride + column] = units[row * tile.stride + column];
             }
         network.activate_units(units, before);
-        const int first = network.place_of(rows).row;
-        S sums[tile_rows][tile_columns];
-        TK_UNROLL
-        for (int r = 0; r < tile_rows; ++r) {
-            const S bias = first + r < rows ? a.biases[l][first + r] : S(0);
-            TK_UNROLL
-            for (int c = 0; c < tile_columns; ++c) sums[r][c] = bias;
-        }
+        S sums[tile_rows][tile_columns] = {};
         S* const stage = units + tile.stage;
         if (a.context[l] != nullptr) network.accumulate(a.context[l], rows, seen, features, stage, sums);
         network.accumulate(view.weights[l], rows, before, units, stage, sums);
-        network.put_units(GapKept<S>{block, adds_kept(a.residual, l) ? kept : nullptr, tile.stride}, rows, sums, units);
+        const GapRest<S> rest{block, a.biases[l], adds_kept(a.residual, l) ? kept : nullptr, tile.stride};
+        network.put_units(rest, rows, sums, units);
     }
     __syncthreads();
     const int last = static_cast<int>(a.conditions) - 1, pairs = gap_pairs(last + 1);

@@ -16,14 +16,13 @@ from thermokern.models.perceptron import ScoreMLP
 from thermokern.models.score_model import ScoreLike, ScoreModel, one_process
 
 __all__ = [
-    "NetworkUnderConditions",
     "ConditionalMLP",
     "ConditionalModel",
     "FitHistory",
+    "NetworkUnderConditions",
     "ScoreLike",
     "ScoreMLP",
     "ScoreModel",
-    "network_under_conditions",
     "conditional_score_at",
     "exact_divergence",
     "fit_scores",
@@ -33,6 +32,7 @@ __all__ = [
     "fuse",
     "guided",
     "load_checkpoint",
+    "network_under_conditions",
     "one_process",
     "read_record",
     "save_checkpoint",

@@ -134,7 +134,14 @@ class ConditionalMLP(nn.Module):
         elif y.shape[1:] != (width,) and not (width == 1 and y.dim() == 1 and y.is_floating_point()):
             raise ValueError(f"y: expected numbers (n, {width}) as in training, got {described(y)}")
 
-    def layers_at(self, mean_scale: Tensor, root: Tensor, conditions: Sequence[Tensor | None]) -> ConditionalLayers:
+    @property
+    def numbers(self) -> Tensor:
+        """A tensor of the network's precision, on its device."""
+        return self.enter.weight
+
+    def layers_at(
+        self, _: Tensor, mean_scale: Tensor, root: Tensor, conditions: Sequence[Tensor | None]
+    ) -> ConditionalLayers:
         """The network at levels m and √v (n,), under each of the conditions (n, …) or (1, …), as layers of ``−ε̂``."""
         weight, dim = self.enter.weight, len(self.mean)
         log_snr = 2.0 * (mean_scale / root).log()

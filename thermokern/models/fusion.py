@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from thermokern import ops
+from thermokern.models.node_rows import NodeRows
 from thermokern.models.score_model import ScoreModel
 from thermokern.models.trial import untouched
 from thermokern.ops.checks import MAX_DIM, PRECISIONS, NotFusable
@@ -58,7 +59,7 @@ class _Affine:
     reader: _Reader
     layer: int
     weight: Tensor  # (out, width of the layer) float64
-    bias: Tensor  # (nodes, out) float64
+    bias: NodeRows
     scale: Tensor | None = None  # (nodes,) float64; None is 1
     x_scale: Tensor | None = None  # (nodes,) float64; None is 0
 
@@ -69,7 +70,7 @@ class _Affine:
 
     @property
     def shape(self) -> torch.Size:
-        return self.bias.shape
+        return torch.Size((len(self.reader.times), len(self.bias.constant)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -116,7 +117,7 @@ class _Affine:
 @dataclass
 class _Layers:
     weights: list[Tensor] = field(default_factory=list)
-    biases: list[Tensor] = field(default_factory=list)
+    biases: list[NodeRows] = field(default_factory=list)
     activation: str | None = None
 
 
@@ -154,12 +155,7 @@ def fuse(
     if parameter.device.type != "cpu":  # its weights are read here and go to where the paths are
         network = copy.deepcopy(network).to("cpu")
     with torch.no_grad(), plain_precision(), untouched(network):
-        try:
-            graphs = [_Reader(times[part].to(parameter.dtype), dim).read(network) for part in parts]
-        except NotFusable:
-            raise
-        except Exception as error:  # whatever a user's forward raises
-            raise NotFusable(f"its forward does not take an abstract x over a batch of times: {error}") from None
+        graphs = [read_network(network, times[part].to(parameter.dtype), dim) for part in parts]
         layers, out = graphs[0]
         rows = [_rows_of(model, times[part], *graph) for part, graph in zip(parts, graphs, strict=True)]
         biases, output_scale, skip = (torch.cat(column).to(dtype) for column in zip(*rows, strict=True))
@@ -174,6 +170,22 @@ def fuse(
     return source
 
 
+def read_network(network: nn.Module, times: Tensor, dim: int, *condition: Tensor) -> tuple[_Layers, _Affine]:
+    """Hidden layers and output of ``network(x, t)`` at `times` (nodes,), or of ``network(x, t, y)`` under a condition.
+
+    Raises
+    ------
+    NotFusable
+        With the reason, in words for the user.
+    """
+    try:
+        return _Reader(times, dim).read(network, *condition)
+    except NotFusable:
+        raise
+    except Exception as error:  # whatever a user's forward raises
+        raise NotFusable(f"its forward does not take an abstract x over a batch of times: {error}") from None
+
+
 def _rows_of(model: ScoreModel, times: Tensor, layers: _Layers, out: _Affine) -> tuple[Tensor, Tensor, Tensor]:
     """Biases (n_nodes, units), output scale and skip (n_nodes,)."""
     ones = torch.ones_like(times)
@@ -181,7 +193,7 @@ def _rows_of(model: ScoreModel, times: Tensor, layers: _Layers, out: _Affine) ->
     x_scale = 0.0 * ones if out.x_scale is None else out.x_scale
     output_scale = model.output_scale(times)
     return (
-        torch.cat([*layers.biases, out.bias], dim=1),
+        torch.cat([bias.values(len(times)) for bias in (*layers.biases, out.bias)], dim=1),
         output_scale * scale,
         output_scale * x_scale + model.skip(times),
     )
@@ -207,24 +219,29 @@ class _Reader:
     def __init__(self, times: Tensor, dim: int) -> None:
         self.times, self.dim = times, dim
         self.layers = _Layers()
+        self._features: dict[
+            object, tuple[Any, Tensor]
+        ] = {}  # by the memory of what they copy, which is kept with them
 
-    def read(self, network: nn.Module) -> tuple[_Layers, _Affine]:
+    def read(self, network: nn.Module, *condition: Tensor) -> tuple[_Layers, _Affine]:
         identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
-        x = _Affine(self, 0, identity, torch.zeros(len(self.times), self.dim, dtype=torch.float64, device="cpu"))
-        out = network(x, self.times.as_subclass(_Times))
+        x = _Affine(self, 0, identity, NodeRows.zeros(self.dim))
+        out = network(x, self.times.as_subclass(_Times), *condition)
         if not isinstance(out, _Affine) or out.layer != len(self.layers.weights) or out.layer == 0:
             raise NotFusable("its output is not an affine function of a last hidden layer")
         if out.weight.shape[0] != self.dim:
             raise NotFusable(f"its output has {out.weight.shape[0]} numbers for {self.dim} dimensions")
         return self.layers, out
 
-    def call(self, function: str, *args: Any, **kwargs: Any) -> _Affine:
+    def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """The function of PyTorch that bears this name, with an abstract x among its arguments."""
         args = tuple(_plain(value) for value in args)
         kwargs = {name: _plain(value) for name, value in kwargs.items() if name != "inplace"}
         name = function.removeprefix("__").removesuffix("__")
         if name == "dropout" and not (kwargs.get("training", True) and kwargs.get("p")):
             return args[0]  # type: ignore[no-any-return]
+        if name in ("to", "type_as"):
+            return self._like(args[0], args[1:], kwargs)
         if name == "gelu" and kwargs.get("approximate") == "tanh":
             return self._activate(args[0], "gelu-tanh")
         if name == "linear" and not isinstance(args[1], _Affine):
@@ -245,6 +262,15 @@ class _Reader:
             return self._multiply(args[0], -1.0)
         raise NotFusable(f"the kernels do not know the operation {function} on x")
 
+    def _like(self, value: Any, kind: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """A tensor in the precision of x, or x in what it is in already."""
+        if not isinstance(value, _Affine):
+            return value.to(self.times)
+        asked = [*kind, *options.values()]
+        if all(isinstance(each, _Affine) or each in (self.times.dtype, self.times.device) for each in asked):
+            return value
+        raise NotFusable("it casts x to another precision or device")
+
     def _activate(self, value: _Affine, name: str) -> _Affine:
         value.plain("an activation")
         if value.layer != len(self.layers.weights):
@@ -258,16 +284,20 @@ class _Reader:
         self.layers.weights.append(value.weight)
         self.layers.biases.append(value.bias)
         identity = torch.eye(width, dtype=torch.float64, device="cpu")
-        none = torch.zeros(1, width, dtype=torch.float64, device="cpu").expand(len(self.times), -1)
-        return _Affine(self, value.layer + 1, identity, none)
+        return _Affine(self, value.layer + 1, identity, NodeRows.zeros(width))
 
-    def _rows(self, value: Any, width: int | None = None) -> Tensor:
-        """What does not depend on x, as (nodes, width)."""
-        rows = torch.as_tensor(value, dtype=torch.float64, device="cpu")
+    def _rows(self, value: Any, width: int | None = None) -> NodeRows:
+        """What does not depend on x, as rows of that many numbers."""
+        rows = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64, device="cpu")
         if rows.dim() > 2 or (rows.dim() == 2 and rows.shape[0] not in (1, len(self.times))):
             raise NotFusable(f"a term of shape {tuple(rows.shape)} meets x")
         width = rows.shape[-1] if width is None else width
-        return rows.expand(len(self.times), width)
+        if rows.dim() < 2 or (rows.shape[0] == 1 and len(self.times) > 1):
+            return NodeRows(rows.double().reshape(-1).expand(width))
+        same = (rows.data_ptr(), rows.shape, rows.stride(), rows.dtype, rows._version, width)
+        if same not in self._features:
+            self._features[same] = rows, rows.expand(-1, width).clone()
+        return NodeRows.of(self._features[same][1])
 
     def _concatenate(self, parts: Any, dim: int) -> _Affine:
         if dim not in (1, -1):
@@ -279,9 +309,9 @@ class _Reader:
         weights, biases = [], []
         for part in parts:
             biases.append(part.bias if isinstance(part, _Affine) else self._rows(part))
-            blank = torch.zeros(biases[-1].shape[1], width, dtype=torch.float64, device="cpu")
+            blank = torch.zeros(len(biases[-1].constant), width, dtype=torch.float64, device="cpu")
             weights.append(part.weight if isinstance(part, _Affine) else blank)
-        return _Affine(self, layer, torch.cat(weights), torch.cat(biases, dim=1))
+        return _Affine(self, layer, torch.cat(weights), NodeRows.side_by_side(biases))
 
     def _add(self, left: Any, right: Any, sign: float) -> _Affine:
         if not isinstance(left, _Affine):
@@ -289,7 +319,7 @@ class _Reader:
         out: _Affine = left
         if not isinstance(right, _Affine):
             out.plain("a sum")
-            return replace(out, bias=out.bias + sign * self._rows(right, out.bias.shape[1]))
+            return replace(out, bias=out.bias.plus(self._rows(right, len(out.bias.constant)).times(sign)))
         other = self._multiply(right, sign)
         if out.layer < other.layer:
             out, other = other, out
@@ -297,12 +327,12 @@ class _Reader:
             return self._skip(out, other)
         out.plain("a sum")
         other.plain("a sum")
-        return replace(out, weight=out.weight + other.weight, bias=out.bias + other.bias)
+        return replace(out, weight=out.weight + other.weight, bias=out.bias.plus(other.bias))
 
     def _skip(self, out: _Affine, x: _Affine) -> _Affine:
         identity = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         multiple = x.weight[0, 0] if x.weight.numel() else torch.tensor(0.0, device="cpu")
-        if x.layer or x.bias.any() or out.x_scale is not None or not torch.equal(x.weight, multiple * identity):
+        if x.layer or not x.bias.is_zero or out.x_scale is not None or not torch.equal(x.weight, multiple * identity):
             raise NotFusable("one of its connections skips a layer")
         scale = torch.ones(len(self.times), dtype=torch.float64, device="cpu") if x.scale is None else x.scale
         return replace(out, x_scale=multiple * scale)
@@ -316,7 +346,7 @@ class _Reader:
         if factor.numel() == 1:
             x_scale = None if value.x_scale is None else factor.reshape(()) * value.x_scale
             scaled = replace(value, x_scale=x_scale)
-            return replace(scaled, weight=factor.reshape(()) * value.weight, bias=factor.reshape(()) * value.bias)
+            return replace(scaled, weight=factor.reshape(()) * value.weight, bias=value.bias.times(factor.reshape(())))
         if factor.shape != (len(self.times), 1):
             raise NotFusable(f"a factor of shape {tuple(factor.shape)} meets x")
         scale = factor[:, 0] if value.scale is None else factor[:, 0] * value.scale
@@ -327,10 +357,7 @@ def _linear(value: _Affine, weight: Tensor, bias: Tensor | None = None) -> _Affi
     value.plain("a linear layer")
     weight = weight.to(torch.float64)
     shift = 0.0 if bias is None else bias.to(torch.float64)
-    nodes = len(value.bias)
-    common = nodes > 1 and value.bias.stride(0) == 0  # behind an activation all nodes have the same row, of zeros
-    rows = value.bias[:1] if common else value.bias
-    return replace(value, weight=weight @ value.weight, bias=(rows @ weight.T + shift).expand(nodes, -1))
+    return replace(value, weight=weight @ value.weight, bias=value.bias.through(weight, shift))
 
 
 def _plain(value: Any) -> Any:

@@ -97,9 +97,9 @@ def mlp_gap(
 
         a_0 = W_0 · + V_0 f + b_0,   a_l = W_l σ(a_{l−1}) + V_l f + b_l,   F = a_L;
 
-    a residual network adds ``a_{l−2}`` to ``a_l`` of every even l ≥ 2. The features f are those of a point's noise level
-    and, behind them, those of a condition. The last condition is u; τ = −z/√v, and s_r is the score of ``N(0, σ² 1)``
-    diffused alike.
+    a residual network adds ``a_{l−2}`` to ``a_l`` of every even l ≥ 2. The features f are those of a point's noise
+    level and, behind them, those of a condition. The last condition is u; τ = −z/√v, and s_r is the score of ``N(0, σ²
+    1)`` diffused alike.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def mlp_gap(
     Notes
     -----
     Every point is bit-identical, on one instruction set, for any number of threads, any chunking and any
-    `path_offset`. Cost: 2 C Σ out (in + G) + 2 Σ out F operations a point, where the first matrix counts once; memory for
-    the output alone. No gradient: see :func:`mlp_gap_reference`.
+    `path_offset`. Cost: 2 C Σ out (in + G) + 2 Σ out F operations a point, where the first matrix counts once; memory
+    for the output alone. No gradient: see :func:`mlp_gap_reference`.
 
     References
     ----------

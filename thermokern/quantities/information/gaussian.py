@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thermokern import ops
+from thermokern.ops.checks import NotFusable
 from thermokern.quantities.information.integral import Batch, Data, Integrand
 from thermokern.targets import Gaussian, GaussianMixture, JointGaussian
 
@@ -98,7 +99,12 @@ class GaussianGap:
 
 
 class FusedRates:
-    """An integrand in PyTorch, with the kernels that stand for it where the data come from :func:`evaluate`."""
+    """An integrand in PyTorch, with the kernels that stand for it where the data come from :func:`evaluate`.
+
+    `refused` says why the kernels turned out not to take the scores; None: they do.
+    """
+
+    refused: str | None = None
 
     def __init__(self, plain: Integrand, kernels: Sequence[Callable[[Data], Tensor]]) -> None:
         self.plain, self.kernels = plain, kernels
@@ -106,9 +112,15 @@ class FusedRates:
     def __call__(self, batch: Batch) -> Tensor:
         return self.plain(batch)
 
-    def fused(self, data: Data) -> Tensor:
-        """Rates (n, columns), those of one kernel after the other."""
-        return torch.cat([kernel(data) for kernel in self.kernels], dim=1)
+    def fused(self, data: Data) -> Tensor | None:
+        """Rates (n, columns), those of one kernel after the other; None where they do not take the scores."""
+        if self.refused is not None:
+            return None
+        try:
+            return torch.cat([kernel(data) for kernel in self.kernels], dim=1)
+        except NotFusable as reason:
+            self.refused = str(reason)
+            return None
 
 
 def with_kernels(

@@ -77,13 +77,15 @@ class Data(NamedTuple):
 class Fused(Protocol):
     """An integrand for which kernels stand, from the data up."""
 
-    def fused(self, data: Data) -> Tensor:
-        """Rates (n, columns), those of the integrand to rounding."""
+    refused: str | None
+
+    def fused(self, data: Data) -> Tensor | None:
+        """Rates (n, columns), those of the integrand to rounding; None where the kernels do not take the scores."""
 
 
 def scores_by(integrand: Integrand) -> str:
-    """Who computes the scores: kernels, or PyTorch."""
-    return "kernel" if isinstance(integrand, Fused) else "PyTorch"
+    """Who computed the scores: kernels, or PyTorch."""
+    return "kernel" if isinstance(integrand, Fused) and integrand.refused is None else "PyTorch"
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,10 @@ def evaluate(
         low, high = which.start, which.stop
         noise = ops.normals(high - low, dim, seed=options.seed, path_offset=offset + low, dtype=torch.float64)
         if isinstance(integrand, Fused):
-            return integrand.fused(Data(draws.x[which], noise, y, m[which, 0], root[which, 0], times[which]))
+            data = Data(draws.x[which], noise, y, m[which, 0], root[which, 0], times[which])
+            found = integrand.fused(data)
+            if found is not None:
+                return found
         x = m[which] * draws.x[which] + root[which] * noise
         return integrand(Batch(x, times[which], noise, root[which], y))
 

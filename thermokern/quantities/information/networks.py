@@ -47,7 +47,7 @@ class NetworkGap:
         return torch.cat([self._rates(data, group) for group in groups], dim=1)
 
     def _rates(self, data: Data, own: list[Tensor]) -> Tensor:
-        layers = self.network.layers_at(data.mean_scale, data.root, own)
+        layers = self.network.layers_at(data.t, data.mean_scale, data.root, own)
         like = layers.enter
 
         def rows(numbers: Tensor) -> Tensor:
