@@ -49,10 +49,10 @@ class NetworkUnderConditions:
         network = self.network
         like = network.numbers
         given = [_cast(y, like) for y in (*own, *self.fixed)]
-        levels = (level.to(like.device) for level in (t, mean_scale, root))
+        times, m, root_v = (level.to(like.device) for level in (t, mean_scale, root))
         below = network.network if isinstance(network, ReadConditional) else network
         with torch.no_grad(), plain_precision(), untouched(below):
-            return network.layers_at(*levels, given)
+            return network.layers_at(times, m, root_v, given)
 
 
 def network_under_conditions(

@@ -148,7 +148,8 @@ class ConditionalMLP(nn.Module):
         m, root = mean_scale.to(weight), root.to(weight)
         spread = (m * self.std[:, None]).square().add_(root.square()).sqrt_()  # (d, n)
         enter = spread.reciprocal()
-        weights, biases, context = [weight[:, :dim]], [self.enter.bias], [weight[:, dim:]]
+        weights, context = [weight[:, :dim]], [weight[:, dim:]]
+        biases: list[Tensor] = [self.enter.bias]
         for inner, level, outer in zip(self.inner, self.level, self.outer, strict=True):
             assert isinstance(inner, nn.Linear)
             assert isinstance(level, nn.Linear)

@@ -60,13 +60,13 @@ class ReadConditional:
         weights = [*known.weights, out.weight]
         if len(known.weights) > MAX_LAYERS:
             raise NotFusable(f"the kernels take at most {MAX_LAYERS} hidden layers, not {len(known.weights)}")
-        for layers, end in others:
-            same = len(layers.weights) == len(known.weights) and layers.activation == known.activation
-            if not same or not all(map(torch.equal, weights, [*layers.weights, end.weight])):
+        for those, end in others:
+            same = len(those.weights) == len(known.weights) and those.activation == known.activation
+            if not same or not all(map(torch.equal, weights, [*those.weights, end.weight])):
                 raise NotFusable("its matrices depend on the condition")
             if not (_equal(end.scale, out.scale) and _equal(end.x_scale, out.x_scale)):
                 raise NotFusable("a factor of its output depends on the condition")
-        rows = [[*layers.biases, end.bias] for layers, end in graphs]
+        rows = [[*those.biases, end.bias] for those, end in graphs]
         level, condition, context = _features(rows, n)
         output = root * self.scaled.output_scale(t)
         skip = root * self.scaled.skip(t) + (0.0 if out.x_scale is None else output * out.x_scale)

@@ -233,7 +233,7 @@ class _Reader:
             raise NotFusable(f"its output has {out.weight.shape[0]} numbers for {self.dim} dimensions")
         return self.layers, out
 
-    def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: str, *args: Any, **kwargs: Any) -> _Affine:
         """The function of PyTorch that bears this name, with an abstract x among its arguments."""
         args = tuple(_plain(value) for value in args)
         kwargs = {name: _plain(value) for name, value in kwargs.items() if name != "inplace"}
@@ -241,7 +241,7 @@ class _Reader:
         if name == "dropout" and not (kwargs.get("training", True) and kwargs.get("p")):
             return args[0]  # type: ignore[no-any-return]
         if name in ("to", "type_as"):
-            return self._like(args[0], args[1:], kwargs)
+            return self._like(args[0], args[1:], kwargs)  # type: ignore[no-any-return]
         if name == "gelu" and kwargs.get("approximate") == "tanh":
             return self._activate(args[0], "gelu-tanh")
         if name == "linear" and not isinstance(args[1], _Affine):
