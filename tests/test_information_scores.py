@@ -291,7 +291,7 @@ def test_stored_and_shown(tmp_path: Path, seed: int) -> None:
         if isinstance(result, tk.PointwiseMutualInformation):
             assert legend == ["mean", "± s.e. of one value"]
         else:
-            assert legend.count("beyond t_eps, t_end") == 1
+            assert legend.count("not evaluated") == 1
             assert panels[1].get_xlim()[1] > result.curve.log_snr[-1].item()
         assert again.to_json() == result.to_json()
         assert {len(column) for column in result.columns().values()} == {len(next(iter(result.columns().values())))}

@@ -51,7 +51,7 @@ def information_figure(result: MutualInformation, ax: Axes | None = None) -> Fig
         if result.growth is not None:
             low = result.growth.value
             sum_.axhline(low, color=COLLAPSED, lw=0.8, ls="--", label="Kelly growth: certified")
-        _beyond((rate, sum_), result.curve)
+        _beyond((sum_, rate), result.curve)
         rate.legend(loc="best")
         sum_.legend(loc="best")
         rate.set(title="of each noise level", ylabel="nats per unit of λ")
@@ -107,7 +107,7 @@ def _beyond(panels: tuple[Axes, ...], curve: InformationCurve) -> None:
     low, high = curve.log_snr[0].item(), curve.log_snr[-1].item()
     margin = 0.06 * (high - low)
     for axes in panels:
-        label = "beyond t_eps, t_end" if axes is panels[0] else None
+        label = "not evaluated" if axes is panels[0] else None
         axes.axvspan(low - margin, low, color=MUTED, alpha=0.25, lw=0.0, label=label)
         axes.axvspan(high, high + margin, color=MUTED, alpha=0.25, lw=0.0)
         axes.set_xlim(low - margin, high + margin)
