@@ -66,6 +66,10 @@ def test_guidance_takes_laws_and_conditions() -> None:
     single = tk.guided(law.given(y[0]), law.x, 2.0, VP)
     assert rms(single(x[:1], 0.2) - expected[:1]) < 1e-12
     assert single.shape == (3,)
+    labelled = three_classes()
+    x, k = labelled.sample(6, 1)
+    one, other = labelled.score_at(x, t, k, VP), labelled.marginal.score(x, 0.2, VP)
+    assert rms(tk.guided(labelled, None, 2.0, VP).at(x, t, k) - (3.0 * one - 2.0 * other)) < 1e-12
     with pytest.raises(ValueError, match="^conditional: its process"):
         tk.guided(model, law.x, 2.0, tk.EDM())
     with pytest.raises(TypeError, match="^unconditional: expected"):

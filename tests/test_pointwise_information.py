@@ -118,6 +118,17 @@ def test_pointwise_along_paths(seed: int) -> None:
         assert_z(((part.mean() - truth) / (part.std() / math.sqrt(1000))).item(), Z, f"y number {k}")
 
 
+def test_paths_that_step_too_far_are_told_once_and_where_they_were_asked_for(seed: int) -> None:
+    law = case_b()
+    x, y = law.sample(200, seed)
+    with pytest.warns(tk.StepTooLongWarning, match="^a step of the grid") as caught:
+        tk.pointwise_mutual_information(
+            law, None, x, y[:2].repeat(100, 1), VP, method="path", n_steps=10, t_eps=1e-3, seed=seed
+        )
+    assert len({str(each.message) for each in caught}) == len(caught)
+    assert {each.filename for each in caught} == {__file__}
+
+
 def test_shuffled_pairs_obey_the_fluctuation_theorem(seed: int) -> None:
     """⟨e^{i(x;y)}⟩ = 1 over independent pairs, by values along paths and, of each pair, by closed form."""
     law = tk.JointGaussian(1.0, 0.6, 0.8)

@@ -171,11 +171,12 @@ def _by_paths(
     values = torch.empty(len(source.x), dtype=torch.float64, device="cpu")
     ends = [torch.empty_like(source.x) for _ in range(2)]
     done = 0
+    told: dict[tuple[type[Warning], str], Warning] = {}
     for k, y in enumerate(different):
         rows = (which == k).nonzero()[:, 0]
         x0 = source.x[rows].reshape(-1, *source.shape)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FewPathsWarning)  # about an average that is not asked for
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             out = taep(
                 unconditional,
                 conditional.given(y),
@@ -185,10 +186,15 @@ def _by_paths(
                 dtype=torch.float64,
                 **options,
             )
+        for each in caught:
+            told.setdefault((each.category, str(each.message)), each.message)
         done += len(rows)
         values[rows] = out.values.double()
         for place, x in zip(ends, (out.x_start, out.x_end), strict=True):
             place[rows] = x.reshape(len(rows), -1).double()
+    for (category, _), message in told.items():
+        if not issubclass(category, FewPathsWarning):  # about an average that is not asked for
+            warnings.warn(message, stacklevel=3)
     missing = torch.full_like(values, math.nan)
     how = {**settings, **{name: item for name, item in options.items() if name != "progress"}}
     return PointwiseMutualInformation(values, missing, mean_estimate(values), None, None, "path", how, *ends)
