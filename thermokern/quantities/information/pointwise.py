@@ -171,7 +171,7 @@ def _by_paths(
     values = torch.empty(len(source.x), dtype=torch.float64, device="cpu")
     ends = [torch.empty_like(source.x) for _ in range(2)]
     done = 0
-    told: dict[tuple[type[Warning], str], Warning] = {}
+    told: dict[str, type[Warning]] = {}
     for k, y in enumerate(different):
         rows = (which == k).nonzero()[:, 0]
         x0 = source.x[rows].reshape(-1, *source.shape)
@@ -187,14 +187,14 @@ def _by_paths(
                 **options,
             )
         for each in caught:
-            told.setdefault((each.category, str(each.message)), each.message)
+            told.setdefault(str(each.message), each.category)
         done += len(rows)
         values[rows] = out.values.double()
         for place, x in zip(ends, (out.x_start, out.x_end), strict=True):
             place[rows] = x.reshape(len(rows), -1).double()
-    for (category, _), message in told.items():
+    for message, category in told.items():
         if not issubclass(category, FewPathsWarning):  # about an average that is not asked for
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, category, stacklevel=3)
     missing = torch.full_like(values, math.nan)
     how = {**settings, **{name: item for name, item in options.items() if name != "progress"}}
     return PointwiseMutualInformation(values, missing, mean_estimate(values), None, None, "path", how, *ends)
