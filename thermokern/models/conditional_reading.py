@@ -120,16 +120,18 @@ def _equal(one: Tensor | None, other: Tensor | None) -> bool:
 
 def _features(rows: list[list[NodeRows]], n: int) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Features (n, ·) that all conditions share, those of each (conditions, n, ·), and each layer's matrix of both."""
+    kinds: dict[int, tuple[Tensor, ...]] = {}  # by the first condition's features: those under all
     for first, *others in zip(*rows, strict=True):
         for other in others:
             alike = len(other.parts) == len(first.parts) and torch.equal(other.constant, first.constant)
             pairs = zip(other.parts, first.parts, strict=False)
             if not alike or not all(torch.equal(one, matrix) for (one, _), (matrix, _) in pairs):
                 raise NotFusable("how the condition enters depends on the condition")
-    kinds: dict[int, tuple[Tensor, ...]] = {}  # by the first condition's features: those under all
-    for layer, of_first in enumerate(rows[0]):
-        for k, (_, features) in enumerate(of_first.parts):
-            kinds.setdefault(id(features), tuple(of_one[layer].parts[k][1] for of_one in rows))
+        for parts in zip(first.parts, *(other.parts for other in others), strict=True):
+            under_all = tuple(features for _, features in parts)
+            known = kinds.setdefault(id(under_all[0]), under_all)
+            if any(one is not other for one, other in zip(known, under_all, strict=True)):
+                raise NotFusable("what the layers see depends on the condition")
     shared = [key for key, several in kinds.items() if all(torch.equal(several[0], other) for other in several[1:])]
     own = [key for key in kinds if key not in shared]
     total = sum(several[0].shape[1] for several in kinds.values())
@@ -138,10 +140,11 @@ def _features(rows: list[list[NodeRows]], n: int) -> tuple[Tensor, Tensor, list[
     context = []
     for rows_of_layer in rows[0]:
         matrices = {id(features): matrix for matrix, features in rows_of_layer.parts}
-        blank = rows_of_layer.constant[:, None]
-        wide = [matrices.get(key, 0.0 * blank.expand(-1, kinds[key][0].shape[1])) for key in (*shared, *own)]
-        context.append(torch.cat(wide, dim=1) if matrices else blank[:, :0])
-    none = blank.new_zeros(n, 0)
+        sizes = [(len(rows_of_layer.constant), kinds[key][0].shape[1]) for key in (*shared, *own)]
+        blank = [rows_of_layer.constant.new_zeros(size) for size in sizes]
+        wide = [matrices.get(key, zeros) for key, zeros in zip((*shared, *own), blank, strict=True)]
+        context.append(torch.cat(wide, dim=1) if matrices else rows_of_layer.constant[:, None][:, :0])
+    none = rows[0][0].constant.new_zeros(n, 0)
     level = torch.cat([none, *(kinds[key][0] for key in shared)], dim=1)
     condition = torch.stack([torch.cat([none, *(kinds[key][c] for key in own)], dim=1) for c in range(len(rows))])
     return level, condition, context
