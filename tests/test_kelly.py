@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,13 @@ import thermokern as tk
 from thermokern.cli import main
 from thermokern.papers.ding2026.images import digit_labels, load_images
 from thermokern.papers.experiments import EXPERIMENTS
-from thermokern.papers.premkumar2025.autoencoder import LATENTS, AutoencoderProfile, certified, kelly_autoencoder
+from thermokern.papers.premkumar2025.autoencoder import (
+    LATENTS,
+    AutoencoderProfile,
+    KellyAutoencoder,
+    certified,
+    kelly_autoencoder,
+)
 from thermokern.papers.premkumar2025.autoencoder import PROFILES as AUTOENCODER
 from thermokern.papers.premkumar2025.bets import PROFILES as BETS
 from thermokern.papers.premkumar2025.bets import THREE_CLASSES, kelly_bets
@@ -278,6 +285,13 @@ def test_shipped_numbers_are_those_of_today() -> None:
         assert abs(row.information - law.mutual_information()) < 1e-6
         for t, value in zip(RESOLUTIONS, row.resolved, strict=True):
             assert abs(law.mutual_information(PROCESS.log_snr(t)) - value) < 1e-6
+
+
+def test_columns_of_latents_do_not_touch() -> None:
+    table = shipped("autoencoder", KellyAutoencoder).tables()
+    lines = [line for line in table.splitlines() if line.startswith(LATENTS)]
+    assert len(lines) == 3 * 9
+    assert all(len(re.split(" {2,}", line)) == 7 for line in lines), lines
 
 
 def test_a_shipped_result_of_another_kind_is_refused() -> None:

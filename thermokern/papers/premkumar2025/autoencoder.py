@@ -123,13 +123,13 @@ class KellyAutoencoder(GamblerResult):
 
     def tables(self) -> str:
         """Every latent's bound and estimates beside the ceiling, for people."""
-        names = f"{'certified I(Z;Y) ≥':>20}{'loss':>17}{'gap':>20}{'I(X_τ;Y)':>18}{'above it by':>17}"
+        names = f"{'certified I(Z;Y) ≥':>20}{'loss':>18}{'gap':>19}{'I(X_τ;Y)':>21}{'above it by':>17}"
         head = f"{'latent':<18}{'τ':>5}{names}"
         lines = [f"digits, H(Y) = {self.label_entropy:.4f} nats", head, "-" * len(head)]
         for row in self.rows:
             over = Estimate(row.growth.value - row.ceiling.value, math.hypot(row.growth.stderr, row.ceiling.stderr))
             lines.append(
-                f"{row.kind:<18}{row.tau:>5g}{row.growth!s:>20}{row.loss!s:>17}{row.gap!s:>20}{row.ceiling!s:>18}"
+                f"{row.kind:<18}{row.tau:>5g}{row.growth!s:>20}{row.loss!s:>18}{row.gap!s:>19}{row.ceiling!s:>21}"
                 f"{over!s:>17}"
             )
         lines += ["", "two latent dimensions, all noise levels"]
@@ -330,9 +330,9 @@ EXPERIMENT = Experiment(
     name="kelly-autoencoder",
     help="what latents for little and for much noise tell of the label: Premkumar, Fig. 4, 12, 13, 15, 16",
     profiles={
-        "shipped": "the result that comes with the package",
-        "quick": "three times τ and 300 training steps, two minutes",
-        "full": "nine times τ and 1,500 training steps, half an hour of one core",
+        "shipped": "the result of the full profile that comes with the package",
+        "quick": "three times τ and 300 training steps, half a minute of one core",
+        "full": "nine times τ and 1,500 training steps, some eight minutes of one core",
     },
     run=_run,
     saved=True,
