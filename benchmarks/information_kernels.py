@@ -1,9 +1,10 @@
 """Information of a Gaussian pair in the kernel beside PyTorch, eager and compiled: per point, and to a given error.
 
-``python benchmarks/information_kernels.py [points | error] [--rounds 7]``, one thread. ``points``: work M, 25 + 25
-dimensions, 10⁵ paths at each of many times, gap, loss and difference of entropies summed; every contestant takes the
-paths in blocks of the size that suits it best. ``error``: what a standard error of 0.1 % costs on 25 × 15 dimensions,
-with data drawn and noise levels chosen by each.
+``python benchmarks/information_kernels.py [product | points | error] [--rounds 7]``, one thread. ``product``: the dense
+product of the kernel alone, as a share of what the core's multiply-adds can do. ``points``: work M, 25 + 25 dimensions,
+10⁵ paths at each of many times, gap, loss and difference of entropies summed; every contestant takes the paths in
+blocks of the size that suits it best. ``error``: what a standard error of 0.1 % costs on 25 × 15 dimensions, with data
+drawn and noise levels chosen by each.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from information_cases import case_d
 VP = tk.VP()
 DIM, PATHS, NODES = 25, 100_000, 500
 TIMES = VP.times_at(torch.linspace(VP.log_snr(1.0), VP.log_snr(1e-5), NODES, dtype=torch.float64))
-BLOCKS = (1_008, 2_016, 4_032, 19_968, PATHS)
+BLOCKS = (1_008, 2_016, 4_032, 19_968, 39_936, PATHS)
 
 Round = Callable[[int, int], None]  # one round over a block of paths: block size, times
 
@@ -108,8 +109,9 @@ def contestants(p: Problem) -> dict[str, tuple[bool, Round]]:
 
         return run
 
-    def kernel_round(drawn: bool) -> Round:
+    def kernel_round(drawn: bool, shared: bool = True) -> Round:
         m, root = p.m.float()[:, None], p.root.float()[:, None]
+        own = torch.arange(PATHS) % NODES  # the node of each point
         cut: dict[int, list[Tensor]] = {}
 
         def run(block: int, times: int) -> None:
@@ -119,8 +121,10 @@ def contestants(p: Problem) -> dict[str, tuple[bool, Round]]:
             from_centre, from_x, noise = cut[block]
             total = torch.zeros(3, block)
             pair = (from_centre, from_x, p.rotation, p.narrow, p.wide, p.zero)
+            levels = m[own[:block], 0], root[own[:block], 0]
             for k in range(times):  # without the checks of ops.gaussian_gap, which cost 0.1 ms a call
-                given = (*pair, m[k], root[k], True, 1.0, None if drawn else noise, k, 0)
+                level = (m[k], root[k]) if shared else levels
+                given = (*pair, *level, shared, 1.0, None if drawn else noise, k, 0)
                 total += torch.ops.thermokern.gaussian_gap(*given)
 
         return run
@@ -128,10 +132,12 @@ def contestants(p: Problem) -> dict[str, tuple[bool, Round]]:
     compiled = {name: torch.compile(f) for name, f in (("three", three_products), ("one", one_product))}
     return {
         "kernel": (False, kernel_round(False)),
+        "kernel, a level of its own for each point": (False, kernel_round(False, shared=False)),
         "torch.compile, one product": (False, torch_round(compiled["one"], True, False)),
         "torch.compile, three products": (False, torch_round(compiled["three"], False, False)),
         "eager, three products": (False, torch_round(three_products, False, False)),
         "kernel, drawn": (True, kernel_round(True)),
+        "kernel, a level of its own for each point, drawn": (True, kernel_round(True, shared=False)),
         "torch.compile, one product, drawn": (True, torch_round(compiled["one"], True, True)),
         "torch.compile, three products, drawn": (True, torch_round(compiled["three"], False, True)),
         "eager, three products, drawn": (True, torch_round(three_products, False, True)),
@@ -143,6 +149,23 @@ def timed(run: Callable[[], None]) -> float:
     start = time.process_time()
     run()
     return time.process_time() - start
+
+
+def product(rounds: int) -> None:
+    """GFLOP/s of the kernel's product alone, and of multiply-adds in registers, in turn in every round."""
+    peak, alone = limits.fma(), limits.gap_product()
+    assert not isinstance(peak, str), peak
+    assert not isinstance(alone, str), alone
+    dims = (8, 16, DIM, 32, 64)
+    found = [(peak(), [alone(dim) for dim in dims]) for _ in range(rounds)]
+    print("| dimensions | GFLOP/s | least and most | of the peak |")
+    print("|---|---|---|---|")
+    peaks = [at_best for at_best, _ in found]
+    rows = [("multiply-adds in registers", peaks)]
+    rows += [(str(dim), [speeds[k] for _, speeds in found]) for k, dim in enumerate(dims)]
+    for name, speeds in rows:
+        share = statistics.median(a / b for a, b in zip(speeds, peaks, strict=True))
+        print(f"| {name} | {statistics.median(speeds):.0f} | {min(speeds):.0f}–{max(speeds):.0f} | {share:.0%} |")
 
 
 @torch.no_grad()
@@ -281,7 +304,7 @@ def error(rounds: int) -> None:
 def main() -> None:
     """Run what is named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"points": points, "error": error}
+    parts = {"product": product, "points": points, "error": error}
     parser.add_argument("part", nargs="?", choices=parts)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()

@@ -43,23 +43,51 @@ def copy() -> Callable[[], float]:
 
 def fma() -> Callable[[], float] | str:
     """GFLOP/s of multiply-adds in registers (fma_peak.c, built here by the C compiler); or why there is none."""
-    compiler = os.environ.get("CC", "cc")
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "fma_peak.so"
-        flags = ["-O2", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-o", str(library)]
-        source = Path(__file__).with_name("fma_peak.c")
-        try:
-            subprocess.run([compiler, *flags, str(source)], check=True, capture_output=True, text=True)
-            chains = ctypes.CDLL(str(library)).fma_chains  # stays loaded when the folder goes
-        except (OSError, subprocess.CalledProcessError) as error:
-            return f"{compiler} did not build fma_peak.c: {error}"
+    library = _built("CC", "cc", "fma_peak.c", "-O2")
+    if isinstance(library, str):
+        return library
+    chains = library.fma_chains
     chains.restype = ctypes.c_double
     chains.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.POINTER(ctypes.c_float)]
     kept = ctypes.c_float()
 
     def measure() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         operations: float = chains(1 << 22, 0.5, ctypes.byref(kept))
-        return 1e-9 * operations / (time.perf_counter() - start)
+        return 1e-9 * operations / (time.process_time() - start)
 
     return measure
+
+
+def gap_product() -> Callable[[int], float] | str:
+    """GFLOP/s of the dense product of ops.gaussian_gap alone, by dimensions (gap_product.cpp, built here)."""
+    flags = ("-O3", "-mprefer-vector-width=512", "-std=c++20", "-fopenmp", "-Wno-psabi", "-DTK_ISA=here")
+    library = _built("CXX", "c++", "gap_product.cpp", *flags)
+    if isinstance(library, str):
+        return library
+    product = library.gap_product
+    product.restype = ctypes.c_double
+    product.argtypes = [ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_float)]
+    kept = ctypes.c_float()
+
+    def measure(dim: int) -> float:
+        repeats = 1 + 4_000_000 // dim**2
+        start = time.process_time()
+        operations: float = product(dim, repeats, ctypes.byref(kept))
+        return 1e-9 * operations / (time.process_time() - start)
+
+    return measure
+
+
+def _built(variable: str, compiler: str, source: str, *flags: str) -> ctypes.CDLL | str:
+    """A source of this folder, built for this machine by the compiler that a variable names; or why it is not."""
+    compiler = os.environ.get(variable, compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "built.so"
+        always = ["-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-o", str(library)]
+        command = [compiler, *flags, *always, str(Path(__file__).with_name(source))]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            return ctypes.CDLL(str(library))  # stays loaded when the folder goes
+        except (OSError, subprocess.CalledProcessError) as error:
+            return f"{compiler} did not build {source}: {error}"

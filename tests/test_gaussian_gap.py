@@ -49,8 +49,8 @@ def cast(given: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_against_pytorch(dim: int) -> None:
-    """Sizes about a register's, levels shared or not, noise given or drawn."""
-    for n, shared, drawn in itertools.product((1, 47, 150), (False, True), (False, True)):
+    """Sizes about those of registers, tiles and stretches of tiles, levels shared or not, noise given or drawn."""
+    for n, shared, drawn in itertools.product((1, 47, 48, 437), (False, True), (False, True)):
         given = problem(dim, n, 0 if shared else n)
         if not drawn:
             given["noise"] = ops.normals(n, dim, seed=5, dtype=F64).T.contiguous()
@@ -141,7 +141,7 @@ def test_bits(dim: int, dtype: torch.dtype, request: pytest.FixtureRequest) -> N
     threads = torch.get_num_threads()
     request.addfinalizer(lambda: torch.set_num_threads(threads))
     for shared in (False, True):
-        n = 301
+        n = 1301
         given = cast(problem(dim, n, 0 if shared else n), dtype)
         found = []
         for count in (1, 2):
@@ -149,7 +149,7 @@ def test_bits(dim: int, dtype: torch.dtype, request: pytest.FixtureRequest) -> N
             found.append(ops.gaussian_gap(**given, seed=1, path_offset=2**32 - 50))
         assert_exact(found[1], found[0], "threads")
         parts = []
-        for low, high in ((0, 1), (1, 50), (50, 180), (180, n)):
+        for low, high in ((0, 1), (1, 50), (50, 180), (180, 565), (565, n)):
             names = ("from_first", "from_second") if shared else ("from_first", "from_second", "mean_scale", "root")
             part = {**given, **{name: given[name][..., low:high] for name in names}}
             parts.append(ops.gaussian_gap(**part, seed=1, path_offset=2**32 - 50 + low))

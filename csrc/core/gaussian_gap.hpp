@@ -15,6 +15,7 @@ struct GapLevel {
     V mean_scale, root;        // m, √v
     V square_scale, variance;  // m², v
 
+    GapLevel() = default;
     TK_HD GapLevel(V m, V root_v) : mean_scale(m), root(root_v), square_scale(m * m), variance(root_v * root_v) {}
 
     // m x_0 + √v z, measured from where x_0 is measured from.
@@ -23,14 +24,19 @@ struct GapLevel {
     TK_HD V gain(V width) const { return -root / (square_scale * width + variance); }
 };
 
-// Entry (r, c) of the matrix that takes distances from the second's centre to its pushed score, at a level that points
+// The matrix (dim, dim) that takes distances from the second's centre to its pushed score, at a level that points
 // share, all along the axes of the first.
 template <class S>
-TK_HD S shared_entry(const GaussianGapArguments<S>& a, const GapLevel<S>& level, std::int64_t r, std::int64_t c) {
-    S sum{};
-    for (std::int64_t k = 0; k < a.dim; ++k)
-        sum = sum + a.rotation[k * a.dim + r] * (level.gain(a.second[k]) * a.rotation[k * a.dim + c]);
-    return sum;
+void shared_matrix(const GaussianGapArguments<S>& a, const GapLevel<S>& level, S* __restrict__ matrix) {
+    for (std::int64_t i = 0; i < a.dim * a.dim; ++i) matrix[i] = S(0);
+    for (std::int64_t k = 0; k < a.dim; ++k) {
+        const S* const axis = a.rotation + k * a.dim;
+        const S gain = level.gain(a.second[k]);
+        for (std::int64_t r = 0; r < a.dim; ++r) {
+            const S factor = gain * axis[r];
+            for (std::int64_t c = 0; c < a.dim; ++c) matrix[r * a.dim + c] = matrix[r * a.dim + c] + factor * axis[c];
+        }
+    }
 }
 
 // Sums over axes for scores f and s, a reference's r and the noise z: (f − s)², (s + z)² − (f + z)², (f − r)² − (s −
@@ -48,12 +54,12 @@ struct GapSums {
     }
 };
 
-// What one axis adds, from x_0's distances to the centres, the gains of the first score and of the reference's there,
-// and the second score, which is back in the axes of the first.
+// What one axis adds, from x_0's distance to the first's centre and x's to m times the second's, the gains of the first
+// score and of the reference's there, and the second score, which is back in the axes of the first.
 template <class V, class G>
-TK_HD void add_axis(const GapLevel<V>& level, V from_first, V from_second, ScalarOf<V> centre, V noise, G first,
-                    G reference, V second, GapSums<V>& sums) {
-    const V x = level.noisy(from_second, noise) + level.mean_scale * centre;
+TK_HD void add_axis(const GapLevel<V>& level, V from_first, V apart, ScalarOf<V> centre, V noise, G first, G reference,
+                    V second, GapSums<V>& sums) {
+    const V x = apart + level.mean_scale * centre;
     sums.add(first * level.noisy(from_first, noise), second, noise, reference * x);
 }
 

@@ -65,9 +65,11 @@ __global__ void __launch_bounds__(128) gaussian_gap_kernel(const __grid_constant
     multiply_point(a.rotation, 1, dim, dim, after, before, stride);
     const S reference = level.gain(a.reference);
     GapSums<S> sums;
-    for (int i = 0; i < dim; ++i)
-        add_axis(level, a.from_first[i * a.n + point], a.from_second[i * a.n + point], a.centre[i], noise[i * stride],
-                 level.gain(a.first[i]), reference, before[i * stride], sums);
+    for (int i = 0; i < dim; ++i) {
+        const S z = noise[i * stride], apart = level.noisy(a.from_second[i * a.n + point], z);
+        add_axis(level, a.from_first[i * a.n + point], apart, a.centre[i], z, level.gain(a.first[i]), reference,
+                 before[i * stride], sums);
+    }
     a.out[point] = S(0.5) * sums.gap;
     a.out[a.n + point] = S(0.5) * sums.loss;
     a.out[2 * a.n + point] = S(0.5) * sums.difference;
