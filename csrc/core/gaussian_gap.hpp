@@ -39,19 +39,22 @@ void shared_matrix(const GaussianGapArguments<S>& a, const GapLevel<S>& level, S
     }
 }
 
-// Sums over axes for scores f and s, a reference's r and the noise z: (f − s)², (s + z)² − (f + z)², (f − r)² − (s −
-// r)².
+// Sums over axes for scores f and s, a reference's r and the noise z. With u = f − s, the rates are made of u², u (f +
+// z) and u (f − r).
 template <class V>
 struct GapSums {
-    V gap{}, loss{}, difference{};
+    V square{}, by_noise{}, by_reference{};
 
     TK_HD void add(V first, V second, V noise, V reference) {
-        using S = ScalarOf<V>;
-        const V apart = first - second, both = first + second;
-        gap = gap + apart * apart;
-        loss = loss - apart * (both + S(2) * noise);
-        difference = difference + apart * (both - S(2) * reference);
+        const V apart = first - second;
+        square = square + apart * apart;
+        by_noise = by_noise + apart * (first + noise);
+        by_reference = by_reference + apart * (first - reference);
     }
+    // ½ (f − s)², ½ ((s + z)² − (f + z)²), ½ ((f − r)² − (s − r)²).
+    TK_HD V gap() const { return ScalarOf<V>(0.5) * square; }
+    TK_HD V loss() const { return ScalarOf<V>(0.5) * square - by_noise; }
+    TK_HD V difference() const { return by_reference - ScalarOf<V>(0.5) * square; }
 };
 
 // What one axis adds, from x_0's distance to the first's centre and x's to m times the second's, the gains of the first

@@ -86,8 +86,8 @@ struct GapTile {
             P::multiply(back, dim, turned, add, Nothing{});
         }
         for (int c = 0; c < gap_registers; ++c) {
-            const V columns[gap_columns] = {sums[c].gap, sums[c].loss, sums[c].difference};
-            for (int k = 0; k < gap_columns; ++k) store(a.out + k * a.n + first + c * lanes<S>, S(0.5) * columns[k]);
+            const V columns[gap_columns] = {sums[c].gap(), sums[c].loss(), sums[c].difference()};
+            for (int k = 0; k < gap_columns; ++k) store(a.out + k * a.n + first + c * lanes<S>, columns[k]);
         }
     }
 };

@@ -219,9 +219,8 @@ struct MlpGapTile {
                 };
                 sums.add(score(pair), last > 0 ? score(last) : x.reference, x.noise, x.reference);
             }
-            const V found[gap_columns] = {sums.gap, sums.loss, sums.difference};
-            for (int k = 0; k < gap_columns; ++k)
-                put_points<S>(S(0.5) * found[k], a.out + (k * pairs + pair) * a.n, row, a.n);
+            const V found[gap_columns] = {sums.gap(), sums.loss(), sums.difference()};
+            for (int k = 0; k < gap_columns; ++k) put_points<S>(found[k], a.out + (k * pairs + pair) * a.n, row, a.n);
         }
     }
 };

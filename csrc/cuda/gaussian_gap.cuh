@@ -70,9 +70,9 @@ __global__ void __launch_bounds__(128) gaussian_gap_kernel(const __grid_constant
         add_axis(level, a.from_first[i * a.n + point], apart, a.centre[i], z, level.gain(a.first[i]), reference,
                  before[i * stride], sums);
     }
-    a.out[point] = S(0.5) * sums.gap;
-    a.out[a.n + point] = S(0.5) * sums.loss;
-    a.out[2 * a.n + point] = S(0.5) * sums.difference;
+    a.out[point] = sums.gap();
+    a.out[a.n + point] = sums.loss();
+    a.out[2 * a.n + point] = sums.difference();
 }
 
 }  // namespace tk::cuda

@@ -125,9 +125,9 @@ __global__ void __launch_bounds__(network_threads, network_blocks<S>)
             const S second = last > 0 ? axis.score(a.scale[at], outputs[last * points], a.skip[at]) : axis.reference;
             sums.add(first, second, axis.noise, axis.reference);
         }
-        a.out[pair * a.n + point] = S(0.5) * sums.gap;
-        a.out[(pairs + pair) * a.n + point] = S(0.5) * sums.loss;
-        a.out[(2 * pairs + pair) * a.n + point] = S(0.5) * sums.difference;
+        a.out[pair * a.n + point] = sums.gap();
+        a.out[(pairs + pair) * a.n + point] = sums.loss();
+        a.out[(2 * pairs + pair) * a.n + point] = sums.difference();
     }
 }
 
