@@ -31,6 +31,7 @@ def test_numbers_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], s
     }
     numbers = json.loads((out / "result.json").read_text())
     assert abs(numbers["value"]["value"] - 0.41334) < 0.3
+    assert numbers["settings"]["data"]["points"] == [200, 1]
     page = (out / "report.html").read_text()
     assert "200 of them held out" in page
     assert "gap = loss" in page

@@ -90,7 +90,7 @@ def test_pointwise_along_paths(seed: int) -> None:
     """
     law = case_b()
     y = law.sample(1, seed)[1]
-    x = law.given(y[0]).sample(1500, seed)
+    x = law.given(y[0]).sample(500, seed)
     steps = (25, 50, 100, 200, 400, 800)
 
     def ratio(points: torch.Tensor, t: float) -> torch.Tensor:
@@ -100,7 +100,7 @@ def test_pointwise_along_paths(seed: int) -> None:
         errors = []
         for n in steps:
             found = tk.pointwise_mutual_information(
-                law, None, x, y.expand(1500, -1), VP, method="path", scheme=scheme, n_steps=n, t_eps=1e-3, seed=seed
+                law, None, x, y.expand(500, -1), VP, method="path", scheme=scheme, n_steps=n, t_eps=1e-3, seed=seed
             )
             assert found.x_start is not None
             assert found.x_end is not None
