@@ -9,7 +9,7 @@
 
 TK_BEGIN_NAMESPACE
 
-constexpr int gap_registers = 3;  // of points that are computed together: with panel_rows, 24 sums in registers
+constexpr int gap_registers = 3;  // of points that are computed together
 
 // A layer, its matrices in panels and everything padded to whole panels.
 template <class S>
@@ -83,7 +83,8 @@ class GapLayers {
 template <class S>
 struct MlpGapTile {
     using V = Native<S>;
-    static constexpr int registers = gap_registers;
+    static constexpr int registers = gap_registers, height = sum_rows<registers>;
+    using Sums = V[height][registers];
     const MlpGapArguments<S>& a;
     const GapLayers<S>& layers;
     V *noise, *inputs, *level, *condition;  // (numbers, registers)
@@ -152,16 +153,16 @@ struct MlpGapTile {
         for (int l = 0; l < layers.count(); ++l) {
             const GapLayer<S>& layer = layers[l];
             if (!layer.starts) continue;
-            for (int row = 0; row < layer.rows; row += panel_rows) {
-                V sums[panel_rows][registers] = {};
+            for (int row = 0; row < padded_rows(layer.rows); row += height) {
+                Sums sums = {};
                 if (l == 0)
-                    accumulate_panel<registers>(layer.weights + row * layer.fan_in, layer.fan_in, inputs, registers,
-                                                sums);
+                    accumulate_rows<registers>(panel_row(layer.weights, row, layer.fan_in), layer.fan_in, inputs,
+                                               registers, sums);
                 if (layer.sees)
-                    accumulate_panel<registers>(layer.context + row * layers.context(), static_cast<int>(a.level_size),
-                                                level, registers, sums);
+                    accumulate_rows<registers>(panel_row(layer.context, row, layers.context()),
+                                               static_cast<int>(a.level_size), level, registers, sums);
                 put(sums, to);
-                to += panel_rows * registers;
+                to += height * registers;
             }
         }
     }
@@ -170,15 +171,16 @@ struct MlpGapTile {
     void make_layer(int l, const V* from, V* out) const {
         const GapLayer<S>& layer = layers[l];
         const int conditions = static_cast<int>(a.condition_size);
-        for (int row = 0; row < layer.rows; row += panel_rows) {
-            V sums[panel_rows][registers];
-            for (int r = 0; r < panel_rows; ++r)
+        for (int row = 0; row < padded_rows(layer.rows); row += height) {
+            Sums sums;
+            for (int r = 0; r < height; ++r)
                 for (int c = 0; c < registers; ++c) sums[r][c] = layer.starts ? from[(row + r) * registers + c] : V{};
             if (layer.sees)
-                accumulate_panel<registers>(layer.context + row * layers.context() + a.level_size * panel_rows,
-                                            conditions, condition, registers, sums);
+                accumulate_rows<registers>(panel_row(layer.context, row, layers.context()) + a.level_size * panel_rows,
+                                           conditions, condition, registers, sums);
             if (l > 0)
-                accumulate_panel<registers>(layer.weights + row * layer.fan_in, layer.fan_in, values, registers, sums);
+                accumulate_rows<registers>(panel_row(layer.weights, row, layer.fan_in), layer.fan_in, values, registers,
+                                           sums);
             V* const beside = kept + row * registers;
             add_rest(layer, row, adds_kept(a.residual, l) ? beside : nullptr, sums);
             put(sums, out + row * registers);
@@ -190,16 +192,16 @@ struct MlpGapTile {
     }
 
     // A layer's biases, and what was kept if anything was.
-    static void add_rest(const GapLayer<S>& layer, int row, const V* beside, V sums[panel_rows][registers]) {
-        for (int r = 0; r < panel_rows && row + r < layer.rows; ++r) {
+    static void add_rest(const GapLayer<S>& layer, int row, const V* beside, Sums& sums) {
+        for (int r = 0; r < height && row + r < layer.rows; ++r) {
             const V bias = splat<V>(layer.biases[row + r]);
             for (int c = 0; c < registers; ++c)
                 sums[r][c] = sums[r][c] + (beside == nullptr ? bias : bias + beside[r * registers + c]);
         }
     }
 
-    static void put(const V sums[panel_rows][registers], V* to) {
-        for (int r = 0; r < panel_rows; ++r)
+    static void put(const Sums& sums, V* to) {
+        for (int r = 0; r < height; ++r)
             for (int c = 0; c < registers; ++c) to[r * registers + c] = sums[r][c];
     }
 
