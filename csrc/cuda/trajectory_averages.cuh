@@ -83,8 +83,14 @@ struct BlockAverager {
 #endif
 };
 
+// Blocks that a multiprocessor should hold at once: with four of float64 in many dimensions registers spill.
+template <class S, int D, int Threads>
+constexpr int averages_blocks = Threads == network_threads ? network_blocks<S>
+                                : D == 0 && sizeof(S) == 8 ? 3
+                                                           : blocks_at_once<D>;
+
 template <class S, class Scores, int D, int Threads>
-__global__ void __launch_bounds__(Threads, Threads == network_threads ? network_blocks<S> : blocks_at_once<D>)
+__global__ void __launch_bounds__(Threads, averages_blocks<S, D, Threads>)
     averages_kernel(const __grid_constant__ TrajectorySettings<S> settings, const __grid_constant__ Scores scores,
                     const __grid_constant__ PathArrays<S> paths, const __grid_constant__ Stretches<S> stretches) {
     TK_DYN_SHARED(S, shared);
