@@ -31,7 +31,8 @@ struct Panels {
     // finish(r, c, (M in)(r, c)) for each row and register of points, `in` being (dim, gap_registers), and
     // meanwhile(panel, column) at every column of every panel.
     template <class S, class Finish, class Meanwhile>
-    static TK_HD void multiply(const S* packed, int dim, const Native<S>* in, const Finish& finish, const Meanwhile& meanwhile) {
+    static TK_HD void multiply(const S* packed, int dim, const Native<S>* in, const Finish& finish,
+                               const Meanwhile& meanwhile) {
         for (int first = 0; first < dim; first += Rows, packed += Rows * dim) {
             Native<S> sums[Rows][gap_registers] = {};
             for (int i = 0; i < dim; ++i) {
