@@ -43,14 +43,13 @@ void mlp_gap(const py::object& from_centre, const std::string& activation, const
     for (std::int64_t l = 0; l < layers; ++l) {
         const auto index = static_cast<std::size_t>(l);
         const std::int64_t rows = l + 1 < layers ? arguments.mlp.widths[l] : dim;
-        const std::string of_layer = "[" + std::to_string(l) + "]";
-        arguments.biases[l] = views
-                                  .emplace_back(("biases" + of_layer).c_str(), biases[index],
-                                                std::initializer_list<std::int64_t>{rows}, place)
-                                  .data();
-        const auto& view = views.emplace_back(("context" + of_layer).c_str(), context[index],
+        const std::string bias = "biases[" + std::to_string(l) + "]",
+                          context_name = "context[" + std::to_string(l) + "]";
+        arguments.biases[l] =
+            views.emplace_back(bias.c_str(), biases[index], std::initializer_list<std::int64_t>{rows}, place).data();
+        const auto& view = views.emplace_back(context_name.c_str(), context[index],
                                               std::initializer_list<std::int64_t>{rows, any_size}, place);
-        check(view.size(1) == 0 || view.size(1) == seen, "context" + of_layer + ": expected " + std::to_string(seen) +
+        check(view.size(1) == 0 || view.size(1) == seen, context_name + ": expected " + std::to_string(seen) +
                                                              " columns, or none, got " + std::to_string(view.size(1)));
         arguments.context[l] = view.size(1) == 0 ? nullptr : view.data();
     }
