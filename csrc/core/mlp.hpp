@@ -6,6 +6,7 @@
 
 #include "arguments.hpp"
 #include "math.hpp"
+#include "products.hpp"
 
 TK_BEGIN_NAMESPACE
 
@@ -137,11 +138,7 @@ TK_HD void accumulate_rows(const ScalarOf<V>* packed, int fan_in, const V* in, i
         V value[C];
         TK_UNROLL
         for (int c = 0; c < C; ++c) value[c] = in[i * columns + c];
-        TK_UNROLL
-        for (int r = 0; r < sum_rows<C>; ++r) {
-            TK_UNROLL
-            for (int c = 0; c < C; ++c) sums[r][c] = sums[r][c] + packed[i * panel_rows + r] * value[c];
-        }
+        add_products<sum_rows<C>, C>(packed + i * panel_rows, value, sums);
     }
 }
 

@@ -1,6 +1,7 @@
 // Products of a square matrix and a few registers of points side by side, whose sums stay in registers.
 #pragma once
 
+#include "../core/products.hpp"
 #include "schedule.hpp"
 
 TK_BEGIN_NAMESPACE
@@ -37,12 +38,7 @@ struct Panels {
             Native<S> sums[Rows][gap_registers] = {};
             for (int i = 0; i < dim; ++i) {
                 meanwhile(first / Rows, i);
-                TK_UNROLL
-                for (int r = 0; r < Rows; ++r) {
-                    TK_UNROLL
-                    for (int c = 0; c < gap_registers; ++c)
-                        sums[r][c] = sums[r][c] + packed[i * Rows + r] * in[i * gap_registers + c];
-                }
+                add_products<Rows, gap_registers>(packed + i * Rows, in + i * gap_registers, sums);
             }
             TK_UNROLL
             for (int r = 0; r < Rows; ++r) {

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thermokern import ops
 from thermokern.models.conditional_mlp import ConditionalLayers
 from thermokern.models.fusion import read_network
 from thermokern.models.node_rows import NodeRows
@@ -97,7 +98,7 @@ class ReadConditional:
     ) -> None:
         """Compare with the network itself, in case its forward goes another way for an abstract x."""
         few = slice(0, _TRIED)
-        x = 2.0 * torch.randn(len(times[few]), self.dim, generator=torch.Generator().manual_seed(0)).to(times)
+        x = 2.0 * ops.normals(len(times[few]), self.dim, purpose="probe", dtype=times.dtype)
         for condition, y in zip(layers.condition, given, strict=True):
             seen, value = torch.cat([layers.level, condition])[:, few], x.T
             for k, (weight, bias) in enumerate(zip(layers.weights, layers.biases, strict=True)):

@@ -294,7 +294,8 @@ class _Reader:
         width = rows.shape[-1] if width is None else width
         if rows.dim() < 2 or (rows.shape[0] == 1 and len(self.times) > 1):
             return NodeRows(rows.double().reshape(-1).expand(width))
-        same = (rows.data_ptr(), rows.shape, rows.stride(), rows.dtype, rows._version, width)
+        version = 0 if rows.is_inference() else rows._version  # which inference tensors do not count
+        same = (rows.data_ptr(), rows.shape, rows.stride(), rows.dtype, version, width)
         if same not in self._features:
             self._features[same] = rows, rows.expand(-1, width).clone()
         return NodeRows.of(self._features[same][1])
