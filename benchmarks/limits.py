@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,16 +48,7 @@ def fma() -> Callable[[], float] | str:
     if isinstance(library, str):
         return library
     chains = library.fma_chains
-    chains.restype = ctypes.c_double
-    chains.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.POINTER(ctypes.c_float)]
-    kept = ctypes.c_float()
-
-    def measure() -> float:
-        start = time.process_time()
-        operations: float = chains(1 << 22, 0.5, ctypes.byref(kept))
-        return 1e-9 * operations / (time.process_time() - start)
-
-    return measure
+    return lambda: _speed(chains, ctypes.c_long(1 << 22), ctypes.c_float(0.5))
 
 
 def gap_product() -> Callable[[int], float] | str:
@@ -66,17 +58,15 @@ def gap_product() -> Callable[[int], float] | str:
     if isinstance(library, str):
         return library
     product = library.gap_product
-    product.restype = ctypes.c_double
-    product.argtypes = [ctypes.c_int, ctypes.c_long, ctypes.POINTER(ctypes.c_float)]
-    kept = ctypes.c_float()
+    return lambda dim: _speed(product, ctypes.c_int(dim), ctypes.c_long(1 + 4_000_000 // dim**2))
 
-    def measure(dim: int) -> float:
-        repeats = 1 + 4_000_000 // dim**2
-        start = time.process_time()
-        operations: float = product(dim, repeats, ctypes.byref(kept))
-        return 1e-9 * operations / (time.process_time() - start)
 
-    return measure
+def _speed(function: Any, *arguments: object) -> float:
+    """GFLOP/s of a function that returns how many operations it took, and writes a number so that it takes them."""
+    function.restype = ctypes.c_double
+    start = time.process_time()
+    operations: float = function(*arguments, ctypes.byref(ctypes.c_float()))
+    return 1e-9 * operations / (time.process_time() - start)
 
 
 def _built(variable: str, compiler: str, source: str, *flags: str) -> ctypes.CDLL | str:

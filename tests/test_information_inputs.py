@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers_cases import unet
@@ -79,13 +81,14 @@ def test_labels_that_a_library_s_network_has_no_place_for() -> None:
 def test_scores_in_each_other_s_place() -> None:
     law, labelled = case_b(), three_classes()
     x, y = law.sample(80, 1)
+    misplaced: tuple[Any, Any] = labelled, VP
     for call in (tk.mutual_information, tk.pointwise_mutual_information):
         with pytest.raises(TypeError, match="^unconditional: expected a score without a condition, got JointGaussian"):
             call(law, law, x, y, VP)
     with pytest.raises(TypeError, match="^model: expected a score without a condition, got Labelled; .*given"):
-        tk.total_correlation(labelled, data=x, process=VP)  # type: ignore[arg-type]
+        tk.total_correlation(misplaced[0], data=x, process=VP)
     with pytest.raises(TypeError, match="^x: expected a law or points .*, got VP"):
-        tk.mutual_information(law, None, VP)  # type: ignore[arg-type]
+        tk.mutual_information(law, None, misplaced[1])
     for score in (law.x, tk.ScoreModel(lambda x, t: -x, VP, shape=(3,))):
         with pytest.raises(ValueError, match=r"^data, model: expected points of one shape, got \(n, 2\) and \(n, 3\)"):
             tk.neural_entropy(score, x[:, :2], VP, **QUICK)

@@ -9,8 +9,6 @@
 
 TK_BEGIN_NAMESPACE
 
-constexpr int gap_registers = 3;  // of points that are computed together
-
 // A layer, its matrices in panels and everything padded to whole panels.
 template <class S>
 struct GapLayer {
@@ -83,7 +81,7 @@ class GapLayers {
 template <class S>
 struct MlpGapTile {
     using V = Native<S>;
-    static constexpr int registers = gap_registers, height = sum_rows<registers>;
+    static constexpr int registers = 3, height = sum_rows<registers>;  // of points side by side; rows summed at once
     using Sums = V[height][registers];
     const MlpGapArguments<S>& a;
     const GapLayers<S>& layers;
@@ -230,12 +228,13 @@ struct MlpGapTile {
 template <class S>
 bool mlp_gap(const MlpGapArguments<S>& a, int threads, Interrupt interrupt) {
     if (a.n == 0) return true;
+    using Tile = MlpGapTile<S>;
     const GapLayers<S> layers(a);
-    const std::int64_t size = MlpGapTile<S>::scratch(a, layers);
+    const std::int64_t size = Tile::scratch(a, layers);
     const Buffer<Native<S>> scratch(threads * size);
     return for_each_stretch(
-        a.n, gap_registers * lanes<S>, layers.work(a.conditions), threads, interrupt,
-        [&](std::int64_t first, int thread) { MlpGapTile<S>(a, layers, scratch.get() + thread * size)(first); });
+        a.n, Tile::registers * lanes<S>, layers.work(a.conditions), threads, interrupt,
+        [&](std::int64_t first, int thread) { Tile(a, layers, scratch.get() + thread * size)(first); });
 }
 
 template bool mlp_gap(const MlpGapArguments<float>&, int, Interrupt);

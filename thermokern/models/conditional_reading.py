@@ -14,7 +14,8 @@ from thermokern.models.fusion import read_network
 from thermokern.models.node_rows import NodeRows
 from thermokern.models.score_model import ScoreModel
 from thermokern.ops.checks import NotFusable
-from thermokern.ops.mlp_score_divergence import ACTIVATIONS, MAX_LAYERS
+from thermokern.ops.mlp_gap import network_output
+from thermokern.ops.mlp_score_divergence import MAX_LAYERS
 from thermokern.processes import LinearProcess
 
 _TRIED = 8  # points at which what was read is compared with the network itself, at the first call
@@ -27,7 +28,7 @@ class ReadConditional:
     Parameters
     ----------
     network : module
-        On the CPU.
+        On the CPU, with parameters of one precision.
     process : LinearProcess
     predicts : str
         See :class:`ScoreModel`.
@@ -42,7 +43,7 @@ class ReadConditional:
     @property
     def numbers(self) -> Tensor:
         """A tensor of the precision and on the device of the network."""
-        return next(self.network.parameters(), torch.empty(0, device="cpu"))
+        return next(self.network.parameters())
 
     def layers_at(
         self, t: Tensor, mean_scale: Tensor, root: Tensor, conditions: Sequence[Tensor | None]
@@ -100,12 +101,10 @@ class ReadConditional:
         few = slice(0, _TRIED)
         x = 2.0 * ops.normals(len(times[few]), self.dim, purpose="probe", dtype=times.dtype)
         for condition, y in zip(layers.condition, given, strict=True):
-            seen, value = torch.cat([layers.level, condition])[:, few], x.T
-            for k, (weight, bias) in enumerate(zip(layers.weights, layers.biases, strict=True)):
-                before = value if k == 0 else ACTIVATIONS[layers.activation](value)
-                value = weight @ before + bias[:, None]
-                if layers.context[k].shape[1]:
-                    value = value + layers.context[k] @ seen
+            features = torch.cat([layers.level, condition])[:, few]
+            value = network_output(
+                x.T, layers.weights, layers.biases, layers.activation, layers.context, features, layers.residual
+            )
             found = layers.scale[:, few] * value + layers.skip[:, few] * x.T
             known = output[few] * self.network(x, times[few], *(part[few] for part in y)).T + skip[few] * x.T
             error = (found - known).abs().max().item()

@@ -241,7 +241,8 @@ class _Reader:
         if name == "dropout" and not (kwargs.get("training", True) and kwargs.get("p")):
             return args[0]  # type: ignore[no-any-return]
         if name in ("to", "type_as"):
-            return self._like(args[0], args[1:], kwargs)  # type: ignore[no-any-return]
+            cast: _Affine = self._like(args[0], args[1:], kwargs)
+            return cast
         if name == "gelu" and kwargs.get("approximate") == "tanh":
             return self._activate(args[0], "gelu-tanh")
         if name == "linear" and not isinstance(args[1], _Affine):

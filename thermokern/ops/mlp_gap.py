@@ -18,6 +18,29 @@ from thermokern.ops.registry import register, run_kernel
 MAX_GAP_CONDITIONS, MAX_GAP_FEATURES = _core.MAX_GAP_CONDITIONS, _core.MAX_GAP_FEATURES
 
 
+def network_output(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str,
+    context: Sequence[Tensor],
+    features: Tensor,
+    residual: bool = False,
+) -> Tensor:
+    """F of :func:`mlp_gap` at `x` (d, n) with features (…, features, n), in the dtype of `x`: (…, d, n)."""
+    before, kept = x, None
+    for layer, (weight, bias, seen) in enumerate(zip(weights, biases, context, strict=True)):
+        value = before if layer == 0 else ACTIVATIONS[activation](before)
+        after = weight.to(x) @ value + bias.to(x)[:, None]
+        if seen.shape[1]:
+            after = after + seen.to(x) @ features
+        if residual and layer % 2 == 0:
+            after = after if kept is None else after + kept
+            kept = after
+        before = after
+    return before
+
+
 @plain_precision()
 def mlp_gap_reference(
     from_centre: Tensor,
@@ -53,17 +76,8 @@ def mlp_gap_reference(
     apart = m * from_centre + r * z  # (d, n), x minus m times the centre
     rest = -r * (apart + m * centre.to(from_centre)[:, None]) / (m.square() * reference + r.square())
     features = torch.cat([level.expand(len(condition), -1, -1), condition], dim=1).to(from_centre)  # (conditions, ·, n)
-    before, kept = enter * apart, None
-    for layer, (weight, bias, seen) in enumerate(zip(weights, biases, context, strict=True)):
-        value = before if layer == 0 else ACTIVATIONS[activation](before)
-        after = weight.to(from_centre) @ value + bias.to(from_centre)[:, None]
-        if seen.shape[1]:
-            after = after + seen.to(from_centre) @ features
-        if residual and layer % 2 == 0:
-            after = after if kept is None else after + kept
-            kept = after
-        before = after
-    scores = (scale * before + skip * apart).expand(len(condition), -1, -1)  # (conditions, d, n), pushed
+    output = network_output(enter * apart, weights, biases, activation, context, features, residual)
+    scores = (scale * output + skip * apart).expand(len(condition), -1, -1)  # (conditions, d, n), pushed
     first, second = (scores, rest) if len(scores) == 1 else (scores[:-1], scores[-1])
     gap, both = first - second, first + second
     columns = gap.square(), -gap * (both + 2.0 * z), gap * (both - 2.0 * rest)

@@ -157,10 +157,10 @@ class JointGaussian(ConditionalLaw):
             raise ValueError(f"y: expected (n, {self.dim_y}) as the law has it, got {tuple(y.shape)}")
 
     def score_at(self, x: Tensor, t: Tensor, y: Tensor, process: LinearProcess) -> Tensor:
-        y = y.reshape(len(y), -1)
-        if y.shape != (len(x), self.dim_y):
-            raise ValueError(f"y: expected ({len(x)}, {self.dim_y}) to match x and A, got {tuple(y.shape)}")
-        centre = process.mean_scale(t)[:, None] * self.conditional_mean(y)
+        self.check_conditions(y)
+        if len(y) != len(x):
+            raise ValueError(f"y: expected one condition for each of the {len(x)} points of x, got {len(y)}")
+        centre = process.mean_scale(t)[:, None] * self.conditional_mean(y.reshape(len(y), -1))
         return law_score_at(self._given, (x - centre.to(x)), t, process)
 
     def mutual_information(self, log_snr: float | None = None) -> float:

@@ -15,6 +15,7 @@ from thermokern.quantities.information.estimates import total
 from thermokern.quantities.information.integral import DEFAULT_EVALUATIONS, Options, integrate, scores_by
 from thermokern.quantities.information.integrands import reference_rates
 from thermokern.quantities.information.problem import (
+    check_conditions,
     check_points,
     described,
     described_data,
@@ -23,7 +24,6 @@ from thermokern.quantities.information.problem import (
     warn_of_jumping,
 )
 from thermokern.quantities.information.result import NONE, NeuralEntropy
-from thermokern.quantities.information.sources import PointSource
 from thermokern.quantities.results.estimate import Estimate, mean_estimate
 from thermokern.targets import ConditionalLaw, Distribution
 
@@ -106,12 +106,7 @@ def neural_entropy(
     source = source_of(law, condition, seed)
     warn_of_jumping(process, source, model=model)
     check_points("data", "model", model, source)
-    if (
-        isinstance(model, ConditionalModel | ConditionalLaw)
-        and isinstance(source, PointSource)
-        and source.y is not None
-    ):
-        model.check_conditions(source.y)
+    check_conditions(model, source)
     shape = source.shape
     truth = law if isinstance(law, Distribution | ConditionalLaw) and law is not model else None
 

@@ -60,8 +60,17 @@ def check_pairs(conditional: ConditionalLike, unconditional: ScoreLike, source: 
     """Raise where two scores are not of the pairs that are given."""
     check_points("x", "conditional", conditional, source)
     check_points("x", "unconditional", unconditional, source)
-    if isinstance(source, PointSource) and source.y is not None:
-        conditional.check_conditions(source.y)
+    check_conditions(conditional, source)
+
+
+def check_conditions(model: ScoreLike | ConditionalLike, source: Source) -> None:
+    """Raise where points come with conditions that a score does not take."""
+    if (
+        isinstance(model, ConditionalModel | ConditionalLaw)
+        and isinstance(source, PointSource)
+        and source.y is not None
+    ):
+        model.check_conditions(source.y)
 
 
 def check_points(name: str, whose: str, model: ScoreLike | ConditionalLike, source: Source) -> None:
